@@ -1,0 +1,3 @@
+//! The only code that owns sockets.
+
+pub mod net;

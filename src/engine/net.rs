@@ -1,0 +1,106 @@
+//! The sockets, the clock and the randomness that the engine needs: the one seam between it and
+//! the operating system. [`super::mio_net`] is the real one; `tests/sim` has the simulated one.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::proto::time::Time;
+
+/// What the engine calls a socket; comes back with each of its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// What [`Net::poll`] reports.
+#[derive(Debug)]
+pub enum Wake {
+    /// A socket's readiness changed (edge-triggered, as epoll's EPOLLET).
+    Ready(Readiness),
+    /// A look-up asked for by [`Net::resolve`] has ended.
+    Resolved {
+        /// The number given to [`Net::resolve`].
+        query: u64,
+        /// The addresses, in the order to try them; never empty.
+        result: io::Result<Vec<SocketAddr>>,
+    },
+    /// Someone wants the process to do something.
+    Signal(Signal),
+}
+
+/// The state of a socket when the event was taken, exactly as epoll tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whose.
+    pub token: Token,
+    /// Bytes, an end of file, an error, or (a listener) a connection can be taken.
+    pub readable: bool,
+    /// The send buffer has room, or the connection attempt has ended.
+    pub writable: bool,
+    /// The peer has ended its direction: a read will come to the end of file.
+    pub read_closed: bool,
+    /// The connection is broken (EPOLLERR or EPOLLHUP).
+    pub broken: bool,
+}
+
+/// A wish from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM, SIGINT: stop in order.
+    Stop,
+}
+
+/// Sockets never block: [`io::ErrorKind::WouldBlock`] says wait for the next event. Registration is
+/// once for both directions, edge-triggered. Dropping a stream or a listener closes it.
+pub trait Net {
+    /// A listening TCP socket.
+    type Listener;
+    /// A TCP connection; TCP_NODELAY and keepalive are set on each.
+    type Stream;
+
+    /// The time of the last [`Net::poll`]; moves only there.
+    fn now(&self) -> Time;
+
+    /// Fills `out` with randomness fit for keys.
+    fn random(&mut self, out: &mut [u8]);
+
+    /// How many descriptors this process may have open.
+    fn descriptor_limit(&self) -> usize;
+
+    /// Listens on `address`; the address with the port that it got comes back.
+    fn listen(&mut self, address: SocketAddr, token: Token)
+    -> io::Result<(Self::Listener, SocketAddr)>;
+
+    /// The next waiting connection, unregistered, with the peer's address.
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, SocketAddr)>;
+
+    /// Starts a connection, unregistered. Its end is told as writable; [`Net::connect_result`]
+    /// then says which.
+    fn connect(&mut self, address: SocketAddr) -> io::Result<Self::Stream>;
+
+    /// From now on events of `stream` come with `token`; its present state counts as an edge.
+    fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
+
+    /// `Ok` once connected, `WouldBlock` while under way, else why it failed.
+    fn connect_result(&mut self, stream: &Self::Stream) -> io::Result<()>;
+
+    /// The address of this end.
+    fn local_addr(&self, stream: &Self::Stream) -> io::Result<SocketAddr>;
+
+    /// Reads at most `into.len()` bytes; 0 is the end of file.
+    fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes a first part of `bytes`; its length comes back.
+    fn write(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Ends the outgoing direction (FIN) after what was written.
+    fn shutdown_write(&mut self, stream: &mut Self::Stream) -> io::Result<()>;
+
+    /// Closes with a reset (RST); what was written and not yet sent is lost.
+    fn abort(&mut self, stream: Self::Stream);
+
+    /// Looks `host` up without blocking; ends as [`Wake::Resolved`], always. Literal addresses too.
+    fn resolve(&mut self, query: u64, host: &str, port: u16);
+
+    /// Waits for events until `until` (`None`: as long as it takes; the past: not at all), moves
+    /// the clock, and appends what happened to `wakes`.
+    fn poll(&mut self, until: Option<Time>, wakes: &mut Vec<Wake>) -> io::Result<()>;
+}

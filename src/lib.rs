@@ -1,0 +1,18 @@
+//! underpass: many home servers behind one VPS.
+//!
+//! Modules in reading order; each may use those above it, never those below:
+//!
+//! - [`wire`]: pure bytes. What a ClientHello, a frame, a message looks like.
+//! - [`proto`]: state machines. What the protocol decides, given bytes and the time.
+//! - [`config`]: what the user writes, parsed into types that cannot be wrong.
+//! - [`limits`]: every bound and deadline, with its reason.
+//! - [`engine`]: the only code that owns sockets. Generic over [`engine::net::Net`], so that the
+//!   same code runs on mio and on the simulated network of `tests/sim`.
+//!
+//! ARCHITECTURE.md has the map and the invariants, PROTOCOL.md every byte between the two roles.
+
+pub mod config;
+pub mod engine;
+pub mod limits;
+pub mod proto;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! The route table: which service a name belongs to.

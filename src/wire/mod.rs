@@ -1,0 +1,14 @@
+//! Pure bytes: no time, no I/O, no logging, and no allocation where a visitor's bytes are parsed.
+
+pub mod client_hello;
+pub mod host;
+pub mod reader;
+
+/// "Need more bytes" is a value, not an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status<T> {
+    /// The input decides the question.
+    Complete(T),
+    /// What came so far is well-formed; wait for more.
+    Partial,
+}
