@@ -11,6 +11,8 @@
 //!
 //! ARCHITECTURE.md has the map and the invariants, PROTOCOL.md every byte between the two roles.
 
+#![forbid(unsafe_code)]
+
 pub mod config;
 pub mod engine;
 pub mod limits;

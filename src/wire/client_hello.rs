@@ -66,7 +66,7 @@ enum Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Message {
     Type,
-    /// `missing` of the three length bytes have not come; `value` is the others, big-endian.
+    /// `missing` (1 to 3) of the length bytes have not come; `value` is the others, big-endian.
     Length {
         missing: u8,
         value: usize,
@@ -603,7 +603,9 @@ mod tests {
     }
 
     /// Name and protocols of a complete hello.
-    fn outcome(stream: &[u8]) -> Result<Status<(Option<String>, Vec<Vec<u8>>)>, Reject> {
+    type Outcome = Result<Status<(Option<String>, Vec<Vec<u8>>)>, Reject>;
+
+    fn outcome(stream: &[u8]) -> Outcome {
         fuzz::check(stream);
         let mut scratch = vec![0; CLIENT_HELLO_BYTES];
         Ok(match HelloScan::new().feed(stream, &mut scratch)? {

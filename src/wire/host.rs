@@ -50,6 +50,10 @@ impl Hostname {
 
 /// What a Host field or a request target's authority names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation for every request"
+)]
 pub enum HostName {
     /// A name.
     Dns(Hostname),
