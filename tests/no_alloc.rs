@@ -1,0 +1,114 @@
+//! P4: a visitor's first bytes are parsed without one allocation, so that no stranger can make the
+//! parser grow. Proved with a counting allocator over the whole corpus.
+
+#![allow(
+    unsafe_code,
+    reason = "a global allocator cannot be had without; it only counts"
+)]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+use support::{Case, cases, host_value};
+use underpass::limits::CLIENT_HELLO_BYTES;
+use underpass::wire::client_hello::{HelloScan, looks_like_http};
+use underpass::wire::host::{Hostname, parse_authority};
+
+#[test]
+fn p4_scanning_and_parsing_hellos_allocates_nothing() {
+    let mut scratch = vec![0; CLIENT_HELLO_BYTES];
+    for Case { name, bytes, .. } in cases("tls") {
+        let count = allocations(|| {
+            let mut scan = HelloScan::new();
+            for end in 0..=bytes.len() {
+                if let Ok(hello) = black_box(scan.feed(&bytes[..end], &mut scratch)) {
+                    black_box(hello);
+                }
+            }
+            black_box(looks_like_http(&bytes));
+        });
+        assert_eq!(count, 0, "{name}");
+    }
+}
+
+#[test]
+fn p4_parsing_names_allocates_nothing() {
+    for Case {
+        name,
+        bytes,
+        expect,
+    } in cases("tls")
+    {
+        let raw = expect["sni"].as_str().unwrap_or_default().as_bytes();
+        let count = allocations(|| {
+            let _ = black_box(Hostname::parse(raw).map(|name| name.labels().rev().count()));
+            let _ = black_box(Hostname::parse(&bytes));
+        });
+        assert_eq!(count, 0, "{name}");
+    }
+    for Case {
+        name,
+        bytes,
+        expect,
+    } in cases("http")
+    {
+        if expect["host_header"].is_null() {
+            continue;
+        }
+        let value = host_value(&bytes).unwrap_or_default();
+        let count = allocations(|| {
+            let _ = black_box(parse_authority(value));
+        });
+        assert_eq!(count, 0, "{name}");
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(black_box(Box::new(1)))), 1);
+}
+
+/// How often this thread asks for memory in `work`.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+thread_local! {
+    /// Of this thread alone: the harness's others allocate at will.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+// SAFETY: every call goes to `System` unchanged; counting touches no memory of the heap.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(block, layout, size) }
+    }
+}
+
+/// A thread that is ending has no counter any more.
+fn count() {
+    let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
+}
