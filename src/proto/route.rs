@@ -1,1 +1,421 @@
-//! The route table: which service a name belongs to.
+//! Which service takes a visitor, by the name that it asks for.
+//!
+//! | pattern | matches |
+//! | --- | --- |
+//! | `a.b.c` | that name |
+//! | `*` as a label | exactly one whole label, in any position |
+//! | `**.` in front | one or more labels; what follows may hold `*` |
+//! | `/regex/` | the whole normalised name, by a linear-time engine |
+//! | `**` | any name, and an address as Host |
+//! | fallback | no name at all; an address that no `**` takes |
+//!
+//! What wins does not depend on the order in the file, regexes among themselves excepted:
+//!
+//! 1. The exact name.
+//! 2. Patterns with `*`, compared label by label from the right: at the first difference a literal
+//!    beats a `*`. `*.b.c` beats `a.*.c`.
+//! 3. `**.` patterns: the one with more labels after it; of equally many, as in 2.
+//! 4. Regexes, the first in the file.
+//! 5. `**`.
+//! 6. The fallback, which no DNS name reaches.
+//!
+//! Labels live in a trie, read from the right, so a lookup costs the name's labels and not the
+//! number of services, regexes again excepted: those are tried one by one. No step allocates,
+//! except the regex engine on its first run.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use regex_lite::Regex;
+
+use crate::wire::host::{HostName, Hostname, LABEL_BYTES, NAME_BYTES};
+
+/// Where visitors that carry a name come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// Plain HTTP, by Host.
+    Http,
+    /// TLS, by SNI.
+    Https,
+}
+
+/// The routes of both entries.
+#[derive(Debug, Clone, Default)]
+pub struct RouteTable {
+    http: Routes,
+    https: Routes,
+}
+
+/// Who takes a visitor, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Match<'a> {
+    /// The service's number.
+    pub service: usize,
+    /// The pattern that won, or [`FALLBACK`].
+    pub pattern: &'a str,
+}
+
+/// What [`Match::pattern`] says when the fallback won.
+pub const FALLBACK: &str = "fallback";
+
+impl RouteTable {
+    /// Who takes a visitor that asks `entry` for `name`; without SNI or Host, `name` is `Empty`.
+    pub fn find(&self, entry: Entry, name: &HostName) -> Option<Match<'_>> {
+        let routes = self.routes(entry);
+        let pattern = match name {
+            HostName::Dns(name) => return routes.find(name).map(|found| routes.matched(found)),
+            HostName::Ip(_) => routes.any,
+            HostName::Empty => None,
+        };
+        pattern.map(|found| routes.matched(found)).or(routes.matched_fallback())
+    }
+
+    /// Gives `pattern` to `service`. `Ok`: the route's number in this entry, counted from 0.
+    /// `Err`: the number of the route that has the same pattern already.
+    pub fn insert(
+        &mut self,
+        entry: Entry,
+        pattern: &Pattern,
+        service: usize,
+    ) -> Result<usize, usize> {
+        self.routes_mut(entry).insert(pattern, service)
+    }
+
+    /// Makes `service` the entry's fallback. `Err`: the service that is it already.
+    pub fn set_fallback(&mut self, entry: Entry, service: usize) -> Result<(), usize> {
+        match &mut self.routes_mut(entry).fallback {
+            Some(taken) => Err(*taken),
+            free => {
+                *free = Some(service);
+                Ok(())
+            }
+        }
+    }
+
+    /// All routes of an entry, what wins first; the fallback last.
+    pub fn list(&self, entry: Entry) -> Vec<Match<'_>> {
+        let routes = self.routes(entry);
+        let mut order: Vec<usize> = (0..routes.patterns.len()).collect();
+        order.sort_by(|&a, &b| routes.patterns[a].0.cmp_precedence(&routes.patterns[b].0));
+        let patterns = order.into_iter().map(|found| routes.matched(found));
+        patterns.chain(routes.matched_fallback()).collect()
+    }
+
+    fn routes(&self, entry: Entry) -> &Routes {
+        match entry {
+            Entry::Http => &self.http,
+            Entry::Https => &self.https,
+        }
+    }
+
+    fn routes_mut(&mut self, entry: Entry) -> &mut Routes {
+        match entry {
+            Entry::Http => &mut self.http,
+            Entry::Https => &mut self.https,
+        }
+    }
+}
+
+/// One host pattern, normalised as a name is.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    text: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    /// Labels, each a literal or `*`.
+    Whole,
+    /// `**.` and labels.
+    Deep,
+    /// `/regex/`
+    Regex(Regex),
+    /// `**`
+    Any,
+}
+
+impl Pattern {
+    /// Parses what stands in `hosts`.
+    pub fn parse(raw: &str) -> Result<Pattern, PatternError> {
+        if let Some(regex) = raw.strip_prefix('/') {
+            let regex = regex.strip_suffix('/').ok_or(PatternError::UnclosedRegex)?;
+            return Ok(Pattern { text: raw.into(), kind: Kind::Regex(compile(regex)?) });
+        }
+        let bare = raw.strip_suffix('.').unwrap_or(raw);
+        let text = bare.to_ascii_lowercase();
+        if text == "**" {
+            return Ok(Pattern { text, kind: Kind::Any });
+        }
+        if raw.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+            return Err(PatternError::Address);
+        }
+        let (kind, labels) = match text.strip_prefix("**.") {
+            Some(labels) => (Kind::Deep, labels),
+            None => (Kind::Whole, &*text),
+        };
+        labels.split('.').try_for_each(check_label)?;
+        if text.len() > NAME_BYTES {
+            return Err(PatternError::TooLong);
+        }
+        if bare.parse::<IpAddr>().is_ok() {
+            return Err(PatternError::Address);
+        }
+        Ok(Pattern { text, kind })
+    }
+
+    /// The pattern, normalised.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The labels without a leading `**`, from the right; nothing for a regex and `**`.
+    fn labels(&self) -> impl Iterator<Item = &str> {
+        let labels = match self.kind {
+            Kind::Whole => Some(&*self.text),
+            Kind::Deep => self.text.strip_prefix("**."),
+            Kind::Regex(_) | Kind::Any => None,
+        };
+        labels.into_iter().flat_map(|labels| labels.rsplit('.'))
+    }
+
+    /// `Less`: `self` wins where both match. Regexes are equal: the file's order decides.
+    fn cmp_precedence(&self, other: &Pattern) -> Ordering {
+        let class = |pattern: &Pattern| match pattern.kind {
+            Kind::Whole if pattern.labels().all(|label| label != "*") => 0,
+            Kind::Whole => 1,
+            Kind::Deep => 2,
+            Kind::Regex(_) => 3,
+            Kind::Any => 4,
+        };
+        let depth = |pattern: &Pattern| match pattern.kind {
+            Kind::Deep => Reverse(pattern.labels().count()),
+            _ => Reverse(0),
+        };
+        let labels = |pattern: &Pattern| -> Vec<(bool, String)> {
+            pattern.labels().map(|label| (label == "*", label.into())).collect()
+        };
+        (class(self), depth(self), labels(self)).cmp(&(class(other), depth(other), labels(other)))
+    }
+}
+
+/// Why a pattern is none. The text quotes nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatternError {
+    /// Nothing, or two dots together.
+    EmptyLabel,
+    /// A label of more than [`LABEL_BYTES`].
+    LongLabel,
+    /// More than [`NAME_BYTES`].
+    TooLong,
+    /// `www*` or the like.
+    PartStar,
+    /// `**` anywhere but in front.
+    InnerDeep,
+    /// A byte that no name has.
+    Byte,
+    /// A byte above ASCII: the name wants punycode.
+    NotAscii,
+    /// An IP address.
+    Address,
+    /// `/` in front, but not at the end.
+    UnclosedRegex,
+    /// `//`
+    EmptyRegex,
+    /// The regex engine refuses it.
+    Regex,
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PatternError::EmptyLabel => "a label of the name is empty",
+            PatternError::LongLabel => "a label of the name has more than 63 bytes",
+            PatternError::TooLong => "the name has more than 253 bytes",
+            PatternError::PartStar => "`*` stands for one whole label, as in `www.*.example.com`",
+            PatternError::InnerDeep => "`**` stands in front alone, as in `**.example.com`",
+            PatternError::Byte => {
+                "a name has letters, digits, `-` and `_` between its dots, no port and no path"
+            }
+            PatternError::NotAscii => "write the name in punycode (`xn--…`), as visitors send it",
+            PatternError::Address => "an address is matched by `**` or `fallback = true` alone",
+            PatternError::UnclosedRegex => "a regular expression ends with `/`",
+            PatternError::EmptyRegex => "the regular expression is empty",
+            PatternError::Regex => {
+                "not a regular expression of this engine (no look-around, back-references or \\p)"
+            }
+        })
+    }
+}
+
+impl std::error::Error for PatternError {}
+
+/// One entry's routes.
+#[derive(Debug, Clone)]
+struct Routes {
+    /// In the order of the file, with the service of each; routes are indices into it.
+    patterns: Vec<(Pattern, usize)>,
+    /// The trie; `nodes[0]` is the root, which ends no pattern: `root.whole == root.deep == None`.
+    nodes: Vec<Node>,
+    /// The routes that are regexes, in the order of the file.
+    regexes: Vec<usize>,
+    /// The route that is `**`.
+    any: Option<usize>,
+    /// The service, not a route.
+    fallback: Option<usize>,
+}
+
+/// A place in the trie: the labels on the way to it from the root are a name's last ones.
+///
+/// ```text
+/// root - com - example - pi      whole: pi.example.com
+///                  |     `- *    whole: *.pi.example.com, deep: **.*.pi.example.com
+///                  `- deep: **.example.com
+/// ```
+#[derive(Debug, Clone, Default)]
+struct Node {
+    literals: HashMap<Box<str>, usize>,
+    star: Option<usize>,
+    /// The route of the pattern that ends here.
+    whole: Option<usize>,
+    /// The route of `**.` and the way to here.
+    deep: Option<usize>,
+}
+
+impl Default for Routes {
+    fn default() -> Routes {
+        Routes {
+            patterns: Vec::new(),
+            nodes: vec![Node::default()],
+            regexes: Vec::new(),
+            any: None,
+            fallback: None,
+        }
+    }
+}
+
+impl Routes {
+    fn find(&self, name: &Hostname) -> Option<usize> {
+        let mut deep = None;
+        self.walk(ROOT, Some(name.as_str()), 0, &mut deep)
+            .or(deep.map(|(_, route)| route))
+            .or_else(|| self.find_regex(name))
+            .or(self.any)
+    }
+
+    /// The best pattern without `**` for the labels in `rest`, below `node`; on the way, the
+    /// deepest `**`. Literals go first, so the first end reached is the best. Two ways at each
+    /// label at most, and never more steps in all than the trie has nodes.
+    fn walk(
+        &self,
+        node: usize,
+        rest: Option<&str>,
+        depth: usize,
+        deep: &mut Option<(usize, usize)>,
+    ) -> Option<usize> {
+        let node = &self.nodes[node];
+        let Some(rest) = rest else { return node.whole };
+        if let Some(route) = node.deep
+            && deep.is_none_or(|(deepest, _)| deepest < depth)
+        {
+            *deep = Some((depth, route));
+        }
+        let (rest, label) = match rest.rsplit_once('.') {
+            Some((rest, label)) => (Some(rest), label),
+            None => (None, rest),
+        };
+        let literal = node.literals.get(label).copied();
+        let mut ways = literal.into_iter().chain(node.star);
+        ways.find_map(|node| self.walk(node, rest, depth + 1, deep))
+    }
+
+    fn find_regex(&self, name: &Hostname) -> Option<usize> {
+        self.regexes.iter().copied().find(|&route| match &self.patterns[route].0.kind {
+            Kind::Regex(regex) => regex.is_match(name.as_str()),
+            Kind::Whole | Kind::Deep | Kind::Any => false,
+        })
+    }
+
+    fn insert(&mut self, pattern: &Pattern, service: usize) -> Result<usize, usize> {
+        let route = self.patterns.len();
+        let taken = match pattern.kind {
+            Kind::Whole => {
+                let end = self.grow(pattern);
+                *self.nodes[end].whole.get_or_insert(route)
+            }
+            Kind::Deep => {
+                let end = self.grow(pattern);
+                *self.nodes[end].deep.get_or_insert(route)
+            }
+            Kind::Any => *self.any.get_or_insert(route),
+            Kind::Regex(_) => {
+                let same = |&route: &usize| self.patterns[route].0.text == pattern.text;
+                match self.regexes.iter().copied().find(same) {
+                    Some(taken) => taken,
+                    None => {
+                        self.regexes.push(route);
+                        route
+                    }
+                }
+            }
+        };
+        if taken != route {
+            return Err(taken);
+        }
+        self.patterns.push((pattern.clone(), service));
+        Ok(route)
+    }
+
+    /// The node at the end of the pattern's labels.
+    fn grow(&mut self, pattern: &Pattern) -> usize {
+        let mut at = ROOT;
+        for label in pattern.labels() {
+            let fresh = self.nodes.len();
+            let node = &mut self.nodes[at];
+            at = match label {
+                "*" => *node.star.get_or_insert(fresh),
+                label => *node.literals.entry(label.into()).or_insert(fresh),
+            };
+            if at == fresh {
+                self.nodes.push(Node::default());
+            }
+        }
+        at
+    }
+
+    fn matched(&self, route: usize) -> Match<'_> {
+        let (pattern, service) = &self.patterns[route];
+        Match { service: *service, pattern: &pattern.text }
+    }
+
+    fn matched_fallback(&self) -> Option<Match<'_>> {
+        self.fallback.map(|service| Match { service, pattern: FALLBACK })
+    }
+}
+
+/// `regex` must be whole by itself, or `a)|(b` would slip out of the anchors.
+fn compile(regex: &str) -> Result<Regex, PatternError> {
+    if regex.is_empty() {
+        return Err(PatternError::EmptyRegex);
+    }
+    Regex::new(regex).map_err(|_| PatternError::Regex)?;
+    Regex::new(&format!("^(?:{regex})$")).map_err(|_| PatternError::Regex)
+}
+
+fn check_label(label: &str) -> Result<(), PatternError> {
+    let name_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    match label {
+        "" => Err(PatternError::EmptyLabel),
+        "*" => Ok(()),
+        "**" => Err(PatternError::InnerDeep),
+        _ if !label.is_ascii() => Err(PatternError::NotAscii),
+        _ if label.contains('*') => Err(PatternError::PartStar),
+        _ if !label.bytes().all(name_byte) => Err(PatternError::Byte),
+        _ if label.len() > LABEL_BYTES => Err(PatternError::LongLabel),
+        _ => Ok(()),
+    }
+}
+
+const ROOT: usize = 0;
