@@ -1,13 +1,28 @@
 //! What the user writes, parsed into types that cannot be wrong.
 //!
-//! [`Config::load`] reads a file; private raw types (`raw.rs`) take the TOML, and every error
-//! names the file, the line, the key and what would be right. A source line is never quoted in an
-//! error: it may hold a token.
+//! [`Config::load`] reads a file; every error names the file, the line, the key and what would be
+//! right. No error quotes a line or a value: either may be a token.
+//!
+//! The keys are rathole's and more: a file of rathole 0.5 loads unchanged. What it says and this
+//! version cannot do is an error that says so, never silence.
 
+mod addr;
+mod client;
+mod error;
+mod raw;
+mod secret;
+mod server;
+mod transport;
+
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::proto::route::RouteTable;
+use crate::proto::route::{Entry, RouteTable};
+
+pub use error::ConfigError;
+pub use secret::Secret;
 
 /// One file: either role or both.
 #[derive(Debug)]
@@ -18,6 +33,42 @@ pub struct Config {
     pub client: Option<ClientConfig>,
     /// What loads but deserves a line in the log, each with file and line.
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads a file, with `${NAME}` from the process's environment.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let file = path.display().to_string();
+        let whole_file =
+            |line, reason| ConfigError { file: file.clone(), line, key: String::new(), reason };
+        let bytes = fs::read(path).map_err(|e| whole_file(None, format!("cannot read it: {e}")))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
+            whole_file(Some(line), "not UTF-8".into())
+        })?;
+        Config::parse(&file, &text, &|name| std::env::var(name).ok())
+    }
+
+    /// Parses a file's text. `file_name` is for errors; `env` answers `${NAME}`.
+    pub fn parse(
+        file_name: &str,
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigError> {
+        let source = raw::Source::new(file_name, text, env);
+        let tree = source.parse()?;
+        let root = source.root(tree.get_ref(), &ROOT_KEYS)?;
+        let mut warnings = Vec::new();
+        let server = root.section("server", &server::KEYS)?;
+        let server = server.map(|section| server::read(&section, &mut warnings)).transpose()?;
+        let client = root.section("client", &client::KEYS)?;
+        let client = client.map(|section| client::read(&section, &mut warnings)).transpose()?;
+        if server.is_none() && client.is_none() {
+            return Err(root.place.error("neither [server] nor [client] is here"));
+        }
+        Ok(Config { server, client, warnings })
+    }
 }
 
 /// `[server]`: the role on the VPS.
@@ -31,6 +82,8 @@ pub struct ServerConfig {
     pub https_addrs: Vec<SocketAddr>,
     /// How the tunnel is protected.
     pub transport: Transport,
+    /// Socket options of tunnel connections.
+    pub tcp: TcpOptions,
     /// Pause between pings on a native session; `None`: no pings and no dead-peer detection.
     pub heartbeat_interval: Option<Duration>,
     /// In the order of the file. A service's number is its index here.
@@ -61,6 +114,8 @@ pub struct ServerService {
     pub token: Secret,
     /// Ports of its own.
     pub bind_addrs: Vec<SocketAddr>,
+    /// TCP_NODELAY towards visitors.
+    pub nodelay: bool,
 }
 
 /// `type = "…"` of a service. The number is its code in REGISTER (PROTOCOL.md).
@@ -79,6 +134,29 @@ pub enum ServiceKind {
     Web = 4,
 }
 
+impl ServiceKind {
+    /// As in `type = "…"`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServiceKind::Tcp => "tcp",
+            ServiceKind::Udp => "udp",
+            ServiceKind::Http => "http",
+            ServiceKind::Https => "https",
+            ServiceKind::Web => "web",
+        }
+    }
+
+    /// Its visitors come in through these entries, by name.
+    pub fn entries(self) -> &'static [Entry] {
+        match self {
+            ServiceKind::Tcp | ServiceKind::Udp => &[],
+            ServiceKind::Http => &[Entry::Http],
+            ServiceKind::Https => &[Entry::Https],
+            ServiceKind::Web => &[Entry::Http, Entry::Https],
+        }
+    }
+}
+
 /// `[client]`: the role at home.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
@@ -86,9 +164,13 @@ pub struct ClientConfig {
     pub remote_addr: HostPort,
     /// How the tunnel is protected.
     pub transport: Transport,
+    /// Socket options of tunnel connections.
+    pub tcp: TcpOptions,
+    /// Dial the server's IPv6 addresses first.
+    pub prefer_ipv6: bool,
     /// Silence after which the server counts as dead; `None`: never.
     pub heartbeat_timeout: Option<Duration>,
-    /// First pause before dialling again; doubles, with jitter, up to 5 s.
+    /// First pause before dialling again, up to 5 s; doubles, with jitter, up to 5 s.
     pub retry_interval: Duration,
     /// In the order of the file.
     pub services: Vec<ClientService>,
@@ -103,12 +185,16 @@ pub struct ClientService {
     pub kind: ServiceKind,
     /// The secret that proves the right to it.
     pub token: Secret,
-    /// Where its TCP (kind `tcp`) or UDP bytes go.
+    /// Where visitors of the service's own port go. Kind `web`: the same as the TLS entry's.
     pub local_addr: Option<HostPort>,
     /// Where visitors of the HTTP entry go (kinds `http`, `web`).
     pub local_http_addr: Option<HostPort>,
     /// Where visitors of the TLS entry go (kinds `https`, `web`).
     pub local_https_addr: Option<HostPort>,
+    /// Dial the local IPv6 addresses first.
+    pub prefer_ipv6: bool,
+    /// TCP_NODELAY towards the local program.
+    pub nodelay: bool,
 }
 
 /// `[….transport]`.
@@ -131,6 +217,24 @@ pub struct NoiseConfig {
     pub remote_public_key: Option<Vec<u8>>,
 }
 
+/// `[….transport.tcp]`, for tunnel connections of every transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// TCP_NODELAY.
+    pub nodelay: bool,
+    /// `None`: no keepalive.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// When TCP asks whether the other host is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    /// Pause between probes.
+    pub interval: Duration,
+}
+
 /// A name or a literal address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostPort {
@@ -139,3 +243,5 @@ pub struct HostPort {
     /// The port.
     pub port: u16,
 }
+
+const ROOT_KEYS: raw::Keys = raw::Keys { known: &["server", "client"], elsewhere: None };

@@ -1,0 +1,195 @@
+//! `[client]`.
+
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::raw::{Keys, Section, Text};
+use super::server::{check_name, missing_token, or_never, read_kind, read_token};
+use super::transport::{self, Role};
+use super::{ClientConfig, ClientService, HostPort, Secret, ServiceKind};
+use crate::limits;
+
+pub(super) fn read(
+    section: &Section<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<ClientConfig, ConfigError> {
+    let Some(remote_addr) = section.text("remote_addr")? else {
+        let place = section.place_of("remote_addr");
+        return Err(place.error("missing: the server's bind_addr, such as `vps.example.com:2333`"));
+    };
+    let remote_addr = HostPort::parse_with_port(&remote_addr)?;
+    check_protocol(section)?;
+    let (transport, tcp) = transport::read(section, Role::Client, warnings)?;
+    let timeout = section.number("heartbeat_timeout", 0..=transport::SECONDS_MAX)?;
+    let default_token = read_token(section, "default_token")?;
+    let mut client = ClientConfig {
+        remote_addr,
+        transport,
+        tcp,
+        prefer_ipv6: section.flag("prefer_ipv6")?.unwrap_or(false),
+        heartbeat_timeout: or_never(timeout, limits::HEARTBEAT_TIMEOUT),
+        retry_interval: read_retry(section, warnings)?,
+        services: Vec::new(),
+    };
+    for (name, service) in section.sections("services", &SERVICE_KEYS)? {
+        check_name(&name, &service)?;
+        let token = read_token(&service, "token")?.or_else(|| default_token.clone());
+        client.services.push(read_service(name, &service, token, warnings)?);
+    }
+    if client.services.is_empty() {
+        warnings.push(section.place_of("services").warning("there are no services"));
+    }
+    Ok(client)
+}
+
+fn read_service(
+    name: String,
+    section: &Section<'_>,
+    token: Option<Secret>,
+    warnings: &mut Vec<String>,
+) -> Result<ClientService, ConfigError> {
+    let kind = read_kind(section)?;
+    let targets = Targets::read(section, kind)?;
+    let token = token.ok_or_else(|| missing_token(section))?;
+    if section.number("retry_interval", 0..=transport::SECONDS_MAX)?.is_some() {
+        let reason = "not used: one session carries all services; [client] has its retry_interval";
+        warnings.push(section.place_of("retry_interval").warning(reason));
+    }
+    Ok(ClientService {
+        name,
+        kind,
+        token,
+        local_addr: targets.port,
+        local_http_addr: targets.http,
+        local_https_addr: targets.https,
+        prefer_ipv6: section.flag("prefer_ipv6")?.unwrap_or(false),
+        nodelay: section.flag("nodelay")?.unwrap_or(true),
+    })
+}
+
+/// Where a service's visitors go at home, by the way they came in.
+struct Targets {
+    /// The service's own port.
+    port: Option<HostPort>,
+    http: Option<HostPort>,
+    https: Option<HostPort>,
+}
+
+impl Targets {
+    fn read(section: &Section<'_>, kind: ServiceKind) -> Result<Targets, ConfigError> {
+        let local = section.text("local_addr")?;
+        let (http_key, https_key) = ("local_http_addr", "local_https_addr");
+        let (wants_http, wants_https) = match kind {
+            ServiceKind::Tcp | ServiceKind::Udp => (false, false),
+            ServiceKind::Http => (true, false),
+            ServiceKind::Https => (false, true),
+            ServiceKind::Web => (true, true),
+        };
+        for (key, wanted) in [(http_key, wants_http), (https_key, wants_https)] {
+            if section.has(key) && !wanted {
+                let reason = format!("type {} does not use it", kind.as_str());
+                return Err(section.place_of(key).error(reason));
+            }
+        }
+        let mut targets = Targets { port: None, http: None, https: None };
+        if wants_http {
+            targets.http = Some(read_entry(section, http_key, HTTP_PORT, local.as_ref(), kind)?);
+        }
+        if wants_https {
+            targets.https = Some(read_entry(section, https_key, HTTPS_PORT, local.as_ref(), kind)?);
+        }
+        targets.port = match (&targets.https, &targets.http, local) {
+            (Some(target), _, _) | (None, Some(target), _) => Some(target.clone()),
+            (None, None, Some(local)) => Some(HostPort::parse_with_port(&local)?),
+            (None, None, None) => {
+                let reason = "missing: where visitors go, such as `127.0.0.1:80`";
+                return Err(section.place_of("local_addr").error(reason));
+            }
+        };
+        Ok(targets)
+    }
+}
+
+/// Where one entry's visitors go: its own key, or `local_addr` with the entry's usual port.
+fn read_entry(
+    section: &Section<'_>,
+    key: &str,
+    usual_port: u16,
+    local: Option<&Text>,
+    kind: ServiceKind,
+) -> Result<HostPort, ConfigError> {
+    let own = section.text(key)?;
+    if let Some(local) = local
+        && kind == ServiceKind::Web
+        && HostPort::parse(local)?.1.is_some()
+    {
+        let reason = "type web has two ports: give the host alone (80 and 443 are used), \
+                      or local_http_addr and local_https_addr";
+        return Err(local.place.error(reason));
+    }
+    match own.as_ref().or(local) {
+        Some(text) => {
+            let (host, port) = HostPort::parse(text)?;
+            Ok(HostPort { host, port: port.unwrap_or(usual_port) })
+        }
+        None => {
+            let reason = format!("missing: where its visitors go, such as `traefik` (or {key})");
+            Err(section.place_of("local_addr").error(reason))
+        }
+    }
+}
+
+/// The first pause between dials. rathole's may be 0 or an hour; here a line that is back is soon
+/// used, and a loop has a pause.
+fn read_retry(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<Duration, ConfigError> {
+    let seconds = section.number("retry_interval", 0..=transport::SECONDS_MAX)?;
+    let asked = seconds.map_or(limits::RETRY_INTERVAL, Duration::from_secs);
+    let used = asked.clamp(limits::RETRY_INTERVAL, limits::RETRY_MAX);
+    if used != asked {
+        let reason = format!("{} s are used: the first pause has 1 to 5 s", used.as_secs());
+        warnings.push(section.place_of("retry_interval").warning(reason));
+    }
+    Ok(used)
+}
+
+fn check_protocol(section: &Section<'_>) -> Result<(), ConfigError> {
+    let Some(text) = section.text("protocol")? else { return Ok(()) };
+    match &*text.value {
+        "native" => Ok(()),
+        "rathole" => {
+            Err(text.place.error("rathole's protocol is not supported yet in this version"))
+        }
+        _ => Err(text.place.error("must be native or rathole")),
+    }
+}
+
+pub(super) const KEYS: Keys =
+    Keys { known: KEY_NAMES, elsewhere: Some((super::server::KEY_NAMES, "server")) };
+pub(super) const KEY_NAMES: &[&str] = &[
+    "remote_addr",
+    "protocol",
+    "default_token",
+    "transport",
+    "heartbeat_timeout",
+    "retry_interval",
+    "prefer_ipv6",
+    "services",
+];
+
+const SERVICE_KEYS: Keys = Keys {
+    known: SERVICE_KEY_NAMES,
+    elsewhere: Some((super::server::SERVICE_KEY_NAMES, "server")),
+};
+pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
+    "type",
+    "token",
+    "local_addr",
+    "local_http_addr",
+    "local_https_addr",
+    "nodelay",
+    "retry_interval",
+    "prefer_ipv6",
+];
+
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;

@@ -1,0 +1,235 @@
+//! `[server]`.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::addr::Listeners;
+use super::error::ConfigError;
+use super::raw::{Keys, Place, Section};
+use super::transport::{self, Role};
+use super::{Secret, ServerConfig, ServerLimits, ServerService, ServiceKind};
+use crate::limits;
+use crate::proto::route::{Entry, Pattern, RouteTable};
+
+pub(super) fn read(
+    section: &Section<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<ServerConfig, ConfigError> {
+    let mut listeners = Listeners::default();
+    let bind_addrs = listeners.claim(section.texts("bind_addr")?)?;
+    if bind_addrs.is_empty() {
+        let place = section.place_of("bind_addr");
+        return Err(place.error("missing: where clients dial in, such as `0.0.0.0:2333`"));
+    }
+    let http_addrs = listeners.claim(section.texts("http_addr")?)?;
+    let https_addrs = listeners.claim(section.texts("https_addr")?)?;
+    let (transport, tcp) = transport::read(section, Role::Server, warnings)?;
+    let interval = section.number("heartbeat_interval", 0..=transport::SECONDS_MAX)?;
+    let default_token = read_token(section, "default_token")?;
+    let mut server = ServerConfig {
+        bind_addrs,
+        http_addrs,
+        https_addrs,
+        transport,
+        tcp,
+        heartbeat_interval: or_never(interval, limits::HEARTBEAT_INTERVAL),
+        services: Vec::new(),
+        routes: RouteTable::default(),
+        limits: read_limits(section)?,
+    };
+    let mut claims = Claims::default();
+    for (name, service) in section.sections("services", &SERVICE_KEYS)? {
+        check_name(&name, &service)?;
+        let token = read_token(&service, "token")?.or_else(|| default_token.clone());
+        let service =
+            read_service(name, &service, token, &mut server, &mut listeners, &mut claims)?;
+        server.services.push(service);
+    }
+    warn(section, &server, warnings);
+    Ok(server)
+}
+
+fn read_service(
+    name: String,
+    section: &Section<'_>,
+    token: Option<Secret>,
+    server: &mut ServerConfig,
+    listeners: &mut Listeners,
+    claims: &mut Claims,
+) -> Result<ServerService, ConfigError> {
+    let kind = read_kind(section)?;
+    let bind_addrs = listeners.claim(section.texts("bind_addr")?)?;
+    if kind.entries().is_empty() {
+        for key in ["hosts", "fallback"] {
+            if section.has(key) {
+                let reason = "names need type = \"http\", \"https\" or \"web\"";
+                return Err(section.place_of(key).error(reason));
+            }
+        }
+        if bind_addrs.is_empty() {
+            let reason = "missing: where visitors come in, such as `0.0.0.0:5080`";
+            return Err(section.place_of("bind_addr").error(reason));
+        }
+    }
+    claims.read(section, kind, server)?;
+    let token = token.ok_or_else(|| missing_token(section))?;
+    let nodelay = section.flag("nodelay")?.unwrap_or(true);
+    Ok(ServerService { name, kind, token, bind_addrs, nodelay })
+}
+
+/// Which key gave each route, to name both where two services claim one.
+#[derive(Default)]
+struct Claims {
+    /// By entry and the route's number.
+    routes: HashMap<(Entry, usize), Place>,
+    fallbacks: HashMap<Entry, Place>,
+}
+
+impl Claims {
+    /// Adds the service's names to the table.
+    fn read(
+        &mut self,
+        section: &Section<'_>,
+        kind: ServiceKind,
+        server: &mut ServerConfig,
+    ) -> Result<(), ConfigError> {
+        let service = server.services.len();
+        let hosts = section.texts("hosts")?;
+        let fallback = section.flag("fallback")?.unwrap_or(false);
+        for entry in kind.entries() {
+            let (key, listens) = match entry {
+                Entry::Http => ("http_addr", !server.http_addrs.is_empty()),
+                Entry::Https => ("https_addr", !server.https_addrs.is_empty()),
+            };
+            if !listens {
+                let reason = format!("type {} needs `{key}` in [server]", kind.as_str());
+                return Err(section.place_of("type").error(reason));
+            }
+            if hosts.is_empty() && !fallback {
+                let place = section.place_of("hosts");
+                return Err(place.error("missing: the names it takes, such as `pi.example.com`"));
+            }
+            for host in &hosts {
+                let pattern = Pattern::parse(&host.value);
+                let pattern = pattern.map_err(|error| host.place.error(error.to_string()))?;
+                let route = server.routes.insert(*entry, &pattern, service).map_err(|taken| {
+                    host.place.error(already_at(self.routes.get(&(*entry, taken))))
+                })?;
+                self.routes.insert((*entry, route), host.place.clone());
+            }
+            if fallback {
+                let place = section.place_of("fallback");
+                server
+                    .routes
+                    .set_fallback(*entry, service)
+                    .map_err(|_| place.error(already_at(self.fallbacks.get(entry))))?;
+                self.fallbacks.insert(*entry, place);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn already_at(place: Option<&Place>) -> String {
+    let owner = place.map(Place::mention).unwrap_or_default();
+    format!("the same as {owner}; one service only can have it")
+}
+
+/// Common to both roles.
+pub(super) fn read_kind(section: &Section<'_>) -> Result<ServiceKind, ConfigError> {
+    let Some(text) = section.text("type")? else { return Ok(ServiceKind::Tcp) };
+    match &*text.value {
+        "tcp" => Ok(ServiceKind::Tcp),
+        "http" => Ok(ServiceKind::Http),
+        "https" => Ok(ServiceKind::Https),
+        "web" => Ok(ServiceKind::Web),
+        "udp" => Err(text.place.error("UDP services are not supported yet in this version")),
+        _ => Err(text.place.error("must be tcp, udp, http, https or web")),
+    }
+}
+
+/// Common to both roles.
+pub(super) fn check_name(name: &str, section: &Section<'_>) -> Result<(), ConfigError> {
+    match name.len() {
+        1..=255 if !name.contains(char::is_control) => Ok(()),
+        1..=255 => Err(section.place.error("a service's name has no control characters")),
+        _ => Err(section.place.error("a service's name has 1 to 255 bytes")),
+    }
+}
+
+/// Common to both roles. Without it the default counts.
+pub(super) fn read_token(section: &Section<'_>, key: &str) -> Result<Option<Secret>, ConfigError> {
+    match section.text(key)? {
+        Some(text) if text.value.is_empty() => Err(text.place.error("must not be empty")),
+        text => Ok(text.map(|text| Secret::new(text.value.into_bytes()))),
+    }
+}
+
+/// Common to both roles.
+pub(super) fn missing_token(section: &Section<'_>) -> ConfigError {
+    let reason = "missing: a secret that server and client share; or set `default_token`";
+    section.place_of("token").error(reason)
+}
+
+/// Common to both roles: 0 is never, absent is the default.
+pub(super) fn or_never(seconds: Option<u64>, default: Duration) -> Option<Duration> {
+    let time = seconds.map_or(default, Duration::from_secs);
+    (!time.is_zero()).then_some(time)
+}
+
+fn read_limits(section: &Section<'_>) -> Result<ServerLimits, ConfigError> {
+    let mut bounds = ServerLimits {
+        max_visitors: limits::MAX_VISITORS,
+        max_visitors_per_address: limits::MAX_VISITORS_PER_ADDRESS,
+    };
+    if let Some(section) = section.section("limits", &LIMIT_KEYS)? {
+        for (key, bound) in [
+            ("max_visitors", &mut bounds.max_visitors),
+            ("max_visitors_per_address", &mut bounds.max_visitors_per_address),
+        ] {
+            if let Some(number) = section.number(key, 1..=VISITORS_MAX)? {
+                *bound = number as usize; // at most VISITORS_MAX
+            }
+        }
+    }
+    Ok(bounds)
+}
+
+fn warn(section: &Section<'_>, server: &ServerConfig, warnings: &mut Vec<String>) {
+    if !server.http_addrs.is_empty() {
+        warnings.push(section.place_of("http_addr").warning("not served yet in this version"));
+    }
+    if !server.https_addrs.is_empty() && server.routes.list(Entry::Https).is_empty() {
+        let reason = "no service of type https or web takes its visitors";
+        warnings.push(section.place_of("https_addr").warning(reason));
+    }
+    if server.services.is_empty() {
+        warnings.push(section.place_of("services").warning("there are no services"));
+    }
+}
+
+pub(super) const KEYS: Keys =
+    Keys { known: KEY_NAMES, elsewhere: Some((super::client::KEY_NAMES, "client")) };
+pub(super) const KEY_NAMES: &[&str] = &[
+    "bind_addr",
+    "http_addr",
+    "https_addr",
+    "default_token",
+    "transport",
+    "heartbeat_interval",
+    "services",
+    "limits",
+];
+
+const SERVICE_KEYS: Keys = Keys {
+    known: SERVICE_KEY_NAMES,
+    elsewhere: Some((super::client::SERVICE_KEY_NAMES, "client")),
+};
+pub(super) const SERVICE_KEY_NAMES: &[&str] =
+    &["type", "token", "hosts", "fallback", "bind_addr", "nodelay"];
+
+const LIMIT_KEYS: Keys =
+    Keys { known: &["max_visitors", "max_visitors_per_address"], elsewhere: None };
+
+/// Linux's largest `fs.nr_open` that makes sense here.
+const VISITORS_MAX: u64 = 1 << 30;

@@ -1,0 +1,197 @@
+//! `[server.transport]` and `[client.transport]`.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use snow::params::{HandshakeModifier, HandshakePattern, NoiseParams};
+
+use super::error::ConfigError;
+use super::raw::{Keys, Place, Section};
+use super::{Keepalive, NoiseConfig, Secret, TcpOptions, Transport};
+use crate::limits;
+
+/// Whose file, or whose half of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Server,
+    Client,
+}
+
+/// The transport of `[server]` or `[client]`.
+pub(super) fn read(
+    parent: &Section<'_>,
+    role: Role,
+    warnings: &mut Vec<String>,
+) -> Result<(Transport, TcpOptions), ConfigError> {
+    let open = parent.place.below("transport");
+    let Some(section) = parent.section("transport", &TRANSPORT_KEYS)? else {
+        warnings.push(open.warning(UNENCRYPTED));
+        return Ok((Transport::Tcp, DEFAULT_TCP));
+    };
+    let tcp = match section.section("tcp", &TCP_KEYS)? {
+        Some(section) => read_tcp(&section)?,
+        None => DEFAULT_TCP,
+    };
+    check_unused(&section, warnings)?;
+    let transport = match section.text("type")? {
+        Some(text) => match &*text.value {
+            "noise" => Transport::Noise(read_noise(&section, role, warnings)?),
+            "tcp" => Transport::Tcp,
+            "tls" => return Err(text.place.error(format!("TLS {USE_NOISE}"))),
+            "websocket" => return Err(text.place.error(format!("WebSocket {USE_NOISE}"))),
+            _ => return Err(text.place.error("must be noise or tcp")),
+        },
+        None => Transport::Tcp,
+    };
+    if matches!(transport, Transport::Tcp) {
+        warnings.push(section.place_of("type").warning(UNENCRYPTED));
+        if section.has("noise") {
+            // Its keys are checked all the same: `type` may be the slip.
+            section.section("noise", &NOISE_KEYS)?;
+            warnings.push(section.place_of("noise").warning("not used: type is not noise"));
+        }
+    }
+    Ok((transport, tcp))
+}
+
+fn read_tcp(section: &Section<'_>) -> Result<TcpOptions, ConfigError> {
+    if section.has("proxy") {
+        let reason = "dialling through a proxy is not supported yet in this version";
+        return Err(section.place_of("proxy").error(reason));
+    }
+    let seconds = |key, least, default| -> Result<Duration, ConfigError> {
+        Ok(section.number(key, least..=KEEPALIVE_MAX)?.map_or(default, Duration::from_secs))
+    };
+    let idle = seconds("keepalive_secs", 0, limits::KEEPALIVE_IDLE)?;
+    let interval = seconds("keepalive_interval", 1, limits::KEEPALIVE_INTERVAL)?;
+    Ok(TcpOptions {
+        nodelay: section.flag("nodelay")?.unwrap_or(true),
+        keepalive: (!idle.is_zero()).then_some(Keepalive { idle, interval }),
+    })
+}
+
+/// Transports that rathole has and this program has not: their tables load, with a warning.
+fn check_unused(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+    if let Some(tls) = section.section("tls", &TLS_KEYS)? {
+        for key in TLS_KEYS.known {
+            tls.text(key)?;
+        }
+        warnings.push(tls.place.warning("not used: type is not tls"));
+    }
+    if let Some(websocket) = section.section("websocket", &WEBSOCKET_KEYS)? {
+        websocket.flag("tls")?;
+        warnings.push(websocket.place.warning("not used: type is not websocket"));
+    }
+    Ok(())
+}
+
+fn read_noise(
+    transport: &Section<'_>,
+    role: Role,
+    warnings: &mut Vec<String>,
+) -> Result<NoiseConfig, ConfigError> {
+    let Some(section) = transport.section("noise", &NOISE_KEYS)? else {
+        return Err(transport.place_of("noise").error(missing_table(role)));
+    };
+    let pattern = section.text("pattern")?;
+    let pattern = pattern.map_or_else(|| DEFAULT_PATTERN.to_owned(), |text| text.value);
+    let place = section.place_of("pattern");
+    let handshake = check_pattern(&pattern, &place)?;
+    let initiator = role == Role::Client;
+    let private = read_key(&section, "local_private_key")?;
+    let public = read_key(&section, "remote_public_key")?;
+    if private.is_none() && handshake.needs_local_static_key(initiator) {
+        let reason = "missing: this side's private key, from `underpass --genkey`";
+        return Err(section.place_of("local_private_key").error(reason));
+    }
+    if public.is_none() && handshake.need_known_remote_pubkey(initiator) {
+        let whose = if initiator { "server" } else { "client" };
+        let reason = format!("missing: the {whose}'s public key, from `underpass --genkey`");
+        return Err(section.place_of("remote_public_key").error(reason));
+    }
+    if initiator && !handshake.need_known_remote_pubkey(initiator) {
+        warnings
+            .push(place.warning("this pattern does not prove the server to the client; NK does"));
+    }
+    Ok(NoiseConfig {
+        pattern,
+        local_private_key: private.map(Secret::new),
+        remote_public_key: public,
+    })
+}
+
+/// The name of a handshake that this build can run.
+fn check_pattern(pattern: &str, place: &Place) -> Result<HandshakePattern, ConfigError> {
+    let params: NoiseParams = pattern.parse().map_err(|_| {
+        place.error(format!("not the name of a Noise protocol, such as {DEFAULT_PATTERN}"))
+    })?;
+    let handshake = &params.handshake;
+    let psk = |modifier: &HandshakeModifier| matches!(modifier, HandshakeModifier::Psk(_));
+    if handshake.modifiers.list.iter().any(psk) {
+        return Err(place.error("psk patterns have no key here: tokens prove the client; use NK"));
+    }
+    if !handshake.modifiers.list.is_empty() {
+        return Err(place.error("patterns with modifiers are not supported; use NK"));
+    }
+    if handshake.pattern.is_oneway() {
+        return Err(place.error("a one-way pattern cannot carry answers; use NK"));
+    }
+    let pattern = handshake.pattern;
+    let key = [9; KEY_BYTES]; // any key will do to see whether the parts exist
+    let build = || snow::Builder::new(params).local_private_key(&key)?.remote_public_key(&key);
+    match build().and_then(snow::Builder::build_initiator) {
+        Ok(_) => Ok(pattern),
+        Err(_) => Err(place.error(
+            "this build has no such curve, cipher or hash; 25519, \
+                                   ChaChaPoly or AESGCM, and BLAKE2s or SHA256 work",
+        )),
+    }
+}
+
+/// 32 bytes in rathole's base64, the standard alphabet with padding.
+fn read_key(section: &Section<'_>, key: &str) -> Result<Option<Vec<u8>>, ConfigError> {
+    let Some(text) = section.text(key)? else { return Ok(None) };
+    match STANDARD.decode(text.value.trim()) {
+        Ok(bytes) if bytes.len() == KEY_BYTES => Ok(Some(bytes)),
+        Ok(_) | Err(_) => {
+            let reason = "must be a key of 32 bytes in base64, as `underpass --genkey` prints it";
+            Err(text.place.error(reason))
+        }
+    }
+}
+
+fn missing_table(role: Role) -> &'static str {
+    match role {
+        Role::Server => "missing: a table with local_private_key, from `underpass --genkey`",
+        Role::Client => "missing: a table with remote_public_key, the server's public key",
+    }
+}
+
+/// A year: no sum of times overflows.
+pub(super) const SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
+/// Linux's bound on both times (`MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL`).
+const KEEPALIVE_MAX: u64 = 32_767;
+const KEY_BYTES: usize = 32;
+/// rathole's.
+const DEFAULT_PATTERN: &str = "Noise_NK_25519_ChaChaPoly_BLAKE2s";
+const UNENCRYPTED: &str = "the tunnel is not encrypted; type = \"noise\" is";
+const USE_NOISE: &str =
+    "as a transport is not supported; use type = \"noise\", with keys from `underpass --genkey`";
+const DEFAULT_TCP: TcpOptions = TcpOptions {
+    nodelay: true,
+    keepalive: Some(Keepalive {
+        idle: limits::KEEPALIVE_IDLE,
+        interval: limits::KEEPALIVE_INTERVAL,
+    }),
+};
+
+const TRANSPORT_KEYS: Keys =
+    Keys { known: &["type", "tcp", "tls", "noise", "websocket"], elsewhere: None };
+const TCP_KEYS: Keys =
+    Keys { known: &["nodelay", "keepalive_secs", "keepalive_interval", "proxy"], elsewhere: None };
+const NOISE_KEYS: Keys =
+    Keys { known: &["pattern", "local_private_key", "remote_public_key"], elsewhere: None };
+const TLS_KEYS: Keys =
+    Keys { known: &["hostname", "trusted_root", "pkcs12", "pkcs12_password"], elsewhere: None };
+const WEBSOCKET_KEYS: Keys = Keys { known: &["tls"], elsewhere: None };
