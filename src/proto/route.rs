@@ -419,3 +419,220 @@ fn check_label(label: &str) -> Result<(), PatternError> {
 }
 
 const ROOT: usize = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A table of one entry, in which pattern `i` belongs to service `i`.
+    fn table(patterns: &[&str]) -> RouteTable {
+        let mut table = RouteTable::default();
+        for (service, text) in patterns.iter().enumerate() {
+            let pattern = Pattern::parse(text).expect(text);
+            assert!(table.insert(Entry::Https, &pattern, service).is_ok(), "{text} twice");
+        }
+        table
+    }
+
+    fn dns(name: &str) -> HostName {
+        HostName::Dns(Hostname::parse(name.as_bytes()).expect(name))
+    }
+
+    fn find<'a>(table: &'a RouteTable, name: &str) -> Option<&'a str> {
+        table.find(Entry::Https, &dns(name)).map(|found| found.pattern)
+    }
+
+    #[test]
+    fn what_wins_does_not_depend_on_the_order() {
+        // What wins first: each takes the name that no earlier one takes.
+        let patterns = [
+            ("pi.example.com", "pi.example.com"),
+            ("*.example.com", "x.example.com"),
+            ("pi.*.com", "pi.other.com"),
+            ("*.*.com", "x.other.com"),
+            ("**.a.pi.example.com", "x.a.pi.example.com"),
+            ("**.*.pi.example.com", "x.b.pi.example.com"),
+            ("**.pi.example.com", "x.pi.example.com"),
+            ("**.com", "com.com"),
+            ("/x[0-9]+/", "x42"),
+            ("**", "net"),
+        ];
+        let mut order = patterns.map(|(pattern, _)| pattern);
+        for _ in 0..order.len() {
+            order.rotate_left(1);
+            let table = table(&order);
+            for (pattern, name) in patterns {
+                assert_eq!(find(&table, name), Some(pattern), "{name} among {order:?}");
+            }
+            let listed = table.list(Entry::Https);
+            assert_eq!(
+                listed.iter().map(|route| route.pattern).collect::<Vec<_>>(),
+                [
+                    "pi.example.com",
+                    "*.example.com",
+                    "pi.*.com",
+                    "*.*.com",
+                    "**.a.pi.example.com",
+                    "**.*.pi.example.com",
+                    "**.pi.example.com",
+                    "**.com",
+                    "/x[0-9]+/",
+                    "**",
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_star_is_one_label_and_two_stars_are_one_or_more() {
+        let one = table(&["*.example.com", "www.*.example.com"]);
+        assert_eq!(find(&one, "example.com"), None);
+        assert_eq!(find(&one, "a.b.example.com"), None);
+        assert_eq!(find(&one, "www.a.example.com"), Some("www.*.example.com"));
+        let more = table(&["**.example.com", "*"]);
+        assert_eq!(find(&more, "example.com"), None);
+        assert_eq!(find(&more, "a.b.c.example.com"), Some("**.example.com"));
+        assert_eq!(find(&more, "localhost"), Some("*"));
+    }
+
+    #[test]
+    fn a_dead_end_among_literals_does_not_hide_a_star() {
+        let table = table(&["x.a.com", "*.*.com", "**.a.com"]);
+        assert_eq!(find(&table, "y.a.com"), Some("*.*.com"));
+        assert_eq!(find(&table, "z.y.a.com"), Some("**.a.com"));
+    }
+
+    #[test]
+    fn regexes_are_anchored_and_go_by_the_file() {
+        let table = table(&["/a|b/", "/[a-z]+/", "/(?i)X.*/"]);
+        assert_eq!(find(&table, "a"), Some("/a|b/"));
+        assert_eq!(find(&table, "ab"), Some("/[a-z]+/"));
+        assert_eq!(find(&table, "a.b"), None);
+        assert_eq!(find(&table, "x.b"), Some("/(?i)X.*/"));
+    }
+
+    #[test]
+    fn p2_no_name_and_an_address_reach_the_fallback_and_a_name_never_does() {
+        let address = HostName::Ip(IpAddr::from([192, 0, 2, 1]));
+        let mut table = table(&["a", "/.*/"]);
+        assert_eq!(table.find(Entry::Https, &HostName::Empty), None);
+        assert_eq!(table.find(Entry::Https, &address), None);
+        assert_eq!(table.set_fallback(Entry::Https, 7), Ok(()));
+        assert_eq!(table.set_fallback(Entry::Https, 8), Err(7));
+        let fallback = Some(Match { service: 7, pattern: FALLBACK });
+        assert_eq!(table.find(Entry::Https, &HostName::Empty), fallback);
+        assert_eq!(table.find(Entry::Https, &address), fallback);
+        assert_eq!(table.find(Entry::Http, &HostName::Empty), None, "of that entry alone");
+        let any = Pattern::parse("**").expect("a pattern");
+        assert_eq!(table.insert(Entry::Https, &any, 9), Ok(2));
+        let any = Some(Match { service: 9, pattern: "**" });
+        assert_eq!(table.find(Entry::Https, &address), any);
+        assert_eq!(table.find(Entry::Https, &HostName::Empty), fallback);
+
+        let mut table = RouteTable::default();
+        assert_eq!(table.set_fallback(Entry::Https, 7), Ok(()));
+        assert_eq!(table.find(Entry::Https, &dns("a")), None);
+    }
+
+    #[test]
+    fn a_pattern_has_one_owner_however_it_is_written() {
+        for (one, other) in
+            [("a.b", "A.b."), ("*.b", "*.B"), ("**.b", "**.b."), ("**", "**."), ("/a/", "/a/")]
+        {
+            let mut table = table(&["first", one]);
+            let pattern = Pattern::parse(other).expect(other);
+            assert_eq!(table.insert(Entry::Https, &pattern, 2), Err(1), "{one} and {other}");
+            assert_eq!(table.insert(Entry::Http, &pattern, 2), Ok(0), "another entry");
+            assert_eq!(table.list(Entry::Https).len(), 2);
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_says_why() {
+        let long = format!("{}aa", "a.".repeat(126));
+        for (text, why) in [
+            ("", PatternError::EmptyLabel),
+            (".", PatternError::EmptyLabel),
+            ("a..b", PatternError::EmptyLabel),
+            ("www*.a", PatternError::PartStar),
+            ("***", PatternError::PartStar),
+            ("a.**", PatternError::InnerDeep),
+            ("**.**", PatternError::InnerDeep),
+            ("a:443", PatternError::Byte),
+            ("https://a", PatternError::Byte),
+            (" a", PatternError::Byte),
+            ("b\u{fc}cher.example", PatternError::NotAscii),
+            ("192.0.2.1", PatternError::Address),
+            ("[::1]", PatternError::Address),
+            ("::1", PatternError::Address),
+            ("/a", PatternError::UnclosedRegex),
+            ("/", PatternError::UnclosedRegex),
+            ("//", PatternError::EmptyRegex),
+            ("/(/", PatternError::Regex),
+            ("/a)|(b/", PatternError::Regex),
+            (&"a".repeat(64), PatternError::LongLabel),
+            (&long, PatternError::TooLong),
+        ] {
+            assert_eq!(Pattern::parse(text).err(), Some(why), "{text:?}");
+        }
+        assert!(Pattern::parse(&long[..253]).is_ok(), "253 bytes");
+    }
+
+    /// Whether a pattern's labels match a name's, both from the right.
+    fn naive_matches(pattern: &[&str], name: &[&str]) -> bool {
+        match (pattern, name) {
+            ([], []) => true,
+            (["**"], [_, ..]) => true,
+            ([p, pattern @ ..], [n, name @ ..]) => {
+                (p == n || *p == "*") && naive_matches(pattern, name)
+            }
+            _ => false,
+        }
+    }
+
+    /// The module's list, read again: a smaller rank wins.
+    fn naive_rank(pattern: &[&str]) -> (usize, usize, Vec<bool>) {
+        let stars = pattern.iter().map(|label| *label == "*").collect();
+        match pattern {
+            ["**"] => (3, 0, stars),
+            [.., "**"] => (2, usize::MAX - pattern.len(), stars),
+            _ if pattern.contains(&"*") => (1, 0, stars),
+            _ => (0, 0, stars),
+        }
+    }
+
+    fn labels(most: usize, label: &'static str) -> impl Strategy<Value = Vec<String>> {
+        prop::collection::vec(label, 1..=most)
+    }
+
+    proptest! {
+        #[test]
+        fn the_trie_agrees_with_trying_every_pattern(
+            patterns in prop::collection::vec((labels(4, "[ab*]"), any::<bool>()), 0..24),
+            any_name in any::<bool>(),
+            names in prop::collection::vec(labels(5, "[abc]"), 1..16),
+        ) {
+            let mut patterns: Vec<String> = patterns
+                .into_iter()
+                .map(|(labels, deep)| ["", "**."][usize::from(deep)].to_owned() + &labels.join("."))
+                .chain(any_name.then(|| "**".to_owned()))
+                .collect();
+            patterns.sort();
+            patterns.dedup();
+            let texts: Vec<&str> = patterns.iter().map(|text| &**text).collect();
+            let table = table(&texts);
+            for name in names {
+                let name = name.join(".");
+                let from_right: Vec<&str> = name.rsplit('.').collect();
+                let best = texts
+                    .iter()
+                    .map(|text| (text, text.rsplit('.').collect::<Vec<_>>()))
+                    .filter(|(_, labels)| naive_matches(labels, &from_right))
+                    .min_by_key(|(_, labels)| naive_rank(labels))
+                    .map(|(text, _)| *text);
+                prop_assert_eq!(find(&table, &name), best, "{} among {:?}", name, texts);
+            }
+        }
+    }
+}
