@@ -8,6 +8,7 @@
 
 mod addr;
 mod client;
+mod coalescing;
 mod error;
 mod raw;
 mod secret;
@@ -245,3 +246,26 @@ pub struct HostPort {
 }
 
 const ROOT_KEYS: raw::Keys = raw::Keys { known: &["server", "client"], elsewhere: None };
+
+/// What the fuzz target checks.
+#[doc(hidden)]
+pub mod fuzz {
+    use super::Config;
+
+    /// Panics if parsing does, or if what a variable holds shows where it must not: never in an
+    /// error, and in a `Config`'s `Debug` only as part of a regex, which is no secret.
+    pub fn check(bytes: &[u8]) {
+        const MARKER: &str = "mark (er) 0123456789";
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        if text.contains("mark") {
+            return; // keys are quoted, and this one would look like the variable
+        }
+        match Config::parse("fuzz.toml", text, &|_| Some(MARKER.to_owned())) {
+            Err(error) => assert!(!format!("{error} {error:?}").contains(MARKER), "{error}"),
+            Ok(config) => {
+                let regexes = text.contains(['/', '\\']);
+                assert!(regexes || !format!("{config:?}").contains(MARKER), "shown");
+            }
+        }
+    }
+}

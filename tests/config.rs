@@ -1,0 +1,626 @@
+//! Configuration files, good and bad: what loads, and the exact text of what does not.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use underpass::config::{Config, ConfigError, HostPort, Transport};
+
+/// Stands wherever a file has a secret, and must show nowhere.
+const MARKER: &str = "mark-er_0123456789";
+/// 32 bytes in base64; no error and no `Debug` may show it either.
+const KEY: &str = "MIDlbJw0wqZtQ8Y5Z7nLu3rJqG5m2oVfJ0bX1c2d3e4=";
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    let env = HashMap::from([
+        ("UNDERPASS_PRIVATE_KEY", KEY),
+        ("UNDERPASS_PUBLIC_KEY", KEY),
+        ("PI_TOKEN", MARKER),
+        ("LOCAL_TOKEN", MARKER),
+        ("EMPTY", ""),
+        ("PORT", "5080"),
+    ]);
+    Config::parse("f.toml", text, &|name| env.get(name).map(|value| (*value).to_owned()))
+}
+
+/// A file that loads, silently but for the warnings given.
+fn good(text: &str, warnings: &[&str]) -> Config {
+    let config = parse(text).unwrap_or_else(|error| panic!("{error}\nin\n{text}"));
+    assert_eq!(config.warnings, warnings, "{text}");
+    let debug = format!("{config:?}");
+    assert!(!debug.contains(MARKER) && !debug.contains(KEY), "{debug}");
+    config
+}
+
+fn bad(text: &str, error: &str) {
+    let Err(found) = parse(text) else { panic!("this should not load:\n{text}") };
+    assert_eq!(found.to_string(), error, "{text}");
+    let debug = format!("{found} {found:?}");
+    assert!(!debug.contains(MARKER) && !debug.contains(KEY), "{debug}");
+}
+
+/// A server file around `services`; its first line is line 10.
+fn server(services: &str) -> String {
+    format!(
+        r#"# a server
+[server]
+bind_addr = "0.0.0.0:2333"
+https_addr = ["0.0.0.0:443", "[::]:443"]
+default_token = "{MARKER}"
+[server.transport]
+type = "noise"
+[server.transport.noise]
+local_private_key = "{KEY}"
+{services}"#
+    )
+}
+
+/// A client file around `services`; its first line is line 9.
+fn client(services: &str) -> String {
+    format!(
+        r#"# a client
+[client]
+remote_addr = "vps.example.com:2333"
+default_token = "{MARKER}"
+[client.transport]
+type = "noise"
+[client.transport.noise]
+remote_public_key = "{KEY}"
+{services}"#
+    )
+}
+
+#[test]
+fn the_samples_load_without_a_word() {
+    let server = good(include_str!("../config/server.toml"), &[]).server.expect("[server]");
+    assert_eq!(server.services.len(), 3);
+    assert_eq!(server.heartbeat_interval, Some(Duration::from_secs(10)));
+    let names: Vec<_> = server.services.iter().map(|service| &*service.name).collect();
+    assert_eq!(names, ["pi", "local", "pi-ssh"], "the file's order");
+    assert_eq!(server.services[0].token.expose(), MARKER.as_bytes());
+    let Transport::Noise(noise) = server.transport else { panic!("noise") };
+    assert_eq!(noise.local_private_key.expect("a key").expose().len(), 32);
+
+    let client = good(include_str!("../config/client.toml"), &[]).client.expect("[client]");
+    assert_eq!(client.heartbeat_timeout, Some(Duration::from_secs(25)));
+    assert_eq!(client.retry_interval, Duration::from_secs(1));
+    let traefik = HostPort { host: "traefik".into(), port: 443 };
+    assert_eq!(client.services[0].local_https_addr, Some(traefik));
+    assert_eq!(client.services[0].local_http_addr, None);
+}
+
+#[test]
+fn the_articles_files_load_once_they_have_keys() {
+    let server =
+        include_str!("article/rathole.server.toml").replace("private_key\"", &format!("{KEY}\""));
+    let server = good(&server, &[]).server.expect("[server]");
+    let ports: Vec<_> = server.services.iter().map(|s| s.bind_addrs[0].port()).collect();
+    assert_eq!(ports, [5080, 5443, 5081, 5444]);
+    for client in [
+        include_str!("article/rathole.client.pi.toml"),
+        include_str!("article/rathole.client.local.toml"),
+    ] {
+        let client = good(&client.replace("\"public_key", &format!("\"{KEY}")), &[]);
+        let client = client.client.expect("[client]");
+        let ports = client.services.iter().map(|s| s.local_addr.as_ref().map(|addr| addr.port));
+        assert_eq!(ports.collect::<Vec<_>>(), [Some(80), Some(443)]);
+    }
+    bad(
+        include_str!("article/rathole.server.toml"),
+        "f.toml:10: server.transport.noise.local_private_key: must be a key of 32 bytes in base64, \
+         as `underpass --genkey` prints it",
+    );
+}
+
+#[test]
+fn every_key_of_rathole_loads() {
+    let config = good(
+        &format!(
+            r#"
+[client]
+remote_addr = "example.com:2333"
+default_token = "{MARKER}"
+heartbeat_timeout = 0
+retry_interval = 3
+prefer_ipv6 = true
+[client.transport]
+type = "tcp"
+[client.transport.tcp]
+nodelay = false
+keepalive_secs = 30
+keepalive_interval = 5
+[client.transport.tls]
+trusted_root = "ca.pem"
+hostname = "example.com"
+[client.transport.websocket]
+tls = true
+[client.services.one]
+type = "tcp"
+token = "{MARKER}"
+local_addr = "[::1]:1081"
+nodelay = false
+retry_interval = 1
+prefer_ipv6 = true
+
+[server]
+bind_addr = "localhost:2333"
+default_token = "{MARKER}"
+heartbeat_interval = 30
+[server.transport.tls]
+pkcs12 = "identity.pfx"
+pkcs12_password = "{MARKER}"
+[server.transport.noise]
+pattern = "Noise_XX_25519_AESGCM_SHA256"
+[server.services.one]
+bind_addr = "0.0.0.0:8081"
+nodelay = true
+"#
+        ),
+        &[
+            "f.toml:31: server.transport.tls: not used: type is not tls",
+            "f.toml:31: server.transport.type: the tunnel is not encrypted; type = \"noise\" is",
+            "f.toml:34: server.transport.noise: not used: type is not noise",
+            "f.toml:14: client.transport.tls: not used: type is not tls",
+            "f.toml:17: client.transport.websocket: not used: type is not websocket",
+            "f.toml:9: client.transport.type: the tunnel is not encrypted; type = \"noise\" is",
+            "f.toml:24: client.services.one.retry_interval: not used: one session carries all \
+             services; [client] has its retry_interval",
+        ],
+    );
+    let client = config.client.expect("[client]");
+    assert!(client.prefer_ipv6 && client.services[0].prefer_ipv6 && !client.services[0].nodelay);
+    assert_eq!(client.heartbeat_timeout, None);
+    assert_eq!(client.retry_interval, Duration::from_secs(3));
+    assert!(!client.tcp.nodelay);
+    let keepalive = client.tcp.keepalive.expect("keepalive");
+    assert_eq!((keepalive.idle.as_secs(), keepalive.interval.as_secs()), (30, 5));
+    let server = config.server.expect("[server]");
+    assert_eq!(server.bind_addrs, ["127.0.0.1:2333".parse().expect("an address")]);
+    assert_eq!(server.heartbeat_interval, Some(Duration::from_secs(30)));
+    assert_eq!(server.services[0].token.expose(), MARKER.as_bytes());
+}
+
+#[test]
+fn noise_patterns_ask_for_the_keys_that_they_use() {
+    let file = |role: &str, pattern: &str, keys: &[&str]| {
+        let address = if role == "server" { "bind_addr" } else { "remote_addr" };
+        let keys: String = keys.iter().map(|key| format!("{key} = \"{KEY}\"\n")).collect();
+        format!(
+            "[{role}]\n{address} = \"127.0.0.1:1\"\n[{role}.transport]\ntype = \"noise\"\n\
+             [{role}.transport.noise]\npattern = \"Noise_{pattern}\"\n{keys}[{role}.services]\n"
+        )
+    };
+    let (own, other) = ("local_private_key", "remote_public_key");
+    for (pattern, server_keys, client_keys) in [
+        ("NN_25519_ChaChaPoly_BLAKE2s", &[][..], &[][..]),
+        ("NK_25519_AESGCM_SHA256", &[own], &[other]),
+        ("NX_25519_ChaChaPoly_BLAKE2b", &[own], &[]),
+        ("XK_25519_ChaChaPoly_SHA512", &[own], &[own, other]),
+        ("XX_25519_ChaChaPoly_BLAKE2s", &[own], &[own]),
+        ("IK_25519_ChaChaPoly_BLAKE2s", &[own], &[own, other]),
+        ("KK_25519_ChaChaPoly_BLAKE2s", &[own, other], &[own, other]),
+        ("XK1_25519_ChaChaPoly_BLAKE2s", &[own], &[own, other]),
+    ] {
+        for (role, keys) in [("server", server_keys), ("client", client_keys)] {
+            let loaded = parse(&file(role, pattern, keys));
+            assert!(loaded.is_ok(), "{role} {pattern}: {loaded:?}");
+            for missing in keys {
+                let kept: Vec<_> = keys.iter().filter(|key| *key != missing).copied().collect();
+                let error = parse(&file(role, pattern, &kept)).expect_err(pattern).to_string();
+                let place = format!("f.toml:5: {role}.transport.noise.{missing}: missing: ");
+                assert!(error.starts_with(&place), "{error}");
+            }
+        }
+    }
+    for (pattern, why) in [
+        (
+            "NKpsk0_25519_ChaChaPoly_BLAKE2s",
+            "psk patterns have no key here: tokens prove the client; use NK",
+        ),
+        ("N_25519_ChaChaPoly_BLAKE2s", "a one-way pattern cannot carry answers; use NK"),
+        (
+            "NK_448_ChaChaPoly_BLAKE2s",
+            "this build has no such curve, cipher or hash; 25519, ChaChaPoly or AESGCM, and \
+             BLAKE2s or SHA256 work",
+        ),
+        ("??", "not the name of a Noise protocol, such as Noise_NK_25519_ChaChaPoly_BLAKE2s"),
+        ("", "not the name of a Noise protocol, such as Noise_NK_25519_ChaChaPoly_BLAKE2s"),
+    ] {
+        let error = format!("f.toml:6: server.transport.noise.pattern: {why}");
+        bad(&file("server", pattern, &[own]), &error);
+    }
+}
+
+#[test]
+fn local_addresses_have_the_ports_that_their_type_has() {
+    let local = |host: &str, port| Some(HostPort { host: host.into(), port });
+    let cases = [
+        ("tcp", "local_addr = 'ssh:22'", local("ssh", 22), None, None),
+        ("http", "local_addr = 'Traefik.'", local("Traefik.", 80), local("Traefik.", 80), None),
+        ("http", "local_addr = 'a:8080'", local("a", 8080), local("a", 8080), None),
+        ("https", "local_addr = '[::1]'", local("::1", 443), None, local("::1", 443)),
+        ("https", "local_https_addr = 'a:8443'", local("a", 8443), None, local("a", 8443)),
+        ("web", "local_addr = 'a'", local("a", 443), local("a", 80), local("a", 443)),
+        (
+            "web",
+            "local_http_addr = 'a:81'\nlocal_https_addr = 'b:444'",
+            local("b", 444),
+            local("a", 81),
+            local("b", 444),
+        ),
+        (
+            "web",
+            "local_addr = 'a'\nlocal_https_addr = 'a:444'",
+            local("a", 444),
+            local("a", 80),
+            local("a", 444),
+        ),
+    ];
+    for (kind, keys, port, http, https) in cases {
+        let text = client(&format!("[client.services.x]\ntype = '{kind}'\n{keys}"));
+        let client = good(&text, &[]).client.expect("[client]");
+        let service = &client.services[0];
+        assert_eq!(service.kind.as_str(), kind);
+        assert_eq!(service.local_addr, port, "{keys}");
+        assert_eq!(service.local_http_addr, http, "{keys}");
+        assert_eq!(service.local_https_addr, https, "{keys}");
+    }
+}
+
+#[test]
+fn variables_are_read_once_and_a_doubled_dollar_is_one() {
+    let config = good(
+        &server(
+            "[server.services.a]\nbind_addr = '127.0.0.1:${PORT}'\ntoken = '$${PORT}-$5-${PORT}'",
+        ),
+        &["f.toml:4: server.https_addr: no service of type https or web takes its visitors"],
+    );
+    let service = &config.server.expect("[server]").services[0];
+    assert_eq!(service.bind_addrs[0].port(), 5080);
+    assert_eq!(service.token.expose(), b"${PORT}-$5-5080");
+}
+
+#[test]
+fn a_server_file_says_what_is_wrong_in_it() {
+    let pi = format!("[server.services.pi]\ntype = \"https\"\ntoken = \"{MARKER}\"\n");
+    for (services, error) in [
+        // Keys.
+        (
+            "[server.services.pi]\ntokn = 'x'",
+            "11: server.services.pi.tokn: unknown key; did you mean `token`?",
+        ),
+        (
+            "[server.services.pi]\nsmell = 1",
+            "11: server.services.pi.smell: unknown key; known here: type, token, hosts, fallback, \
+             bind_addr, nodelay",
+        ),
+        (
+            "[server.services.pi]\nlocal_addr = 'a:1'",
+            "11: server.services.pi.local_addr: this key belongs in the client's file",
+        ),
+        (
+            "[server.services.'a b\\']\nx = 1",
+            "11: server.services.\"a b\\\\\".x: unknown key; known here: \
+          type, token, hosts, fallback, bind_addr, nodelay",
+        ),
+        ("[server.limit]", "10: server.limit: unknown key; did you mean `limits`?"),
+        ("[sever]", "10: sever: unknown key; did you mean `server`?"),
+        // Types. A value is never quoted.
+        (
+            "[server.services.pi]\ntoken = 123456789",
+            "11: server.services.pi.token: must be a string in \
+          quotes, not an integer",
+        ),
+        (
+            "[server.services]\npi = 'mark-er_0123456789'",
+            "11: server.services.pi: must be a table, not a string",
+        ),
+        (
+            "[server.services.pi]\nbind_addr = '[::1]:1'\nnodelay = 'mark-er_0123456789'",
+            "12: server.services.pi.nodelay: must be \
+          true or false, not a string",
+        ),
+        (
+            "[server.limits]\nmax_visitors = 0",
+            "11: server.limits.max_visitors: must be a whole number from \
+          1 to 1073741824",
+        ),
+        (
+            "[server.limits]\nmax_visitors = 'mark-er_0123456789'",
+            "11: server.limits.max_visitors: must be a \
+          whole number from 1 to 1073741824, not a string",
+        ),
+        (
+            "[server.services.pi]\ntype = 'https'\nhosts = [\n1]",
+            "13: server.services.pi.hosts[0]: must be a string in quotes, \
+          not an integer",
+        ),
+        // TOML itself.
+        ("token = mark-er_0123456789", "10: string values must be quoted, expected literal string"),
+        (
+            "[server.services.pi]\ntoken = 'mark-er_0123456789",
+            "11: invalid literal string, expected `'`",
+        ),
+        ("[server.services.pi]\ntoken = 'a'\ntoken = 'mark-er_0123456789'", "12: duplicate key"),
+        // Variables.
+        (
+            "[server.services.pi]\ntoken = '${PI_TOKN}'",
+            "11: server.services.pi.token: environment variable \
+          PI_TOKN is not set",
+        ),
+        (
+            "[server.services.pi]\ntoken = '${mark-er_0123456789}'",
+            "11: server.services.pi.token: `${` without \
+          a variable's name and `}`; a literal `${` is `$${`",
+        ),
+        (
+            "[server.services.pi]\ntoken = '${EMPTY}'",
+            "11: server.services.pi.token: must not be empty",
+        ),
+        // Services.
+        (
+            "[server.services.pi]\ntype = 'mark-er_0123456789'",
+            "11: server.services.pi.type: must be tcp, udp, \
+          http, https or web",
+        ),
+        (
+            "[server.services.pi]\ntype = 'udp'",
+            "11: server.services.pi.type: UDP services are not supported \
+          yet in this version",
+        ),
+        (
+            "[server.services.pi]",
+            "10: server.services.pi.bind_addr: missing: where visitors come in, such as \
+          `0.0.0.0:5080`",
+        ),
+        (
+            "[server.services.pi]\nhosts = 'a'",
+            "11: server.services.pi.hosts: names need type = \"http\", \
+          \"https\" or \"web\"",
+        ),
+        (
+            "[server.services.pi]\ntype = 'web'\nhosts = 'a'",
+            "11: server.services.pi.type: type web needs \
+          `http_addr` in [server]",
+        ),
+        (
+            "[server.services.pi]\ntype = 'https'",
+            "10: server.services.pi.hosts: missing: the names it takes, \
+          such as `pi.example.com`",
+        ),
+        (
+            "[server.services.'']\nbind_addr = '0.0.0.0:1'",
+            "10: server.services.\"\": a service's name has 1 \
+          to 255 bytes",
+        ),
+        (
+            "[server.services.\"a\\nb\"]\nbind_addr = '0.0.0.0:1'",
+            "10: server.services.\"a\\nb\": a service's \
+          name has no control characters",
+        ),
+        // Addresses.
+        (
+            "[server.services.pi]\nbind_addr = ':80'",
+            "11: server.services.pi.bind_addr: must be a literal \
+          address and a port: `0.0.0.0:443` or `[::]:443`",
+        ),
+        (
+            "[server.services.pi]\nbind_addr = '0.0.0.0:30000-30100'",
+            "11: server.services.pi.bind_addr: a range \
+          of ports is not supported yet in this version: one port for each service",
+        ),
+        (
+            "[server.services.pi]\nbind_addr = '127.0.0.1:443'",
+            "11: server.services.pi.bind_addr: this address \
+          is taken by server.https_addr[0] (line 4)",
+        ),
+        (
+            "[server.services.pi]\nbind_addr = ['127.0.0.1:0', '127.0.0.1:0', '127.0.0.1:5',\n\
+          '127.0.0.2:5', '0.0.0.0:5']",
+            "12: server.services.pi.bind_addr[4]: this address is taken by \
+          server.services.pi.bind_addr[2] (line 11)",
+        ),
+    ] {
+        bad(&server(services), &format!("f.toml:{error}"));
+    }
+    for (rest, error) in [
+        (
+            "hosts = 'www*.a'",
+            "13: server.services.pi.hosts: `*` stands for one whole label, as in \
+          `www.*.example.com`",
+        ),
+        (
+            "hosts = ['a', '/(/']",
+            "13: server.services.pi.hosts[1]: not a regular expression of this engine \
+          (no look-around, back-references or \\p)",
+        ),
+        (
+            "hosts = ['a.b', 'A.B.']",
+            "13: server.services.pi.hosts[1]: the same as server.services.pi.hosts[0] \
+          (line 13); one service only can have it",
+        ),
+        (
+            "hosts = ['a.b',\n'c']\n[server.services.b]\ntype = 'https'\nhosts = 'C'",
+            "17: server.services.b.hosts: \
+          the same as server.services.pi.hosts[1] (line 14); one service only can have it",
+        ),
+        (
+            "fallback = true\n[server.services.b]\ntype = 'https'\nfallback = true",
+            "16: \
+          server.services.b.fallback: the same as server.services.pi.fallback (line 13); one service \
+          only can have it",
+        ),
+    ] {
+        bad(&server(&format!("{pi}{rest}")), &format!("f.toml:{error}"));
+    }
+}
+
+#[test]
+fn a_client_file_says_what_is_wrong_in_it() {
+    for (services, error) in [
+        (
+            "[client.services.pi]",
+            "9: client.services.pi.local_addr: missing: where visitors go, such as \
+          `127.0.0.1:80`",
+        ),
+        (
+            "[client.services.pi]\nlocal_addr = 'a'",
+            "10: client.services.pi.local_addr: the port is missing: \
+          `host:80`",
+        ),
+        (
+            "[client.services.pi]\nlocal_addr = 'a:0'",
+            "10: client.services.pi.local_addr: port 0 cannot be \
+          dialled",
+        ),
+        (
+            "[client.services.pi]\nlocal_addr = '::1'",
+            "10: client.services.pi.local_addr: an IPv6 address \
+          stands in brackets: `[::1]:80`",
+        ),
+        (
+            "[client.services.pi]\nlocal_addr = 'http://a:80'",
+            "10: client.services.pi.local_addr: must be a \
+          name or an address, and a port: `host:80`",
+        ),
+        (
+            "[client.services.pi]\ntype = 'web'\nlocal_addr = 'a:80'",
+            "11: client.services.pi.local_addr: type \
+          web has two ports: give the host alone (80 and 443 are used), or local_http_addr and \
+          local_https_addr",
+        ),
+        (
+            "[client.services.pi]\ntype = 'web'\nlocal_http_addr = 'a'",
+            "9: client.services.pi.local_addr: \
+          missing: where its visitors go, such as `traefik` (or local_https_addr)",
+        ),
+        (
+            "[client.services.pi]\ntype = 'https'\nlocal_http_addr = 'a'",
+            "11: client.services.pi.local_http_addr: \
+          type https does not use it",
+        ),
+        (
+            "[client.services.pi]\nhosts = 'a'",
+            "10: client.services.pi.hosts: this key belongs in the server's \
+          file",
+        ),
+        (
+            "[client.transport.tcp]\nproxy = 'socks5://u:mark-er_0123456789@a:1'",
+            "10: client.transport.tcp.proxy: \
+          dialling through a proxy is not supported yet in this version",
+        ),
+    ] {
+        bad(&client(services), &format!("f.toml:{error}"));
+    }
+    let top = |keys: &str| format!("[client]\n{keys}");
+    for (keys, error) in [
+        (
+            "",
+            "1: client.remote_addr: missing: the server's bind_addr, such as `vps.example.com:2333`",
+        ),
+        ("remote_addr = 'a'", "2: client.remote_addr: the port is missing: `host:80`"),
+        (
+            "remote_addr = 'a:1'\nprotocol = 'rathole'",
+            "3: client.protocol: rathole's protocol is not supported \
+          yet in this version",
+        ),
+        (
+            "remote_addr = 'a:1'\nprotocol = 'mark-er_0123456789'",
+            "3: client.protocol: must be native or rathole",
+        ),
+        (
+            "remote_addr = 'a:1'\nheartbeat_interval = 1",
+            "3: client.heartbeat_interval: this key belongs in the \
+          server's file",
+        ),
+        (
+            "remote_addr = 'a:1'\n[client.services.x]\nlocal_addr = 'a:1'",
+            "3: client.services.x.token: missing: \
+          a secret that server and client share; or set `default_token`",
+        ),
+        (
+            "remote_addr = 'a:1'\ntransport.type = 'tls'",
+            "3: client.transport.type: TLS as a transport is not \
+          supported; use type = \"noise\", with keys from `underpass --genkey`",
+        ),
+        (
+            "remote_addr = 'a:1'\ntransport.type = 'websocket'",
+            "3: client.transport.type: WebSocket as a \
+          transport is not supported; use type = \"noise\", with keys from `underpass --genkey`",
+        ),
+        (
+            "remote_addr = 'a:1'\ntransport.type = 'noise'",
+            "3: client.transport.noise: missing: a table with \
+          remote_public_key, the server's public key",
+        ),
+    ] {
+        bad(&top(keys), &format!("f.toml:{error}"));
+    }
+    bad("", "f.toml:1: neither [server] nor [client] is here");
+}
+
+#[test]
+fn odd_pauses_are_bounded_with_a_warning() {
+    for (asked, used) in [(0, 1), (60, 5)] {
+        let text =
+            format!("[client]\nremote_addr = 'a:1'\nretry_interval = {asked}\n[client.services]");
+        let config = parse(&text).expect("it loads");
+        let warning = format!(
+            "f.toml:3: client.retry_interval: {used} s are used: the first pause has 1 to 5 s"
+        );
+        assert!(config.warnings.contains(&warning), "{:?}", config.warnings);
+        assert_eq!(config.client.expect("[client]").retry_interval.as_secs(), used);
+    }
+}
+
+#[test]
+fn p6_services_under_one_wildcard_are_pointed_out() {
+    let file = |pi: &str, local: &str| {
+        let service = |name: &str, hosts: &str| {
+            format!("[server.services.{name}]\ntype = 'https'\nhosts = {hosts}\n")
+        };
+        let text = server(&(service("pi", pi) + &service("local", local)));
+        let warnings =
+            parse(&text).expect("it loads").server.expect("[server]").coalescing_warnings();
+        let parents = warnings.iter().map(|w| {
+            let parent = w.strip_prefix("services pi, local have names right under ").expect(w);
+            parent.split(':').next().expect("a parent").to_owned()
+        });
+        parents.collect::<Vec<_>>()
+    };
+    assert_eq!(file("'pi.example.com'", "'local.example.com'"), ["example.com"]);
+    assert_eq!(file("'*.example.com'", "'local.example.com'"), ["example.com"]);
+    assert_eq!(file("'**.example.com'", "'a.local.example.com'"), ["local.example.com"]);
+    assert_eq!(file("['*.pi.example.com', 'a.com']", "['*.local.example.com', 'b.com']"), [""; 0]);
+    assert_eq!(file("['**', '/.*[.]example[.]com/']", "'a.example.com'"), [""; 0]);
+}
+
+#[test]
+fn the_fuzz_check_holds_on_every_prefix_of_every_file_here() {
+    for text in [
+        include_str!("../config/server.toml"),
+        include_str!("../config/client.toml"),
+        include_str!("article/rathole.server.toml"),
+        include_str!("article/rathole.client.pi.toml"),
+        include_str!("article/rathole.client.local.toml"),
+    ] {
+        let holed = text.replace("\"\n", "${X}\"\n");
+        for end in 0..=holed.len() {
+            underpass::config::fuzz::check(&holed.as_bytes()[..end]);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error_too() {
+    let folder = std::env::temp_dir().join(format!("underpass-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = folder.join("f.toml");
+    let error = |path: &std::path::Path| {
+        let error = Config::load(path).expect_err("not a file").to_string();
+        error.replace(&*path.display().to_string(), "f.toml")
+    };
+    assert_eq!(error(&path), "f.toml: cannot read it: No such file or directory (os error 2)");
+    std::fs::write(&path, b"[server]\n\ntoken = \"\xff\"").expect("written");
+    assert_eq!(error(&path), "f.toml:3: not UTF-8");
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
