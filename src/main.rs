@@ -1,1 +1,84 @@
-fn main(){}
+//! The program: arguments, the logger, and the role that the file asks for. The only place that
+//! exits.
+
+mod cli;
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use underpass::config::{ClientConfig, Config, ServerConfig};
+
+use cli::{Command, Role};
+
+fn main() -> ExitCode {
+    let command = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(usage) => {
+            complain(&format!("{usage}\nTry `underpass --help`."));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let done = match command {
+        Command::Help => Ok(cli::HELP.to_owned()),
+        Command::Version => Ok(cli::VERSION.to_owned()),
+        Command::Genkey => cli::genkey(),
+        Command::Check { config } => cli::check(&config),
+        Command::Explain { config, name } => cli::explain(&config, &name),
+        Command::Demo { .. } => Err("this build has no demo (feature `demo`)".to_owned()),
+        Command::Run { config, role } => run(&config, role).map(|()| String::new()),
+    };
+    match done {
+        // Whoever closed the pipe has read enough.
+        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One of the two roles, until a signal or an error ends it.
+fn run(path: &Path, role: Option<Role>) -> Result<(), String> {
+    let config = Config::load(path).map_err(|error| error.to_string())?;
+    start_log();
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    let path = path.display();
+    let done = match (role, config.server, config.client) {
+        (None, Some(_), Some(_)) => {
+            return Err(format!("{path}: has both roles: say --server or --client"));
+        }
+        (None | Some(Role::Server), Some(server), _) => run_server(server),
+        (None | Some(Role::Client), _, Some(client)) => run_client(client),
+        (Some(Role::Server), None, _) => return Err(format!("{path}: has no [server]")),
+        (Some(Role::Client), _, None) => return Err(format!("{path}: has no [client]")),
+        (None, None, None) => return Err(format!("{path}: has neither [server] nor [client]")),
+    };
+    done.map_err(|error| error.to_string())
+}
+
+fn run_server(_config: ServerConfig) -> io::Result<()> {
+    Err(io::Error::other("the server is not part of this build yet"))
+}
+
+fn run_client(_config: ClientConfig) -> io::Result<()> {
+    Err(io::Error::other("the client is not part of this build yet"))
+}
+
+/// To stderr, one line an event; RUST_LOG as everywhere, `info` without it.
+fn start_log() {
+    let level = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(level).format_target(false).init();
+}
+
+/// Without `eprintln!`, which panics where stderr is closed.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "underpass: {text}");
+}
+
+const EXIT_USAGE: u8 = 2;

@@ -1,0 +1,277 @@
+//! The command line, and the commands that only read and print. Each gives its output or its error
+//! as text; nothing here prints or exits.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lexopt::prelude::*;
+
+use underpass::config::{ClientConfig, Config, ServerConfig};
+use underpass::proto::route::Entry;
+use underpass::wire::host::{HostName, parse_host};
+
+/// What the arguments ask for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Help,
+    Version,
+    Genkey,
+    Check { config: PathBuf },
+    Explain { config: PathBuf, name: String },
+    Demo { once: bool },
+    Run { config: PathBuf, role: Option<Role> },
+}
+
+/// Given by `--server` and `--client`; without them the file says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Server,
+    Client,
+}
+
+/// Reads the arguments, the program's name not among them. The error is for the user.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let mut parser = lexopt::Parser::from_args(args);
+    let (mut role, mut genkey, mut once) = (None, false, false);
+    let mut values: Vec<OsString> = Vec::new();
+    while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
+        match arg {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Short('V') | Long("version") => return Ok(Command::Version),
+            Short('s') | Long("server") => role = one_role(role, Role::Server)?,
+            Short('c') | Long("client") => role = one_role(role, Role::Client)?,
+            Long("genkey") => {
+                genkey = true;
+                values.extend(parser.optional_value());
+            }
+            Long("once") => once = true,
+            Value(value) => values.push(value),
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    let words: Vec<_> = values.iter().map(|value| value.to_str()).collect();
+    if once && words.first() != Some(&Some("demo")) {
+        return Err("--once belongs to `demo`".into());
+    }
+    match (&*words, role) {
+        // rathole takes the curve too.
+        ([] | [Some("x25519")], None) if genkey => Ok(Command::Genkey),
+        (_, _) if genkey => Err("--genkey stands alone; X25519 is the only curve".into()),
+        ([Some("check"), _], None) => Ok(Command::Check { config: values.remove(1).into() }),
+        ([Some("check"), ..], None) => Err("`check` takes one file".into()),
+        ([Some("explain"), _, _], None) => Ok(Command::Explain {
+            name: values.remove(2).to_string_lossy().into_owned(),
+            config: values.remove(1).into(),
+        }),
+        ([Some("explain"), ..], None) => Err("`explain` takes a file and a name".into()),
+        ([Some("demo")], None) => Ok(Command::Demo { once }),
+        ([_], role) => Ok(Command::Run { config: values.remove(0).into(), role }),
+        ([], _) => Err("a configuration file is missing".into()),
+        _ => Err("one configuration file, please".into()),
+    }
+}
+
+fn one_role(given: Option<Role>, role: Role) -> Result<Option<Role>, String> {
+    match given {
+        Some(other) if other != role => Err("--server or --client, not both".into()),
+        _ => Ok(Some(role)),
+    }
+}
+
+/// A key pair, printed as rathole prints it.
+pub(crate) fn genkey() -> Result<String, String> {
+    let params = "Noise_NK_25519_ChaChaPoly_BLAKE2s".parse();
+    let pair = params.and_then(|params| snow::Builder::new(params).generate_keypair());
+    let pair = pair.map_err(|error| format!("no key: {error}"))?;
+    let [private, public] = [pair.private, pair.public].map(|key| STANDARD.encode(key));
+    Ok(format!("Private Key:\n{private}\n\nPublic Key:\n{public}\n"))
+}
+
+/// Loads the file, and shows its warnings and who gets what.
+pub(crate) fn check(path: &Path) -> Result<String, String> {
+    let config = Config::load(path).map_err(|error| error.to_string())?;
+    let mut warnings = config.warnings;
+    let mut rows = Vec::new();
+    if let Some(server) = &config.server {
+        warnings.extend(server.coalescing_warnings());
+        server_rows(server, &mut rows);
+    }
+    if let Some(client) = &config.client {
+        client_rows(client, &mut rows);
+    }
+    let mut text = format!("{}: ok\n", path.display());
+    for warning in warnings {
+        let _ = writeln!(text, "warning: {warning}"); // writing to a String cannot fail
+    }
+    text.push_str(&columns(&rows));
+    Ok(text)
+}
+
+/// Says which service gets a name, at both entries, and by which pattern.
+pub(crate) fn explain(path: &Path, name: &str) -> Result<String, String> {
+    let config = Config::load(path).map_err(|error| error.to_string())?;
+    let Some(server) = config.server else {
+        return Err(format!("{}: has no [server], which alone routes names", path.display()));
+    };
+    let address = name.parse::<IpAddr>().map(HostName::Ip); // also IPv6 without brackets
+    let (shown, http, https) = match address.or_else(|_| parse_host(name.as_bytes())) {
+        Ok(host) => {
+            let https = match host {
+                HostName::Dns(_) | HostName::Empty => who(&server, Entry::Https, &host),
+                HostName::Ip(_) => {
+                    let nameless = who(&server, Entry::Https, &HostName::Empty);
+                    format!("{nameless} (visitors send no SNI for an address)")
+                }
+            };
+            (show(&host), who(&server, Entry::Http, &host), https)
+        }
+        Err(reject) => (
+            format!("invalid: {reject}"),
+            "nobody: status 400".into(),
+            "nobody: a TLS alert".into(),
+        ),
+    };
+    Ok(format!("name   {shown}\nhttp   {http}\nhttps  {https}\n"))
+}
+
+fn show(host: &HostName) -> String {
+    match host {
+        HostName::Dns(name) => name.to_string(),
+        HostName::Ip(address) => address.to_string(),
+        HostName::Empty => "no name".into(),
+    }
+}
+
+fn who(server: &ServerConfig, entry: Entry, host: &HostName) -> String {
+    let (key, listeners) = match entry {
+        Entry::Http => ("http_addr", &server.http_addrs),
+        Entry::Https => ("https_addr", &server.https_addrs),
+    };
+    if listeners.is_empty() {
+        return format!("nobody: there is no {key}");
+    }
+    match server.routes.find(entry, host) {
+        Some(found) => {
+            format!("service {}, by {}", server.services[found.service].name, found.pattern)
+        }
+        None => "nobody: no pattern matches".into(),
+    }
+}
+
+/// What comes in where, and the service that gets it; per entry what wins first.
+fn server_rows(server: &ServerConfig, rows: &mut Vec<[String; 3]>) {
+    for (entry, shown) in [(Entry::Http, "http"), (Entry::Https, "https")] {
+        rows.extend(server.routes.list(entry).into_iter().map(|route| {
+            let service = server.services[route.service].name.clone();
+            [shown.into(), route.pattern.into(), service]
+        }));
+    }
+    for service in &server.services {
+        let ports = service.bind_addrs.iter();
+        rows.extend(ports.map(|addr| ["port".into(), addr.to_string(), service.name.clone()]));
+    }
+}
+
+/// Each way in, the service, and the local program that gets it.
+fn client_rows(client: &ClientConfig, rows: &mut Vec<[String; 3]>) {
+    for service in &client.services {
+        let entries = [
+            ("http", &service.local_http_addr),
+            ("https", &service.local_https_addr),
+            ("port", &service.local_addr),
+        ];
+        // The port of a service with names is the server's choice; its target is shown already.
+        let shown = match service.kind.entries() {
+            [] => &entries[2..],
+            [..] => &entries[..2],
+        };
+        for (entry, local) in shown {
+            if let Some(local) = local {
+                rows.push([(*entry).into(), service.name.clone(), local.to_string()]);
+            }
+        }
+    }
+}
+
+/// The rows with their columns in line.
+fn columns(rows: &[[String; 3]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let (first, second) = (width(0), width(1));
+    let line = |[a, b, c]: &[String; 3]| format!("{a:first$}  {b:second$}  {c}\n");
+    rows.iter().map(line).collect()
+}
+
+pub(crate) const VERSION: &str = concat!("underpass ", env!("CARGO_PKG_VERSION"), "\n");
+
+pub(crate) const HELP: &str = "\
+underpass: many home servers behind one VPS
+
+underpass CONFIG                run the role that the file has
+underpass --server CONFIG       run as the server, on the VPS
+underpass --client CONFIG       run as the client, at home
+underpass --genkey              print a new key pair
+underpass check CONFIG          try a file; show its warnings and who gets what
+underpass explain CONFIG NAME   say which service gets a name, and why
+underpass demo [--once]         both roles and two sites on this machine
+underpass --version, --help
+
+RUST_LOG=debug shows more. Exit status: 0 done, 1 failed, 2 wrong arguments.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &str) -> Result<Command, String> {
+        parse(args.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn arguments_as_rathole_takes_them() {
+        let run = |role| Ok(Command::Run { config: "a.toml".into(), role });
+        assert_eq!(read("a.toml"), run(None));
+        for args in ["--server a.toml", "a.toml --server", "-s a.toml"] {
+            assert_eq!(read(args), run(Some(Role::Server)), "{args}");
+        }
+        for args in ["--client a.toml", "a.toml -c"] {
+            assert_eq!(read(args), run(Some(Role::Client)), "{args}");
+        }
+        for args in ["--genkey", "--genkey x25519", "--genkey=x25519"] {
+            assert_eq!(read(args), Ok(Command::Genkey), "{args}");
+        }
+    }
+
+    #[test]
+    fn commands() {
+        assert_eq!(read("check a"), Ok(Command::Check { config: "a".into() }));
+        let explain = Command::Explain { config: "a".into(), name: "b".into() };
+        assert_eq!(read("explain a b"), Ok(explain));
+        assert_eq!(read("demo"), Ok(Command::Demo { once: false }));
+        assert_eq!(read("demo --once"), Ok(Command::Demo { once: true }));
+        assert_eq!(read("-h"), Ok(Command::Help));
+        assert_eq!(read("a --version"), Ok(Command::Version));
+    }
+
+    #[test]
+    fn what_is_no_command_says_why() {
+        for (args, why) in [
+            ("", "a configuration file is missing"),
+            ("--server", "a configuration file is missing"),
+            ("a b", "one configuration file, please"),
+            ("--server --client a", "--server or --client, not both"),
+            ("--genkey x448", "--genkey stands alone; X25519 is the only curve"),
+            ("--genkey a b", "--genkey stands alone; X25519 is the only curve"),
+            ("check", "`check` takes one file"),
+            ("check a b", "`check` takes one file"),
+            ("explain a", "`explain` takes a file and a name"),
+            ("--once a", "--once belongs to `demo`"),
+            ("--nonsense", "invalid option '--nonsense'"),
+        ] {
+            assert_eq!(read(args), Err(why.into()), "{args}");
+        }
+    }
+}
