@@ -14,8 +14,9 @@ use std::hint::black_box;
 
 use support::{Case, cases, host_value};
 use underpass::limits::CLIENT_HELLO_BYTES;
+use underpass::proto::route::{Entry, Pattern, RouteTable};
 use underpass::wire::client_hello::{HelloScan, looks_like_http};
-use underpass::wire::host::{Hostname, parse_authority};
+use underpass::wire::host::{HostName, Hostname, parse_authority};
 
 #[test]
 fn p4_scanning_and_parsing_hellos_allocates_nothing() {
@@ -61,6 +62,26 @@ fn p4_parsing_names_allocates_nothing() {
         let value = host_value(&bytes).unwrap_or_default();
         let count = allocations(|| {
             let _ = black_box(parse_authority(value));
+        });
+        assert_eq!(count, 0, "{name}");
+    }
+}
+
+#[test]
+fn p4_routing_a_name_allocates_nothing() {
+    let mut routes = RouteTable::default();
+    for (service, text) in ["pi.example.com", "www.*.example.com", "**.example.com", "**"]
+        .iter()
+        .enumerate()
+    {
+        let pattern = Pattern::parse(text).expect(text);
+        routes.insert(Entry::Https, &pattern, service).expect("a new pattern");
+    }
+    for (name, service) in [("pi.example.com", 0), ("www.a.example.com", 1), ("b.c", 3)] {
+        let name = Hostname::parse(name.as_bytes()).expect(name);
+        let count = allocations(|| {
+            let found = black_box(routes.find(Entry::Https, &HostName::Dns(name)));
+            assert_eq!(found.map(|found| found.service), Some(service));
         });
         assert_eq!(count, 0, "{name}");
     }

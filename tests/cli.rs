@@ -1,0 +1,124 @@
+//! The program from outside: what it prints, where, and its exit status.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+const KEY: &str = "MIDlbJw0wqZtQ8Y5Z7nLu3rJqG5m2oVfJ0bX1c2d3e4=";
+
+/// Runs the program in the samples' folder.
+fn underpass(args: &[&str]) -> Output {
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "config"].iter().collect();
+    Command::new(env!("CARGO_BIN_EXE_underpass"))
+        .args(args)
+        .current_dir(folder)
+        .env_clear()
+        .envs([("UNDERPASS_PRIVATE_KEY", KEY), ("UNDERPASS_PUBLIC_KEY", KEY)])
+        .envs([("PI_TOKEN", "one"), ("LOCAL_TOKEN", "two")])
+        .output()
+        .expect("the program runs")
+}
+
+/// Status, stdout, stderr.
+fn run(args: &[&str]) -> (i32, String, String) {
+    let output = underpass(args);
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("an exit"), text(output.stdout), text(output.stderr))
+}
+
+fn done(args: &[&str], stdout: &str) {
+    assert_eq!(run(args), (0, stdout.to_owned(), String::new()), "{args:?}");
+}
+
+#[test]
+fn check_prints_the_routes_what_wins_first() {
+    done(
+        &["check", "server.toml"],
+        "\
+server.toml: ok
+warning: services pi, local have names right under example.com: a certificate for *.example.com \
+at one home makes browsers send it the other's requests too (HTTP/2 connection coalescing); give \
+each home a certificate for its own names alone
+https  local.example.com        local
+https  www.local.example.com    local
+https  pi.example.com           pi
+https  *.local.example.com      local
+https  www.*.local.example.com  local
+https  **.pi.example.com        pi
+port   0.0.0.0:5022             pi-ssh
+",
+    );
+    done(
+        &["check", "client.toml"],
+        "client.toml: ok\nhttps  pi      traefik:443\nport   pi-ssh  127.0.0.1:22\n",
+    );
+}
+
+#[test]
+fn explain_names_the_service_and_the_pattern() {
+    for (name, shown, https) in [
+        ("pi.example.com", "pi.example.com", "service pi, by pi.example.com"),
+        ("A.PI.Example.com.:8443", "a.pi.example.com", "service pi, by **.pi.example.com"),
+        (
+            "www.x.local.example.com",
+            "www.x.local.example.com",
+            "service local, by www.*.local.example.com",
+        ),
+        ("example.com", "example.com", "nobody: no pattern matches"),
+        ("", "no name", "nobody: no pattern matches"),
+        ("::1", "::1", "nobody: no pattern matches (visitors send no SNI for an address)"),
+        ("a b", "invalid: byte not allowed in a name", "nobody: a TLS alert"),
+    ] {
+        let http = match name {
+            "a b" => "nobody: status 400",
+            _ => "nobody: there is no http_addr",
+        };
+        let stdout = format!("name   {shown}\nhttp   {http}\nhttps  {https}\n");
+        done(&["explain", "server.toml", name], &stdout);
+    }
+}
+
+#[test]
+fn genkey_prints_a_pair_as_rathole_does() {
+    let (status, stdout, _) = run(&["--genkey"]);
+    assert_eq!(status, 0);
+    let lines: Vec<_> = stdout.split('\n').collect();
+    let ["Private Key:", private, "", "Public Key:", public, ""] = *lines else {
+        panic!("{stdout}")
+    };
+    for key in [private, public] {
+        assert_eq!(STANDARD.decode(key).expect("base64").len(), 32);
+    }
+    assert_ne!(run(&["--genkey"]).1, stdout, "a new pair each time");
+}
+
+#[test]
+fn errors_go_to_stderr_with_a_status() {
+    for (args, status, stderr) in [
+        (
+            &["check", "none.toml"][..],
+            1,
+            "none.toml: cannot read it: No such file or directory (os error 2)\n",
+        ),
+        (
+            &["explain", "client.toml", "a"],
+            1,
+            "client.toml: has no [server], which alone routes names\n",
+        ),
+        (&["--server", "client.toml"], 1, "client.toml: has no [server]\n"),
+        (&["--client", "server.toml"], 1, "server.toml: has no [client]\n"),
+        (&[], 2, "a configuration file is missing\nTry `underpass --help`.\n"),
+        (&["--what"], 2, "invalid option '--what'\nTry `underpass --help`.\n"),
+    ] {
+        assert_eq!(run(args), (status, String::new(), format!("underpass: {stderr}")), "{args:?}");
+    }
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    done(&["--version"], &format!("underpass {}\n", env!("CARGO_PKG_VERSION")));
+    let (status, stdout, stderr) = run(&["--help"]);
+    assert!(status == 0 && stdout.contains("underpass check CONFIG") && stderr.is_empty());
+}
