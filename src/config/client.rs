@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::raw::{Keys, Section, Text};
-use super::server::{check_name, missing_token, or_never, read_kind, read_token};
+use super::service::{check_name, missing_token, or_never, read_kind, read_token};
 use super::transport::{self, Role};
 use super::{ClientConfig, ClientService, HostPort, Secret, ServiceKind};
 use crate::limits;

@@ -13,6 +13,7 @@ mod error;
 mod raw;
 mod secret;
 mod server;
+mod service;
 mod transport;
 
 use std::fs;

@@ -1,11 +1,11 @@
 //! `[server]`.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::addr::Listeners;
 use super::error::ConfigError;
 use super::raw::{Keys, Place, Section};
+use super::service::{check_name, missing_token, or_never, read_kind, read_token};
 use super::transport::{self, Role};
 use super::{Secret, ServerConfig, ServerLimits, ServerService, ServiceKind};
 use crate::limits;
@@ -133,48 +133,6 @@ impl Claims {
 fn already_at(place: Option<&Place>) -> String {
     let owner = place.map(Place::mention).unwrap_or_default();
     format!("the same as {owner}; one service only can have it")
-}
-
-/// Common to both roles.
-pub(super) fn read_kind(section: &Section<'_>) -> Result<ServiceKind, ConfigError> {
-    let Some(text) = section.text("type")? else { return Ok(ServiceKind::Tcp) };
-    match &*text.value {
-        "tcp" => Ok(ServiceKind::Tcp),
-        "http" => Ok(ServiceKind::Http),
-        "https" => Ok(ServiceKind::Https),
-        "web" => Ok(ServiceKind::Web),
-        "udp" => Err(text.place.error("UDP services are not supported yet in this version")),
-        _ => Err(text.place.error("must be tcp, udp, http, https or web")),
-    }
-}
-
-/// Common to both roles.
-pub(super) fn check_name(name: &str, section: &Section<'_>) -> Result<(), ConfigError> {
-    match name.len() {
-        1..=255 if !name.contains(char::is_control) => Ok(()),
-        1..=255 => Err(section.place.error("a service's name has no control characters")),
-        _ => Err(section.place.error("a service's name has 1 to 255 bytes")),
-    }
-}
-
-/// Common to both roles. Without it the default counts.
-pub(super) fn read_token(section: &Section<'_>, key: &str) -> Result<Option<Secret>, ConfigError> {
-    match section.text(key)? {
-        Some(text) if text.value.is_empty() => Err(text.place.error("must not be empty")),
-        text => Ok(text.map(|text| Secret::new(text.value.into_bytes()))),
-    }
-}
-
-/// Common to both roles.
-pub(super) fn missing_token(section: &Section<'_>) -> ConfigError {
-    let reason = "missing: a secret that server and client share; or set `default_token`";
-    section.place_of("token").error(reason)
-}
-
-/// Common to both roles: 0 is never, absent is the default.
-pub(super) fn or_never(seconds: Option<u64>, default: Duration) -> Option<Duration> {
-    let time = seconds.map_or(default, Duration::from_secs);
-    (!time.is_zero()).then_some(time)
 }
 
 fn read_limits(section: &Section<'_>) -> Result<ServerLimits, ConfigError> {

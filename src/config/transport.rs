@@ -99,11 +99,16 @@ fn read_noise(
     let place = section.place_of("pattern");
     let handshake = check_pattern(&pattern, &place)?;
     let initiator = role == Role::Client;
-    let private = read_key(&section, "local_private_key")?;
+    let mut private = read_key(&section, "local_private_key")?;
     let public = read_key(&section, "remote_public_key")?;
     if private.is_none() && handshake.needs_local_static_key(initiator) {
-        let reason = "missing: this side's private key, from `underpass --genkey`";
-        return Err(section.place_of("local_private_key").error(reason));
+        let place = section.place_of("local_private_key");
+        if handshake.need_known_remote_pubkey(!initiator) {
+            let reason = "missing: this side's private key, from `underpass --genkey`";
+            return Err(place.error(reason));
+        }
+        private = Some(make_key(&pattern).map_err(|error| place.error(error.to_string()))?);
+        warnings.push(place.warning("missing: a key is made up for this run, as rathole does"));
     }
     if public.is_none() && handshake.need_known_remote_pubkey(initiator) {
         let whose = if initiator { "server" } else { "client" };
@@ -159,6 +164,11 @@ fn read_key(section: &Section<'_>, key: &str) -> Result<Option<Vec<u8>>, ConfigE
             Err(text.place.error(reason))
         }
     }
+}
+
+/// For a pattern that sends this side's key along, so that nobody needs to know it before.
+fn make_key(pattern: &str) -> Result<Vec<u8>, snow::Error> {
+    Ok(snow::Builder::new(pattern.parse()?).generate_keypair()?.private)
 }
 
 fn missing_table(role: Role) -> &'static str {
