@@ -8,6 +8,52 @@ pub const CLIENT_HELLO_TIME: Duration = Duration::from_secs(10);
 /// The handshake message's bytes; post-quantum hellos are 2 KB, resumption tickets up to 16 KB.
 pub const CLIENT_HELLO_BYTES: usize = 64 * 1024;
 
+/// A tunnel connection, from accept until it has proved a token or a session key. The first Noise
+/// message can be replayed by anyone who has seen one, so it proves nothing.
+pub const TUNNEL_PROOF_TIME: Duration = Duration::from_secs(5);
+/// Tunnel connections that have proved nothing, in all and of one address; the longest-waiting
+/// goes. Homes behind one CGNAT share an address and a rush dials many links at once.
+pub const TUNNEL_STRANGERS: usize = 512;
+/// See [`TUNNEL_STRANGERS`].
+pub const TUNNEL_STRANGERS_PER_ADDRESS: usize = 256;
+/// Links that a client has under way at once; stays below [`TUNNEL_STRANGERS_PER_ADDRESS`].
+pub const LINKS_DIALLED_AT_ONCE: usize = 128;
+/// Visitors that have not been routed yet, in all and of one address; the longest-waiting goes.
+pub const VISITOR_STRANGERS: usize = 2048;
+/// See [`VISITOR_STRANGERS`].
+pub const VISITOR_STRANGERS_PER_ADDRESS: usize = 1024;
+/// Bytes of unfinished hellos in all; beyond it, the longest-waiting visitor goes.
+pub const HELD_BYTES: usize = 16 * 1024 * 1024;
+/// A visitor without a spare link waits so long for one.
+pub const LINK_WAIT: Duration = Duration::from_secs(10);
+/// Visitors that may wait for a link of one session; more are answered as if it were offline.
+pub const VISITORS_WAITING: usize = 4096;
+/// The home's service must accept within this.
+pub const HOME_DIAL_TIME: Duration = Duration::from_secs(5);
+/// The server must accept and answer the handshake within this.
+pub const SERVER_DIAL_TIME: Duration = Duration::from_secs(5);
+/// Silence on a connection of which one direction has ended.
+pub const HALF_CLOSED_SILENCE: Duration = Duration::from_secs(5 * 60);
+/// After our RESET the peer has so long to end its direction; then the link is closed.
+pub const RESET_ANSWER_TIME: Duration = Duration::from_secs(1);
+/// A visitor that was told no may take so long to read it.
+pub const PARTING_TIME: Duration = Duration::from_secs(2);
+/// The longest body of a control message: a REGISTER is under 400 bytes.
+pub const CONTROL_BODY: usize = 1024;
+/// Bytes that may wait for a control peer; one that lets more pile up is not reading.
+pub const CONTROL_BACKLOG: usize = 256 * 1024;
+/// Connections taken from one listener before others have their turn.
+pub const ACCEPTS_A_TURN: usize = 64;
+/// After an accept that failed for lack of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Connections that wait in the kernel for accept.
+pub const BACKLOG: i32 = 4096;
+/// A looked-up address of a home service is used so long: a container that moved is found soon.
+pub const RESOLVED_FRESH: Duration = Duration::from_secs(5);
+/// Descriptors for the process itself: standard streams, epoll, signals, listeners, log files.
+pub const OWN_DESCRIPTORS: usize = 16;
+/// TCP keepalive probes without an answer until a peer is dead.
+pub const KEEPALIVE_RETRIES: u32 = 4;
 /// Visitors in all, at most, where the descriptor limit allows as many: 64 MB at 1 KB each.
 pub const MAX_VISITORS: usize = 65_536;
 /// Visitors of one address: half of all, so that one stranger alone cannot fill the table, and a
@@ -26,3 +72,5 @@ pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
 /// Between TCP keepalive probes; rathole's.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(8);
+/// After a link that could not be dialled, the first pause.
+pub const LINK_RETRY: Duration = Duration::from_millis(200);

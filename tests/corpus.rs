@@ -31,12 +31,7 @@ fn p2_every_hello_gets_the_manifest_verdict_name_and_protocols() {
         assert_eq!(verdict(&outcome), wanted, "{}: {outcome:?}", case.name);
         if let Ok(Status::Complete(hello)) = outcome {
             let name = hello.name.map(|name| name.to_string());
-            assert_eq!(
-                name.as_deref(),
-                case.text("sni_normalised"),
-                "{}",
-                case.name
-            );
+            assert_eq!(name.as_deref(), case.text("sni_normalised"), "{}", case.name);
             if let Some(protocols) = case.expect["alpn"].as_array() {
                 let sent: Vec<String> = hello.alpn.map(latin1).collect();
                 assert_eq!(&sent, protocols, "{}", case.name);
@@ -44,17 +39,9 @@ fn p2_every_hello_gets_the_manifest_verdict_name_and_protocols() {
         }
     }
     for (name, verdict) in OTHER_VERDICT {
-        let case = cases
-            .iter()
-            .find(|case| case.name == *name)
-            .expect("a case for every entry");
-        let accepted = case.expect["also_accepted"]
-            .as_array()
-            .expect("more than one verdict");
-        assert!(
-            accepted.iter().any(|accepted| accepted == verdict),
-            "{name}"
-        );
+        let case = cases.iter().find(|case| case.name == *name).expect("a case for every entry");
+        let accepted = case.expect["also_accepted"].as_array().expect("more than one verdict");
+        assert!(accepted.iter().any(|accepted| accepted == verdict), "{name}");
     }
 }
 
@@ -67,12 +54,7 @@ fn p1_the_scan_finds_the_manifest_offsets() {
         };
         if let Some(hello_end) = case.number("hello_end") {
             assert_eq!(extent.records_end, hello_end, "{}", case.name);
-            assert_eq!(
-                Some(extent.message_len),
-                case.number("hello_len"),
-                "{}",
-                case.name
-            );
+            assert_eq!(Some(extent.message_len), case.number("hello_len"), "{}", case.name);
             checked += 1;
         }
     }
@@ -96,11 +78,7 @@ fn p1_split_hello_in_two_segments_at_every_byte() {
             let part = scan.feed(&case.bytes[..cut], &mut scratch);
             if part != Ok(Status::Partial) {
                 assert_eq!(part, whole, "{} at {cut}", case.name);
-                assert!(
-                    cut >= complete_at,
-                    "{} at {cut}: decided on a part",
-                    case.name
-                );
+                assert!(cut >= complete_at, "{} at {cut}: decided on a part", case.name);
             }
             let rest = scan.feed(&case.bytes, &mut scratch);
             assert_eq!(rest, whole, "{} after {cut}", case.name);
@@ -131,12 +109,7 @@ fn p1_split_hello_in_records_of_any_size() {
             let outcome = HelloScan::new().feed(&recut, &mut scratch).map(owned);
             assert_eq!(outcome, whole, "{} in records of {size}", case.name);
             if size == 1 {
-                assert_eq!(
-                    byte_by_byte(&recut),
-                    whole,
-                    "{} byte by byte, too",
-                    case.name
-                );
+                assert_eq!(byte_by_byte(&recut), whole, "{} byte by byte, too", case.name);
             }
         }
         checked += 1;
@@ -159,10 +132,7 @@ fn a_plain_http_request_is_told_from_a_hello() {
         let answer = client_hello::looks_like_http(&case.bytes);
         assert_eq!(answer, Status::Complete(expected), "{}", case.name);
     }
-    for case in cases("tls")
-        .iter()
-        .filter(|case| case.verdict() != "not-tls")
-    {
+    for case in cases("tls").iter().filter(|case| case.verdict() != "not-tls") {
         let answer = client_hello::looks_like_http(&case.bytes);
         assert_eq!(answer, Status::Complete(false), "{}", case.name);
     }
@@ -194,12 +164,7 @@ fn p5_every_host_value_gives_the_manifest_name_and_port() {
         if !HOST_IS_FINE.contains(&case.name.as_str()) {
             assert_eq!(case.verdict(), verdict, "{}", case.name);
         }
-        assert_eq!(
-            text.as_deref(),
-            case.text("host_normalised"),
-            "{}",
-            case.name
-        );
+        assert_eq!(text.as_deref(), case.text("host_normalised"), "{}", case.name);
         assert_eq!(port.map(usize::from), case.number("port"), "{}", case.name);
         assert_eq!(host::parse_host(value), Ok(host), "{}", case.name);
     }
@@ -209,12 +174,8 @@ fn p5_every_host_value_gives_the_manifest_name_and_port() {
 /// A name asked for on one entry is the same name, or none, on the other.
 #[test]
 fn p5_the_same_answer_on_both_entries() {
-    let sent = cases("tls")
-        .into_iter()
-        .filter_map(|case| Some(case.text("sni")?.to_owned()));
-    let hosts = cases("http")
-        .into_iter()
-        .filter_map(|case| Some(the_host_value(&case)?.to_vec()));
+    let sent = cases("tls").into_iter().filter_map(|case| Some(case.text("sni")?.to_owned()));
+    let hosts = cases("http").into_iter().filter_map(|case| Some(the_host_value(&case)?.to_vec()));
     let mut valid = 0;
     for value in sent.map(String::into_bytes).chain(hosts) {
         host::fuzz::check(&value);

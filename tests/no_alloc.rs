@@ -1,10 +1,7 @@
 //! P4: a visitor's first bytes are parsed without one allocation, so that no stranger can make the
 //! parser grow. Proved with a counting allocator over the whole corpus.
 
-#![allow(
-    unsafe_code,
-    reason = "a global allocator cannot be had without; it only counts"
-)]
+#![allow(unsafe_code, reason = "a global allocator cannot be had without; it only counts")]
 
 mod support;
 
@@ -37,12 +34,7 @@ fn p4_scanning_and_parsing_hellos_allocates_nothing() {
 
 #[test]
 fn p4_parsing_names_allocates_nothing() {
-    for Case {
-        name,
-        bytes,
-        expect,
-    } in cases("tls")
-    {
+    for Case { name, bytes, expect } in cases("tls") {
         let raw = expect["sni"].as_str().unwrap_or_default().as_bytes();
         let count = allocations(|| {
             let _ = black_box(Hostname::parse(raw).map(|name| name.labels().rev().count()));
@@ -50,12 +42,7 @@ fn p4_parsing_names_allocates_nothing() {
         });
         assert_eq!(count, 0, "{name}");
     }
-    for Case {
-        name,
-        bytes,
-        expect,
-    } in cases("http")
-    {
+    for Case { name, bytes, expect } in cases("http") {
         if expect["host_header"].is_null() {
             continue;
         }
@@ -70,9 +57,8 @@ fn p4_parsing_names_allocates_nothing() {
 #[test]
 fn p4_routing_a_name_allocates_nothing() {
     let mut routes = RouteTable::default();
-    for (service, text) in ["pi.example.com", "www.*.example.com", "**.example.com", "**"]
-        .iter()
-        .enumerate()
+    for (service, text) in
+        ["pi.example.com", "www.*.example.com", "**.example.com", "**"].iter().enumerate()
     {
         let pattern = Pattern::parse(text).expect(text);
         routes.insert(Entry::Https, &pattern, service).expect("a new pattern");

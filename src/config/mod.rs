@@ -238,7 +238,7 @@ pub struct Keepalive {
 }
 
 /// A name or a literal address, and a port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostPort {
     /// A name, or a literal IPv4 or IPv6 address without brackets.
     pub host: String,

@@ -97,11 +97,7 @@ impl Default for HelloScan {
 impl HelloScan {
     /// At the first byte of a connection.
     pub fn new() -> HelloScan {
-        HelloScan {
-            seen: 0,
-            record: Record::Type,
-            message: Message::Type,
-        }
+        HelloScan { seen: 0, record: Record::Type, message: Message::Type }
     }
 
     /// Both steps: scans what is new in `stream` and parses the hello once it is whole. `scratch`,
@@ -124,20 +120,14 @@ impl HelloScan {
             match (self.record, self.message) {
                 (Record::Type, Message::Body { body, left: 0 }) => {
                     let message_len = MESSAGE_HEADER + body;
-                    return Ok(Status::Complete(Extent {
-                        records_end: self.seen,
-                        message_len,
-                    }));
+                    return Ok(Status::Complete(Extent { records_end: self.seen, message_len }));
                 }
                 (Record::Body { left }, Message::Body { body, left: wanted }) => {
                     let walked = match unread.take(left) {
                         Ok(all) => all.len(),
                         Err(Overrun) => unread.rest().len(),
                     };
-                    self.message = Message::Body {
-                        body,
-                        left: wanted.saturating_sub(walked),
-                    };
+                    self.message = Message::Body { body, left: wanted.saturating_sub(walked) };
                     self.record = after_body_bytes(left, walked);
                     self.seen += walked;
                     if walked < left {
@@ -203,9 +193,7 @@ impl<'a> Iterator for Alpn<'a> {
 /// with silence: a method and a space. Methods in use are upper-case letters and hyphens.
 pub fn looks_like_http(stream: &[u8]) -> Status<bool> {
     let method = stream.iter().take(METHOD_BYTES + 1);
-    let length = method
-        .take_while(|&&byte| byte.is_ascii_uppercase() || byte == b'-')
-        .count();
+    let length = method.take_while(|&&byte| byte.is_ascii_uppercase() || byte == b'-').count();
     match stream.get(length) {
         _ if length > METHOD_BYTES => Status::Complete(false),
         Some(b' ') => Status::Complete(length > 0),
@@ -320,10 +308,7 @@ fn next_in_header(field: Record, byte: u8, first_record: bool) -> Result<Record,
 /// Checks one byte of the message header; a hello that will be too long is refused at once.
 fn next_in_message(field: Message, byte: u8) -> Result<Message, Reject> {
     match field {
-        Message::Type if byte == CLIENT_HELLO => Ok(Message::Length {
-            missing: 3,
-            value: 0,
-        }),
+        Message::Type if byte == CLIENT_HELLO => Ok(Message::Length { missing: 3, value: 0 }),
         Message::Type => Err(Reject::NotClientHello),
         Message::Length { missing, value } => {
             let missing = missing - 1;
@@ -390,10 +375,7 @@ fn parse_message(message: &[u8]) -> Result<ClientHello<'_>, Reject> {
         return Err(Reject::Compression);
     }
     if message.is_empty() {
-        return Ok(ClientHello {
-            name: None,
-            alpn: Alpn::default(),
-        }); // TLS 1.2 allows this
+        return Ok(ClientHello { name: None, alpn: Alpn::default() }); // TLS 1.2 allows this
     }
     let extensions = vector16(&mut message).map_err(|Overrun| Reject::Extensions)?;
     message.finish().map_err(|Overrun| Reject::Extensions)?;
@@ -430,10 +412,7 @@ fn parse_extensions(extensions: &[u8]) -> Result<ClientHello<'_>, Reject> {
             _ => {}
         }
     }
-    Ok(ClientHello {
-        name,
-        alpn: alpn.unwrap_or_default(),
-    })
+    Ok(ClientHello { name, alpn: alpn.unwrap_or_default() })
 }
 
 /// `ServerNameList` (RFC 6066 3): `u16 length | 0 | u16 length | host_name`, and no second entry.
@@ -531,11 +510,7 @@ pub mod fuzz {
             }
         }
         let Some((end, decision)) = decided else {
-            assert_eq!(
-                whole,
-                Ok(Status::Partial),
-                "a decision that no prefix gives"
-            );
+            assert_eq!(whole, Ok(Status::Partial), "a decision that no prefix gives");
             return;
         };
         assert!(end <= STREAM_BYTES);
@@ -544,18 +519,9 @@ pub mod fuzz {
             assert_eq!(extent.records_end, end);
             assert!(extent.message_len <= CLIENT_HELLO_BYTES);
         }
-        assert_eq!(
-            scan.feed(&stream[..end], &mut scratch_again),
-            whole,
-            "bytewise or whole"
-        );
+        assert_eq!(scan.feed(&stream[..end], &mut scratch_again), whole, "bytewise or whole");
         if let Ok(Status::Complete(hello)) = whole {
-            assert!(
-                hello
-                    .alpn
-                    .into_iter()
-                    .all(|name| (1..=255).contains(&name.len()))
-            );
+            assert!(hello.alpn.into_iter().all(|name| (1..=255).contains(&name.len())));
         }
         let _ = looks_like_http(stream);
     }
@@ -626,11 +592,7 @@ mod tests {
             let stream = hello(&[(ALPN, alpn), (SERVER_NAME, &sni), (0xfe0d, b"ech")], cut);
             let protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
             let expected = (Some("pi.example.com".to_owned()), protocols);
-            assert_eq!(
-                outcome(&stream),
-                Ok(Status::Complete(expected)),
-                "cut {cut}"
-            );
+            assert_eq!(outcome(&stream), Ok(Status::Complete(expected)), "cut {cut}");
         }
     }
 
@@ -638,49 +600,26 @@ mod tests {
     fn p2_incomplete_malformed_and_no_name_are_three_outcomes() {
         let named = hello(&[(SERVER_NAME, &server_name(&["a.example"]))], 40);
         for length in 0..named.len() {
-            assert_eq!(
-                outcome(&named[..length]),
-                Ok(Status::Partial),
-                "{length} bytes"
-            );
+            assert_eq!(outcome(&named[..length]), Ok(Status::Partial), "{length} bytes");
         }
-        assert_eq!(
-            outcome(&hello(&[], 40)),
-            Ok(Status::Complete((None, vec![])))
-        );
-        let without_block = message(
-            CLIENT_HELLO,
-            &[&[3, 3][..], &[7; RANDOM], &[0, 0, 2, 1, 2, 1, 0]].concat(),
-        );
-        assert_eq!(
-            outcome(&records(&without_block, 9)),
-            Ok(Status::Complete((None, vec![])))
-        );
-        assert_eq!(
-            outcome(&hello(&[(SERVER_NAME, b"")], 40)),
-            Err(Reject::ServerName)
-        );
+        assert_eq!(outcome(&hello(&[], 40)), Ok(Status::Complete((None, vec![]))));
+        let without_block =
+            message(CLIENT_HELLO, &[&[3, 3][..], &[7; RANDOM], &[0, 0, 2, 1, 2, 1, 0]].concat());
+        assert_eq!(outcome(&records(&without_block, 9)), Ok(Status::Complete((None, vec![]))));
+        assert_eq!(outcome(&hello(&[(SERVER_NAME, b"")], 40)), Err(Reject::ServerName));
     }
 
     #[test]
     fn p4_two_names_and_empty_protocols_are_refused() {
         let twice = server_name(&["a", "a"]);
-        assert_eq!(
-            outcome(&hello(&[(SERVER_NAME, &twice)], 99)),
-            Err(Reject::TwoNames)
-        );
+        assert_eq!(outcome(&hello(&[(SERVER_NAME, &twice)], 99)), Err(Reject::TwoNames));
         let once = server_name(&["a"]);
         let extensions: [(u16, &[u8]); 2] = [(SERVER_NAME, &once), (SERVER_NAME, &once)];
         assert_eq!(outcome(&hello(&extensions, 99)), Err(Reject::TwoNames));
         let empty_names = [&[0x3e, 0x80][..], &[0; 16000]].concat();
-        for list in [
-            &empty_names[..],
-            b"",
-            b"\0\0",
-            b"\0\x03\x02h2h",
-            b"\0\x02\x02h",
-            b"\0\x02\x01h1",
-        ] {
+        for list in
+            [&empty_names[..], b"", b"\0\0", b"\0\x03\x02h2h", b"\0\x02\x02h", b"\0\x02\x01h1"]
+        {
             assert_eq!(outcome(&hello(&[(ALPN, list)], 99)), Err(Reject::Alpn));
         }
         let extensions: [(u16, &[u8]); 2] = [(ALPN, b"\0\x02\x01h"), (ALPN, b"\0\x02\x01h")];
@@ -704,11 +643,7 @@ mod tests {
             (b"\x16\x03\x01\0\x01\x01\x15", Reject::ForeignRecord),
         ] {
             assert_eq!(outcome(stream), Err(reject), "{stream:x?}");
-            assert_eq!(
-                outcome(&stream[..stream.len() - 1]),
-                Ok(Status::Partial),
-                "{stream:x?}"
-            );
+            assert_eq!(outcome(&stream[..stream.len() - 1]), Ok(Status::Partial), "{stream:x?}");
         }
         let longest_record = b"\x16\x03\x01\x40\x00\x01\x00\xff\xfc";
         assert_eq!(outcome(longest_record), Ok(Status::Partial));
@@ -741,10 +676,7 @@ mod tests {
     #[test]
     fn a_short_scratch_is_no_panic() {
         let stream = hello(&[], 9);
-        assert_eq!(
-            HelloScan::new().feed(&stream, &mut [0; 20]),
-            Err(Reject::LongHello)
-        );
+        assert_eq!(HelloScan::new().feed(&stream, &mut [0; 20]), Err(Reject::LongHello));
     }
 
     #[test]

@@ -50,10 +50,7 @@ impl Hostname {
 
 /// What a Host field or a request target's authority names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a box would be an allocation for every request"
-)]
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation for every request")]
 pub enum HostName {
     /// A name.
     Dns(Hostname),
@@ -81,10 +78,7 @@ pub fn parse_host(value: &[u8]) -> Result<HostName, Reject> {
 /// it. An empty port is allowed (RFC 3986 3.2.3), user information is not (RFC 9110 4.2.4).
 pub fn parse_authority(value: &[u8]) -> Result<Authority, Reject> {
     if value.is_empty() {
-        return Ok(Authority {
-            host: HostName::Empty,
-            port: None,
-        });
+        return Ok(Authority { host: HostName::Empty, port: None });
     }
     if value.contains(&b'@') {
         return Err(Reject::UserInfo);
@@ -210,10 +204,7 @@ fn parse_name_or_v4(raw: &[u8]) -> Result<HostName, Reject> {
             return Err(Reject::Byte);
         }
     }
-    let mut name = Hostname {
-        bytes: [0; NAME_BYTES],
-        len: 0,
-    };
+    let mut name = Hostname { bytes: [0; NAME_BYTES], len: 0 };
     for (to, from) in name.bytes.iter_mut().zip(raw) {
         *to = from.to_ascii_lowercase();
         name.len += 1; // at most NAME_BYTES times
@@ -246,19 +237,14 @@ fn parse_port(digits: &[u8]) -> Result<Option<u16>, Reject> {
             return Err(Reject::Port);
         }
         let shifted = port.checked_mul(10).ok_or(Reject::Port)?;
-        port = shifted
-            .checked_add(u16::from(digit - b'0'))
-            .ok_or(Reject::Port)?;
+        port = shifted.checked_add(u16::from(digit - b'0')).ok_or(Reject::Port)?;
     }
     Ok(Some(port))
 }
 
 /// `(before, from)` the first `mark`; all and nothing if there is none.
 fn split_before(bytes: &[u8], mark: u8) -> (&[u8], &[u8]) {
-    let at = bytes
-        .iter()
-        .position(|&byte| byte == mark)
-        .unwrap_or(bytes.len());
+    let at = bytes.iter().position(|&byte| byte == mark).unwrap_or(bytes.len());
     bytes.split_at(at)
 }
 
@@ -273,31 +259,13 @@ pub mod fuzz {
         if let Ok(name) = parsed {
             let text = name.as_str();
             assert!((1..=NAME_BYTES).contains(&text.len()) && !text.ends_with('.'));
-            assert!(
-                name.labels()
-                    .all(|label| (1..=LABEL_BYTES).contains(&label.len()))
-            );
-            assert!(
-                text.bytes()
-                    .all(|b| b == b'.' || is_name_byte(b) && !b.is_ascii_uppercase())
-            );
+            assert!(name.labels().all(|label| (1..=LABEL_BYTES).contains(&label.len())));
+            assert!(text.bytes().all(|b| b == b'.' || is_name_byte(b) && !b.is_ascii_uppercase()));
             assert!(text.parse::<IpAddr>().is_err());
-            assert_eq!(
-                Hostname::parse(text.as_bytes()),
-                Ok(name),
-                "normalising twice"
-            );
-            assert_eq!(
-                Hostname::parse(&bytes.to_ascii_uppercase()),
-                Ok(name),
-                "case"
-            );
+            assert_eq!(Hostname::parse(text.as_bytes()), Ok(name), "normalising twice");
+            assert_eq!(Hostname::parse(&bytes.to_ascii_uppercase()), Ok(name), "case");
             assert_eq!(name.labels().collect::<Vec<_>>().join("."), text);
-            assert_eq!(
-                parse_host(bytes),
-                Ok(HostName::Dns(name)),
-                "the same on both ports"
-            );
+            assert_eq!(parse_host(bytes), Ok(HostName::Dns(name)), "the same on both ports");
         }
         if let Ok(Authority { host, port }) = parse_authority(bytes) {
             match host {
@@ -325,30 +293,13 @@ mod tests {
     #[test]
     fn p5_one_name_has_one_form() {
         assert_eq!(name("PI.Example.COM.").as_str(), "pi.example.com");
-        assert_eq!(
-            name("xn--bcher-kva.example").as_str(),
-            "xn--bcher-kva.example"
-        );
-        for odd in [
-            "x",
-            "123.456.example",
-            "1.2.3",
-            "1.2.3.4.5",
-            "_acme.example",
-            "-a-.b",
-        ] {
+        assert_eq!(name("xn--bcher-kva.example").as_str(), "xn--bcher-kva.example");
+        for odd in ["x", "123.456.example", "1.2.3", "1.2.3.4.5", "_acme.example", "-a-.b"] {
             assert_eq!(name(odd).as_str(), odd);
         }
-        for value in [
-            "Pi.Example.Com",
-            "pi.example.com.",
-            "pi.example.com:80",
-            "pi.example.com.:",
-        ] {
-            assert_eq!(
-                parse_host(value.as_bytes()),
-                Ok(HostName::Dns(name("pi.example.com")))
-            );
+        for value in ["Pi.Example.Com", "pi.example.com.", "pi.example.com:80", "pi.example.com.:"]
+        {
+            assert_eq!(parse_host(value.as_bytes()), Ok(HostName::Dns(name("pi.example.com"))));
         }
     }
 
@@ -382,70 +333,22 @@ mod tests {
         assert_eq!(longest.len(), NAME_BYTES);
         assert_eq!(name(&longest).as_str(), longest);
         assert_eq!(name(&format!("{longest}.")).as_str(), longest);
-        assert_eq!(
-            Hostname::parse(format!("{longest}b").as_bytes()),
-            Err(Reject::TooLong)
-        );
-        assert_eq!(
-            Hostname::parse(format!("{label}a").as_bytes()),
-            Err(Reject::LongLabel)
-        );
+        assert_eq!(Hostname::parse(format!("{longest}b").as_bytes()), Err(Reject::TooLong));
+        assert_eq!(Hostname::parse(format!("{label}a").as_bytes()), Err(Reject::LongLabel));
     }
 
     #[test]
     fn a_host_field_has_a_host_and_perhaps_a_port() {
         let ok = |value: &str| parse_authority(value.as_bytes()).expect(value);
-        assert_eq!(
-            ok(""),
-            Authority {
-                host: HostName::Empty,
-                port: None
-            }
-        );
-        assert_eq!(
-            ok("a:65535"),
-            Authority {
-                host: HostName::Dns(name("a")),
-                port: Some(65535)
-            }
-        );
-        assert_eq!(
-            ok("a:"),
-            Authority {
-                host: HostName::Dns(name("a")),
-                port: None
-            }
-        );
+        assert_eq!(ok(""), Authority { host: HostName::Empty, port: None });
+        assert_eq!(ok("a:65535"), Authority { host: HostName::Dns(name("a")), port: Some(65535) });
+        assert_eq!(ok("a:"), Authority { host: HostName::Dns(name("a")), port: None });
         let v4 = HostName::Ip(IpAddr::from([192, 0, 2, 1]));
-        assert_eq!(
-            ok("192.0.2.1:80"),
-            Authority {
-                host: v4,
-                port: Some(80)
-            }
-        );
-        assert_eq!(
-            ok("192.0.2.1."),
-            Authority {
-                host: v4,
-                port: None
-            }
-        );
+        assert_eq!(ok("192.0.2.1:80"), Authority { host: v4, port: Some(80) });
+        assert_eq!(ok("192.0.2.1."), Authority { host: v4, port: None });
         let v6 = HostName::Ip(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]));
-        assert_eq!(
-            ok("[2001:DB8::1]:8443"),
-            Authority {
-                host: v6,
-                port: Some(8443)
-            }
-        );
-        assert_eq!(
-            ok("[2001:db8::1]"),
-            Authority {
-                host: v6,
-                port: None
-            }
-        );
+        assert_eq!(ok("[2001:DB8::1]:8443"), Authority { host: v6, port: Some(8443) });
+        assert_eq!(ok("[2001:db8::1]"), Authority { host: v6, port: None });
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Pure bytes: no time, no I/O, no logging, and no allocation where a visitor's bytes are parsed.
 
 pub mod client_hello;
+pub mod frame;
 pub mod host;
+pub mod message;
 pub mod reader;
 
 /// "Need more bytes" is a value, not an error.

@@ -1,9 +1,6 @@
 //! Access to `tests/corpus`: what real and broken clients say first, with what is to come of it.
 
-#![allow(
-    dead_code,
-    reason = "every test crate has its own copy and uses a part of it"
-)]
+#![allow(dead_code, reason = "every test crate has its own copy and uses a part of it")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -42,10 +39,7 @@ pub(crate) fn cases(parser: &str) -> Vec<Case> {
         .map(|case| {
             let file = case["files"][0].as_str().expect("a file for every case");
             Case {
-                name: case["name"]
-                    .as_str()
-                    .expect("a name for every case")
-                    .to_owned(),
+                name: case["name"].as_str().expect("a name for every case").to_owned(),
                 bytes: fs::read(folder.join(file)).expect(file),
                 expect: case["expect"].clone(),
             }
