@@ -1,4 +1,14 @@
 //! State machines: bytes and the time go in, bytes and decisions come out. No sockets, no clock.
 
+pub mod backoff;
+pub mod control_client;
+pub mod control_server;
+pub mod keepalive;
+pub mod lease;
+pub mod link_pool;
+pub mod noise;
+pub mod proof;
+pub mod quiet;
 pub mod route;
+pub mod strangers;
 pub mod time;

@@ -1,0 +1,214 @@
+//! A lease: one visitor's use of a link, from OPEN until each side has said its end and has read
+//! the other's. Then the link is free for the next one.
+//!
+//! ```text
+//!   said    Open --FIN--> Fin          heard   the same, by the peer's messages
+//!            |             |
+//!            +---RESET-----+--> Reset          over  <=>  said != Open && heard != Open
+//! ```
+//!
+//! A RESET may follow a FIN (a visitor that half-closed and then broke). It may also cross the
+//! peer's own FIN, after which the lease is over for the peer and the next one may have begun:
+//! therefore RESET names its lease, and one that names an earlier lease is dropped.
+
+/// How one direction stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// More DATA may come.
+    Open,
+    /// Ended by FIN.
+    Fin,
+    /// Ended by RESET.
+    Reset,
+}
+
+/// The lease that a link is in; between leases, the last one.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease {
+    number: u32,
+    said: End,
+    heard: End,
+    /// DATA that may still be thrown away after we said RESET.
+    patience: usize,
+}
+
+/// What the peer did wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reject {
+    /// OPEN while the link is in use.
+    OpenInUse,
+    /// OPEN with a number that is not the next one.
+    OpenOutOfOrder,
+    /// DATA or FIN after the peer's own end, or without a lease.
+    AfterEnd,
+    /// RESET of a lease that has not begun.
+    ResetAhead,
+    /// Too much DATA after our RESET.
+    Deaf,
+}
+
+/// What a RESET means to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Of an earlier lease: nothing.
+    Stale,
+    /// The connection is broken; our own end is due if it is still open.
+    Broken,
+}
+
+/// DATA thrown away after our RESET; what is in flight on a fast long line. After that the link
+/// is closed, which is cheaper than reading on.
+const PATIENCE: usize = 1024 * 1024;
+
+impl Lease {
+    /// A fresh link: no lease yet.
+    pub fn none() -> Lease {
+        Lease { number: 0, said: End::Fin, heard: End::Fin, patience: 0 }
+    }
+
+    /// The number that RESET names.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Server: begins the next lease; its number goes into OPEN.
+    pub fn open_next(&mut self) -> u32 {
+        debug_assert!(self.is_over());
+        let number = self.number.wrapping_add(1);
+        *self = Lease { number, said: End::Open, heard: End::Open, patience: PATIENCE };
+        number
+    }
+
+    /// Client: the peer's OPEN.
+    pub fn hear_open(&mut self, number: u32) -> Result<(), Reject> {
+        if !self.is_over() {
+            return Err(Reject::OpenInUse);
+        }
+        if number != self.number.wrapping_add(1) {
+            return Err(Reject::OpenOutOfOrder);
+        }
+        self.open_next();
+        Ok(())
+    }
+
+    /// The peer's DATA: whether it is to be used (else it is thrown away).
+    pub fn hear_data(&mut self, length: usize) -> Result<bool, Reject> {
+        if self.heard != End::Open {
+            return Err(Reject::AfterEnd);
+        }
+        if self.said == End::Reset {
+            self.patience = self.patience.checked_sub(length).ok_or(Reject::Deaf)?;
+        }
+        Ok(self.said != End::Reset)
+    }
+
+    /// The peer's FIN.
+    pub fn hear_fin(&mut self) -> Result<(), Reject> {
+        if self.heard != End::Open {
+            return Err(Reject::AfterEnd);
+        }
+        self.heard = End::Fin;
+        Ok(())
+    }
+
+    /// The peer's RESET.
+    pub fn hear_reset(&mut self, number: u32) -> Result<Heard, Reject> {
+        if number == self.number {
+            if self.is_over() {
+                return Ok(Heard::Stale);
+            }
+            self.heard = End::Reset;
+            return Ok(Heard::Broken);
+        }
+        // Numbers wrap; what lies in the half behind us is old.
+        if number.wrapping_sub(self.number) > u32::MAX / 2 {
+            Ok(Heard::Stale)
+        } else {
+            Err(Reject::ResetAhead)
+        }
+    }
+
+    /// We send FIN.
+    pub fn say_fin(&mut self) {
+        debug_assert_eq!(self.said, End::Open);
+        self.said = End::Fin;
+    }
+
+    /// We send RESET, if there is anybody left to tell: `false` when the lease is over or we have
+    /// said it already.
+    pub fn say_reset(&mut self) -> bool {
+        if self.is_over() || self.said == End::Reset {
+            return false;
+        }
+        self.said = End::Reset;
+        true
+    }
+
+    /// How our direction stands.
+    pub fn said(&self) -> End {
+        self.said
+    }
+
+    /// How the peer's direction stands.
+    pub fn heard(&self) -> End {
+        self.heard
+    }
+
+    /// Whether the link is free.
+    pub fn is_over(&self) -> bool {
+        self.said != End::Open && self.heard != End::Open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_free_when_both_ends_are_said_and_heard() {
+        let mut lease = Lease::none();
+        assert!(lease.is_over());
+        assert_eq!(lease.open_next(), 1);
+        assert_eq!(lease.hear_data(9), Ok(true));
+        lease.say_fin();
+        assert!(!lease.is_over());
+        assert_eq!(lease.hear_fin(), Ok(()));
+        assert!(lease.is_over());
+        assert_eq!(lease.hear_data(1), Err(Reject::AfterEnd));
+        assert_eq!(lease.hear_open(1), Err(Reject::OpenOutOfOrder));
+        assert_eq!(lease.hear_open(2), Ok(()));
+        assert_eq!(lease.hear_open(3), Err(Reject::OpenInUse));
+    }
+
+    #[test]
+    fn a_reset_that_crosses_a_fin_cannot_touch_the_next_lease() {
+        let mut client = Lease::none();
+        let mut server = Lease::none();
+        client.hear_open(server.open_next()).expect("in order");
+        client.say_fin();
+        server.hear_fin().expect("first end");
+        // The client's socket breaks after its FIN, while the server's FIN is on its way.
+        assert!(client.say_reset());
+        server.say_fin();
+        assert!(server.is_over());
+        let next = server.open_next();
+        assert_eq!(server.hear_reset(client.number()), Ok(Heard::Stale));
+        assert_eq!(server.heard(), End::Open);
+        assert_eq!(client.hear_fin(), Ok(()));
+        assert_eq!(client.hear_open(next), Ok(()));
+        assert_eq!(client.hear_reset(next + 1), Err(Reject::ResetAhead));
+    }
+
+    #[test]
+    fn after_our_reset_data_is_thrown_away_but_not_for_ever() {
+        let mut lease = Lease::none();
+        lease.open_next();
+        assert!(lease.say_reset());
+        assert!(!lease.say_reset());
+        assert_eq!(lease.hear_data(PATIENCE), Ok(false));
+        assert_eq!(lease.hear_data(1), Err(Reject::Deaf));
+        assert_eq!(lease.hear_reset(lease.number()), Ok(Heard::Broken));
+        assert!(lease.is_over());
+        assert_eq!(lease.hear_reset(lease.number()), Ok(Heard::Stale));
+    }
+}

@@ -1,0 +1,217 @@
+//! The spare links of one session and the visitors that wait for one: how many links to ask for,
+//! which to give out, when to let some go. Pure book-keeping; the engine owns the sockets.
+//!
+//! Invariant: `owed + spare.len() >= waiting.len() + target` after every [`LinkPool::ask`].
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::time::Time;
+
+/// Spare links at rest.
+const AT_REST: usize = 4;
+/// Spare links at most: a burst of that many pays no handshake.
+const AT_MOST: usize = 64;
+/// After a rush, so long until the pool is back at rest.
+const MEMORY: Duration = Duration::from_secs(10);
+
+/// `L` names a link, `V` a waiting visitor.
+#[derive(Debug)]
+pub struct LinkPool<L, V> {
+    /// Last in, first out: the warmest is used first, the coldest are let go.
+    spare: Vec<L>,
+    /// First come, first served.
+    waiting: VecDeque<V>,
+    /// Links in use by visitors.
+    leased: usize,
+    /// Asked for and not here yet.
+    owed: usize,
+    /// The most links that may exist at once.
+    cap: usize,
+    /// The highest `leased + waiting` within [`MEMORY`], and when that was.
+    peak: usize,
+    peak_at: Time,
+}
+
+impl<L: Copy + PartialEq, V: Copy + PartialEq> LinkPool<L, V> {
+    /// An empty pool that never asks for more than `cap` links in all.
+    pub fn new(cap: usize) -> LinkPool<L, V> {
+        LinkPool {
+            spare: Vec::new(),
+            waiting: VecDeque::new(),
+            leased: 0,
+            owed: 0,
+            cap,
+            peak: 0,
+            peak_at: Time::default(),
+        }
+    }
+
+    /// A link for a visitor at once, if one is spare.
+    pub fn lease(&mut self, now: Time) -> Option<L> {
+        let link = self.spare.pop()?;
+        self.leased += 1;
+        self.note_peak(now);
+        Some(link)
+    }
+
+    /// Queues a visitor for the next free link.
+    pub fn wait(&mut self, visitor: V, now: Time) {
+        self.waiting.push_back(visitor);
+        self.note_peak(now);
+    }
+
+    /// A visitor that waits no longer.
+    pub fn forget_visitor(&mut self, visitor: V) {
+        self.waiting.retain(|waiting| *waiting != visitor);
+    }
+
+    /// Those who wait, in their order.
+    pub fn waiting_visitors(&self) -> impl Iterator<Item = V> + '_ {
+        self.waiting.iter().copied()
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// A fresh link has come; `false`: nobody asked for it, close it.
+    pub fn arrived(&mut self, link: L) -> bool {
+        let expected = self.owed > 0;
+        if expected {
+            self.owed -= 1;
+            self.spare.push(link);
+        }
+        expected
+    }
+
+    /// A lease is over and the link is free again.
+    pub fn returned(&mut self, link: L) {
+        self.leased -= 1;
+        self.spare.push(link);
+    }
+
+    /// A leased link is gone.
+    pub fn lost_leased(&mut self) {
+        self.leased -= 1;
+    }
+
+    /// A link is gone, which may have been spare.
+    pub fn lost_spare(&mut self, link: L) {
+        self.spare.retain(|spare| *spare != link);
+    }
+
+    /// The next waiting visitor with a link for it, which is then leased.
+    pub fn serve(&mut self, now: Time) -> Option<(V, L)> {
+        if self.spare.is_empty() {
+            return None;
+        }
+        let visitor = self.waiting.pop_front()?;
+        Some((visitor, self.lease(now)?))
+    }
+
+    /// How many links to ask the client for now; they are then owed.
+    pub fn ask(&mut self, now: Time) -> usize {
+        let wanted = self.waiting.len() + self.target(now);
+        let coming = self.spare.len() + self.owed;
+        let room = self.cap.saturating_sub(self.leased + coming);
+        let missing = wanted.saturating_sub(coming).min(room);
+        self.owed += missing;
+        missing
+    }
+
+    /// A spare link too many, the coldest; call until `None`.
+    pub fn shed(&mut self, now: Time) -> Option<L> {
+        (self.spare.len() > self.target(now)).then(|| self.spare.remove(0))
+    }
+
+    /// When [`LinkPool::shed`] may have something to give, if ever.
+    pub fn shed_at(&self) -> Option<Time> {
+        (self.spare.len() > AT_REST).then(|| self.peak_at + MEMORY)
+    }
+
+    /// All spare links and waiting visitors, for a session that ends.
+    pub fn drain(&mut self) -> (Vec<L>, VecDeque<V>) {
+        (std::mem::take(&mut self.spare), std::mem::take(&mut self.waiting))
+    }
+
+    /// Spare, leased and owed links.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.spare.len(), self.leased, self.owed)
+    }
+
+    /// As many spare as visitors came at once lately, within bounds.
+    fn target(&self, now: Time) -> usize {
+        let recent = if now - self.peak_at < MEMORY { self.peak } else { 0 };
+        recent.clamp(AT_REST, AT_MOST)
+    }
+
+    fn note_peak(&mut self, now: Time) {
+        let load = self.leased + self.waiting.len();
+        if load >= self.peak || now - self.peak_at >= MEMORY {
+            self.peak = load;
+            self.peak_at = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::default() + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_pool_is_filled_ahead_grows_with_the_rush_and_shrinks_after_it() {
+        let mut pool: LinkPool<u32, u32> = LinkPool::new(1000);
+        assert_eq!(pool.ask(at(0)), 4);
+        assert_eq!(pool.ask(at(0)), 0, "asked once");
+        for link in 0..4 {
+            assert!(pool.arrived(link));
+        }
+        assert!(!pool.arrived(9), "nobody asked");
+        assert_eq!(pool.lease(at(1)), Some(3), "the warmest");
+        assert_eq!(pool.ask(at(1)), 1, "replaced at once");
+        for visitor in 0..20 {
+            if pool.lease(at(2)).is_none() {
+                pool.wait(visitor, at(2));
+            }
+        }
+        // 4 leased, 17 waiting; 21 is the peak, so 17 + 21 are wanted and 1 is owed.
+        assert_eq!(pool.ask(at(2)), 37);
+        for link in 10..48 {
+            assert!(pool.arrived(link));
+        }
+        let mut served = Vec::new();
+        while let Some((visitor, _)) = pool.serve(at(3)) {
+            served.push(visitor);
+        }
+        assert_eq!(served, (3..20).collect::<Vec<_>>(), "first come, first served");
+        for link in 0..21 {
+            pool.returned(link);
+        }
+        assert!(pool.shed_at().is_some());
+        let mut shed = 0;
+        while pool.shed(at(13)).is_some() {
+            shed += 1;
+        }
+        assert_eq!((shed, pool.counts()), (38, (4, 0, 0)));
+    }
+
+    #[test]
+    fn the_cap_holds() {
+        let mut pool: LinkPool<u32, u32> = LinkPool::new(6);
+        assert_eq!(pool.ask(at(0)), 4);
+        for visitor in 0..50 {
+            pool.wait(visitor, at(0));
+        }
+        assert_eq!(pool.ask(at(0)), 2);
+        pool.forget_visitor(0);
+        assert!(pool.arrived(1));
+        assert_eq!(pool.serve(at(0)), Some((1, 1)));
+        assert_eq!(pool.ask(at(0)), 0);
+    }
+}

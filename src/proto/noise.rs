@@ -1,0 +1,360 @@
+//! Noise: from the first handshake message to sealed frames, buffer to buffer.
+//!
+//! No prologue, empty payloads in handshake messages (as rathole 0.5 has it). The ephemeral key's
+//! randomness is an argument, so that a simulated run repeats bit for bit.
+
+use std::fmt;
+
+use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
+use snow::resolvers::{
+    BoxedCryptoResolver, CryptoResolver, DefaultResolver, FallbackResolver, RingResolver,
+};
+use snow::types::{Cipher, Dh, Hash, Random};
+use snow::{HandshakeState, TransportState};
+
+use crate::config::{NoiseConfig, Transport};
+use crate::wire::frame;
+
+/// The longest handshake message that is taken: no pattern of 25519 needs half of it.
+pub const MAX_HANDSHAKE_MESSAGE: usize = 512;
+
+/// How the tunnel of one configuration is protected.
+#[derive(Clone)]
+pub enum Protection {
+    /// Transport `tcp`.
+    None,
+    /// Transport `noise`.
+    Noise(Suite),
+}
+
+/// A pattern and the keys for it.
+#[derive(Clone)]
+pub struct Suite {
+    params: NoiseParams,
+    local_private_key: Option<Vec<u8>>,
+    remote_public_key: Option<Vec<u8>>,
+}
+
+/// Which end of the tunnel we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The client: speaks first.
+    Initiator,
+    /// The server.
+    Responder,
+}
+
+/// Randomness for one handshake.
+pub type Seed = [u8; 32];
+
+/// Why a tunnel connection's bytes are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reject {
+    /// A handshake message that does not fit the keys or the pattern.
+    Handshake,
+    /// A message that does not decrypt.
+    Decrypt,
+    /// A message without its kind.
+    Empty,
+}
+
+impl Protection {
+    /// Checks pattern and keys together by setting a handshake up.
+    pub fn new(transport: &Transport, side: Side) -> Result<Protection, String> {
+        let Transport::Noise(config) = transport else { return Ok(Protection::None) };
+        let suite = Suite::new(config)?;
+        suite.handshake(side, [0; 32]).map_err(|error| error.to_string())?;
+        Ok(Protection::Noise(suite))
+    }
+}
+
+impl Suite {
+    fn new(config: &NoiseConfig) -> Result<Suite, String> {
+        let params: NoiseParams = config
+            .pattern
+            .parse()
+            .map_err(|_| format!("{} is not a Noise pattern", config.pattern))?;
+        if params.handshake.pattern.is_oneway() {
+            return Err(format!("{} is for one direction only", config.pattern));
+        }
+        Ok(Suite {
+            params,
+            local_private_key: config.local_private_key.as_ref().map(|key| key.expose().to_vec()),
+            remote_public_key: config.remote_public_key.clone(),
+        })
+    }
+
+    fn handshake(&self, side: Side, seed: Seed) -> Result<HandshakeState, snow::Error> {
+        let resolver = FallbackResolver::new(
+            Box::new(Seeded(seed)),
+            Box::new(FallbackResolver::new(Box::new(RingResolver), Box::new(DefaultResolver))),
+        );
+        let resolver: BoxedCryptoResolver = Box::new(resolver);
+        let mut builder = snow::Builder::with_resolver(self.params.clone(), resolver);
+        if let Some(key) = &self.local_private_key {
+            builder = builder.local_private_key(key)?;
+        }
+        if let Some(key) = &self.remote_public_key {
+            builder = builder.remote_public_key(key)?;
+        }
+        match side {
+            Side::Initiator => builder.build_initiator(),
+            Side::Responder => builder.build_responder(),
+        }
+    }
+}
+
+/// What protects one tunnel connection.
+pub enum Channel {
+    /// Messages are exchanged until both sides have the keys.
+    Handshaking(Box<Handshake>),
+    /// Bodies are Noise messages.
+    Sealed(Box<TransportState>),
+    /// Transport `tcp`: bodies are clear.
+    Clear,
+}
+
+/// A handshake under way.
+pub struct Handshake {
+    state: HandshakeState,
+}
+
+/// A handshake's hash ties what is proved later to this very connection (Noise specification,
+/// section 11.2). All zero without Noise.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HandshakeHash {
+    bytes: [u8; 64],
+}
+
+impl HandshakeHash {
+    /// Of a connection that had no handshake.
+    pub const NONE: HandshakeHash = HandshakeHash { bytes: [0; 64] };
+
+    /// 64 bytes; shorter hashes are padded with zeros.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Channel {
+    /// A fresh connection's channel.
+    pub fn new(protection: &Protection, side: Side, seed: Seed) -> Result<Channel, Reject> {
+        match protection {
+            Protection::None => Ok(Channel::Clear),
+            Protection::Noise(suite) => {
+                let state = suite.handshake(side, seed).map_err(|_| Reject::Handshake)?;
+                Ok(Channel::Handshaking(Box::new(Handshake { state })))
+            }
+        }
+    }
+
+    /// The hash, once the handshake is done; then messages can be sealed and opened.
+    pub fn established(&mut self) -> Option<HandshakeHash> {
+        match self {
+            Channel::Clear => Some(HandshakeHash::NONE),
+            Channel::Sealed(_) => None,
+            Channel::Handshaking(handshake) if !handshake.state.is_handshake_finished() => None,
+            Channel::Handshaking(_) => {
+                let Channel::Handshaking(handshake) = std::mem::replace(self, Channel::Clear)
+                else {
+                    return None;
+                };
+                let mut bytes = [0; 64];
+                let hash = handshake.state.get_handshake_hash();
+                bytes[..hash.len()].copy_from_slice(hash);
+                // A finished handshake always has its transport.
+                *self = Channel::Sealed(Box::new(handshake.state.into_transport_mode().ok()?));
+                Some(HandshakeHash { bytes })
+            }
+        }
+    }
+
+    /// Handshake: takes the peer's message.
+    pub fn read_handshake(&mut self, message: &[u8]) -> Result<(), Reject> {
+        let Channel::Handshaking(handshake) = self else { return Err(Reject::Handshake) };
+        let mut payload = [0; MAX_HANDSHAKE_MESSAGE];
+        handshake
+            .state
+            .read_message(message, &mut payload)
+            .map(|_| ())
+            .map_err(|_| Reject::Handshake)
+    }
+
+    /// Handshake: appends our next message, framed, if it is our turn.
+    pub fn write_handshake(&mut self, out: &mut Vec<u8>) -> Result<(), Reject> {
+        let Channel::Handshaking(handshake) = self else { return Ok(()) };
+        if handshake.state.is_handshake_finished() || !handshake.state.is_my_turn() {
+            return Ok(());
+        }
+        let mut message = [0; MAX_HANDSHAKE_MESSAGE];
+        let length =
+            handshake.state.write_message(&[], &mut message).map_err(|_| Reject::Handshake)?;
+        out.extend_from_slice(&frame::header(length));
+        out.extend_from_slice(&message[..length]);
+        Ok(())
+    }
+
+    /// Bytes that a frame takes around payload and kind.
+    pub fn overhead(&self) -> usize {
+        match self {
+            Channel::Clear => frame::HEADER,
+            Channel::Handshaking(_) | Channel::Sealed(_) => frame::HEADER + frame::NOISE_TAG,
+        }
+    }
+
+    /// Writes the frame of `clear` (payload and kind) to the front of `out`; returns its length.
+    /// `out` has [`Channel::overhead`] bytes more than `clear`.
+    pub fn seal(&mut self, clear: &[u8], out: &mut [u8]) -> Result<usize, Reject> {
+        let (head, body) = out.split_at_mut(frame::HEADER);
+        let length = match self {
+            Channel::Clear => {
+                body[..clear.len()].copy_from_slice(clear);
+                clear.len()
+            }
+            Channel::Sealed(state) => {
+                state.write_message(clear, body).map_err(|_| Reject::Decrypt)?
+            }
+            Channel::Handshaking(_) => return Err(Reject::Handshake),
+        };
+        head.copy_from_slice(&frame::header(length));
+        Ok(frame::HEADER + length)
+    }
+
+    /// Writes payload and kind of `body` to the front of `out`, at least as long as `body`.
+    /// Returns the payload's length and the kind.
+    pub fn open(&mut self, body: &[u8], out: &mut [u8]) -> Result<(usize, u8), Reject> {
+        let length = match self {
+            Channel::Clear => {
+                out[..body.len()].copy_from_slice(body);
+                body.len()
+            }
+            Channel::Sealed(state) => state.read_message(body, out).map_err(|_| Reject::Decrypt)?,
+            Channel::Handshaking(_) => return Err(Reject::Handshake),
+        };
+        let payload = length.checked_sub(1).ok_or(Reject::Empty)?;
+        Ok((payload, out[payload]))
+    }
+}
+
+/// Hands out the seed once: a handshake makes one ephemeral key.
+struct Seeded(Seed);
+
+impl CryptoResolver for Seeded {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        Some(Box::new(OneKey(Some(self.0))))
+    }
+    fn resolve_dh(&self, _: &DHChoice) -> Option<Box<dyn Dh>> {
+        None
+    }
+    fn resolve_hash(&self, _: &HashChoice) -> Option<Box<dyn Hash>> {
+        None
+    }
+    fn resolve_cipher(&self, _: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        None
+    }
+}
+
+struct OneKey(Option<Seed>);
+
+impl Random for OneKey {
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), snow::Error> {
+        let seed = self.0.take().ok_or(snow::Error::Rng)?;
+        out.copy_from_slice(seed.get(..out.len()).ok_or(snow::Error::Rng)?);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Protection::None => f.write_str("tcp"),
+            Protection::Noise(suite) => f.write_str(&suite.params.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One message of a handshake, if it is `from`'s turn.
+    fn step(from: &mut Channel, to: &mut Channel) {
+        let mut bytes = Vec::new();
+        from.write_handshake(&mut bytes).expect("write");
+        if !bytes.is_empty() {
+            to.read_handshake(&bytes[frame::HEADER..]).expect("read");
+        }
+    }
+
+    /// Runs a whole handshake and returns both channels.
+    fn pair(pattern: &str) -> (Channel, Channel) {
+        let keys = || {
+            let builder = snow::Builder::new(pattern.parse().expect("pattern"));
+            builder.generate_keypair().expect("keypair")
+        };
+        let (server, client) = (keys(), keys());
+        let suite = |own: &snow::Keypair, peer: Option<&snow::Keypair>| {
+            Protection::Noise(Suite {
+                params: pattern.parse().expect("pattern"),
+                local_private_key: Some(own.private.clone()),
+                remote_public_key: peer.map(|peer| peer.public.clone()),
+            })
+        };
+        let needs_initiator = pattern.contains("_KK");
+        let initiator = suite(&client, Some(&server));
+        let responder = suite(&server, needs_initiator.then_some(&client));
+        let mut a = Channel::new(&initiator, Side::Initiator, [3; 32]).expect("initiator");
+        let mut b = Channel::new(&responder, Side::Responder, [4; 32]).expect("responder");
+        let (mut hash_a, mut hash_b) = (None, None);
+        while hash_a.is_none() || hash_b.is_none() {
+            step(&mut a, &mut b);
+            step(&mut b, &mut a);
+            hash_a = hash_a.or_else(|| a.established());
+            hash_b = hash_b.or_else(|| b.established());
+        }
+        assert!(hash_a == hash_b && hash_a != Some(HandshakeHash::NONE));
+        (a, b)
+    }
+
+    #[test]
+    fn patterns_agree_and_frames_come_back() {
+        for pattern in [
+            "Noise_NK_25519_ChaChaPoly_BLAKE2s",
+            "Noise_NK_25519_AESGCM_SHA256",
+            "Noise_XX_25519_ChaChaPoly_BLAKE2b",
+            "Noise_KK_25519_AESGCM_SHA512",
+            "Noise_IK_25519_ChaChaPoly_SHA256",
+        ] {
+            let (mut a, mut b) = pair(pattern);
+            let mut framed = [0; 100];
+            let length = a.seal(b"hello\x12", &mut framed).expect("seal");
+            assert_eq!(length, 6 + a.overhead());
+            let mut clear = [0; 100];
+            let opened = b.open(&framed[frame::HEADER..length], &mut clear).expect("open");
+            assert_eq!((opened, &clear[..5]), ((5, 0x12), &b"hello"[..]));
+            framed[frame::HEADER] ^= 1;
+            assert_eq!(b.open(&framed[frame::HEADER..length], &mut clear), Err(Reject::Decrypt));
+        }
+    }
+
+    #[test]
+    fn a_wrong_server_key_is_found_by_both_sides() {
+        let pattern = "Noise_NK_25519_ChaChaPoly_BLAKE2s";
+        let config = NoiseConfig {
+            pattern: pattern.to_owned(),
+            local_private_key: None,
+            remote_public_key: Some(vec![9; 32]),
+        };
+        let client = Protection::Noise(Suite::new(&config).expect("suite"));
+        let server = Protection::Noise(Suite {
+            params: pattern.parse().expect("pattern"),
+            local_private_key: Some(vec![7; 32]),
+            remote_public_key: None,
+        });
+        let mut a = Channel::new(&client, Side::Initiator, [3; 32]).expect("initiator");
+        let mut b = Channel::new(&server, Side::Responder, [4; 32]).expect("responder");
+        let mut bytes = Vec::new();
+        a.write_handshake(&mut bytes).expect("write");
+        assert_eq!(b.read_handshake(&bytes[frame::HEADER..]), Err(Reject::Handshake));
+    }
+}

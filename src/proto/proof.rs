@@ -1,0 +1,63 @@
+//! Proofs of a token and of a session key: HMAC-SHA256 (RFC 2104), bound to the connection's
+//! handshake, so that a proof seen on one connection is worth nothing on another.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use super::noise::HandshakeHash;
+
+/// A proof as it travels.
+pub type Proof = [u8; 32];
+
+/// Proves a service's token:
+/// `HMAC(token, "underpass service" | handshake hash (64) | nonce (32) | kind (1) | name)`.
+pub fn service(
+    token: &[u8],
+    hash: &HandshakeHash,
+    nonce: &[u8; 32],
+    kind: u8,
+    name: &[u8],
+) -> Proof {
+    hmac(token, &[b"underpass service", hash.as_bytes(), nonce, &[kind], name])
+}
+
+/// Proves that a link belongs to a live session: `HMAC(key, "underpass link" | handshake hash)`.
+pub fn link(key: &[u8; 32], hash: &HandshakeHash) -> Proof {
+    hmac(key, &[b"underpass link", hash.as_bytes()])
+}
+
+/// Whether two proofs are equal, in constant time.
+pub fn matches(expected: &Proof, given: &Proof) -> bool {
+    expected.ct_eq(given).into()
+}
+
+fn hmac(key: &[u8], parts: &[&[u8]]) -> Proof {
+    // HMAC takes keys of any length (RFC 2104, section 2), so this cannot fail.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { unreachable!() };
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_counts() {
+        let hash = HandshakeHash::NONE;
+        let proof = service(b"token", &hash, &[1; 32], 3, b"pi");
+        assert!(matches(&proof, &service(b"token", &hash, &[1; 32], 3, b"pi")));
+        for other in [
+            service(b"Token", &hash, &[1; 32], 3, b"pi"),
+            service(b"token", &hash, &[2; 32], 3, b"pi"),
+            service(b"token", &hash, &[1; 32], 4, b"pi"),
+            service(b"token", &hash, &[1; 32], 3, b"po"),
+        ] {
+            assert!(!matches(&proof, &other));
+        }
+        assert_ne!(link(&[1; 32], &hash), link(&[2; 32], &hash));
+    }
+}
