@@ -8,6 +8,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use underpass::config::{ClientConfig, Config, ServerConfig};
+use underpass::engine::client::Client;
+use underpass::engine::core::Flow;
+use underpass::engine::mio_net::MioNet;
+use underpass::engine::server::Server;
 
 use cli::{Command, Role};
 
@@ -62,12 +66,16 @@ fn run(path: &Path, role: Option<Role>) -> Result<(), String> {
     done.map_err(|error| error.to_string())
 }
 
-fn run_server(_config: ServerConfig) -> io::Result<()> {
-    Err(io::Error::other("the server is not part of this build yet"))
+fn run_server(config: ServerConfig) -> io::Result<()> {
+    let mut server = Server::new(config, MioNet::with_signals()?)?;
+    while server.turn()? == Flow::Continue {}
+    Ok(())
 }
 
-fn run_client(_config: ClientConfig) -> io::Result<()> {
-    Err(io::Error::other("the client is not part of this build yet"))
+fn run_client(config: ClientConfig) -> io::Result<()> {
+    let mut client = Client::new(config, MioNet::with_signals()?)?;
+    while client.turn()? == Flow::Continue {}
+    Ok(())
 }
 
 /// To stderr, one line an event; RUST_LOG as everywhere, `info` without it.

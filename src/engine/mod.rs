@@ -1,3 +1,16 @@
-//! The only code that owns sockets.
+//! The only code that owns sockets. [`server`] and [`client`] are the two roles; the rest is what
+//! both stand on, from the seam ([`net`]) upwards.
 
+pub mod buffers;
+pub mod conn;
+pub mod conns;
+pub mod core;
+pub mod mio_net;
 pub mod net;
+pub mod relay;
+mod resolve;
+pub mod socket;
+pub mod timers;
+
+pub mod client;
+pub mod server;

@@ -37,7 +37,8 @@ pub struct Readiness {
     pub writable: bool,
     /// The peer has ended its direction: a read will come to the end of file.
     pub read_closed: bool,
-    /// The connection is broken (EPOLLERR or EPOLLHUP).
+    /// The connection is broken (EPOLLERR; not EPOLLHUP, which also means that both directions have
+    /// ended in order).
     pub broken: bool,
 }
 
@@ -66,8 +67,11 @@ pub trait Net {
     fn descriptor_limit(&self) -> usize;
 
     /// Listens on `address`; the address with the port that it got comes back.
-    fn listen(&mut self, address: SocketAddr, token: Token)
-    -> io::Result<(Self::Listener, SocketAddr)>;
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        token: Token,
+    ) -> io::Result<(Self::Listener, SocketAddr)>;
 
     /// The next waiting connection, unregistered, with the peer's address.
     fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, SocketAddr)>;

@@ -1,0 +1,264 @@
+//! The client role: keeps a control session with the server and as many links as it asks for, and
+//! hands the visitors on them to the services at home.
+//!
+//! ```text
+//! control  Connecting --> Shaking --HELLO--> Session          (one at a time; else a pause)
+//! link     Connecting --> Shaking --LINK_HELLO--> Introduced --READY--> Spare
+//!          Spare --OPEN--> Resolving --> Leased --ends--> Settling --> Spare
+//! home                            Dialling --> Relayed --both ends--> Parting
+//! ```
+//!
+//! [`session`] has the first line, [`link`] the second, [`home`] the third.
+
+mod home;
+mod link;
+mod session;
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use log::{info, warn};
+
+use self::home::{Home, HomeStep};
+use self::link::{Link, LinkStep};
+use self::session::{Control, Line};
+use super::conns::ConnId;
+use super::core::{Census, Core, Flow};
+use super::net::{Net, Signal, Wake};
+use crate::config::{ClientConfig, HostPort};
+use crate::limits;
+use crate::proto::backoff::Backoff;
+use crate::proto::noise::{Protection, Side};
+use crate::proto::quiet::Quiet;
+use crate::proto::time::Time;
+use crate::wire::message::Message;
+
+/// The client; [`Client::turn`] until it says stop.
+pub struct Client<N: Net> {
+    core: Core<N, Stage>,
+    config: ClientConfig,
+    protection: Protection,
+    /// Names this process to the server.
+    instance: [u8; 32],
+    line: Line,
+    backoff: Backoff,
+    /// Links that the server has asked for and not got.
+    owed: usize,
+    /// Of those, under way.
+    dialling: usize,
+    /// Links in all.
+    links: usize,
+    most_links: usize,
+    link_backoff: Backoff,
+    /// After a link that could not be dialled, not before this.
+    link_pause: Option<Time>,
+    lookups: BTreeMap<u64, Lookup>,
+    next_query: u64,
+    /// Addresses of names at home, and when they were found.
+    resolved: BTreeMap<HostPort, (Vec<SocketAddr>, Time)>,
+    troubles: Quiet,
+}
+
+/// What a connection is.
+enum Stage {
+    /// The control connection.
+    Control(Box<Control>),
+    /// A link.
+    Link(Link),
+    /// A connection to a service at home.
+    Home(Home),
+}
+
+/// Who waits for a name's address.
+enum Lookup {
+    Server,
+    Home { target: HostPort, links: Vec<ConnId> },
+}
+
+impl<N: Net> Client<N> {
+    /// Dials in the first turn.
+    pub fn new(config: ClientConfig, mut net: N) -> io::Result<Client<N>> {
+        let protection = Protection::new(&config.transport, Side::Initiator)
+            .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
+        if matches!(protection, Protection::None) {
+            warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
+        }
+        let mut instance = [0; 32];
+        net.random(&mut instance);
+        // Every link in use needs a connection at home.
+        let most_links =
+            (net.descriptor_limit().saturating_sub(limits::OWN_DESCRIPTORS) / 2).max(1);
+        let backoff = Backoff::new(config.retry_interval);
+        Ok(Client {
+            line: Line::Down { until: net.now() },
+            core: Core::new(net),
+            config,
+            protection,
+            instance,
+            backoff,
+            owed: 0,
+            dialling: 0,
+            links: 0,
+            most_links,
+            link_backoff: Backoff::new(limits::LINK_RETRY),
+            link_pause: None,
+            lookups: BTreeMap::new(),
+            next_query: 0,
+            resolved: BTreeMap::new(),
+            troubles: Quiet::default(),
+        })
+    }
+
+    /// When the next turn is due though nothing happens; the past, if there is work left.
+    pub fn next_deadline(&self) -> Option<Time> {
+        if self.core.has_ready() {
+            return Some(self.core.now());
+        }
+        let dial = match &self.line {
+            Line::Down { until } => Some(*until),
+            _ => None,
+        };
+        self.core.next_deadline().into_iter().chain(dial).chain(self.link_pause).min()
+    }
+
+    /// Waits for events and handles them, each connection within its budget.
+    pub fn turn(&mut self) -> io::Result<Flow> {
+        let mut wakes = self.core.poll(self.next_deadline())?;
+        for wake in wakes.drain(..) {
+            match wake {
+                Wake::Ready(readiness) => {
+                    if let Ok(id) = ConnId::from_token(readiness.token) {
+                        self.core.note(id, &readiness);
+                    }
+                }
+                Wake::Resolved { query, result } => self.looked_up(query, result),
+                Wake::Signal(Signal::Stop) => {
+                    self.stop();
+                    return Ok(Flow::Stop);
+                }
+            }
+        }
+        self.core.put_back(wakes);
+        for _ in 0..self.core.round() {
+            let Some(id) = self.core.next_ready() else { break };
+            self.advance(id);
+        }
+        while let Some(id) = self.core.next_due() {
+            self.overdue(id);
+        }
+        let now = self.core.now();
+        if matches!(self.line, Line::Down { until } if until <= now) {
+            self.look_for_server();
+        }
+        if self.link_pause.is_some_and(|until| until <= now) {
+            self.link_pause = None;
+            self.dial_links();
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// Says goodbye to the server and closes everything.
+    pub fn stop(&mut self) {
+        info!("stopping");
+        let all: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
+        for id in all {
+            match self.core.stage(id) {
+                Some(Stage::Control(_)) => {
+                    // Whether it arrives or not, the session ends here.
+                    let _ = self.core.say(id, &Message::Goodbye);
+                    self.core.close(id);
+                }
+                // A service that is cut off must not take it for the end of the request.
+                Some(Stage::Home(_)) => self.core.abort(id),
+                _ => self.core.close(id),
+            }
+        }
+    }
+
+    /// What it holds.
+    pub fn census(&self) -> Census {
+        self.core.census()
+    }
+
+    /// One connection's turn.
+    fn advance(&mut self, id: ConnId) {
+        match self.core.stage(id) {
+            None => {}
+            Some(Stage::Control(_)) => self.advance_control(id),
+            Some(Stage::Link(link)) => match &link.step {
+                LinkStep::Connecting | LinkStep::Shaking | LinkStep::Introduced => {
+                    self.advance_new_link(id);
+                }
+                LinkStep::Spare => self.hear_spare(id),
+                LinkStep::Resolving { .. } => self.watch_link(id),
+                LinkStep::Leased { home } => {
+                    let home = *home;
+                    self.relay(id, home);
+                }
+                LinkStep::Settling => self.settle(id),
+            },
+            Some(Stage::Home(home)) => match &home.step {
+                HomeStep::Dialling { .. } => self.advance_dial(id),
+                HomeStep::Relayed { link } => {
+                    let link = *link;
+                    self.relay(link, id);
+                }
+                HomeStep::Parting => self.part(id),
+            },
+        }
+    }
+
+    /// One connection's deadline has passed.
+    fn overdue(&mut self, id: ConnId) {
+        match self.core.stage(id) {
+            None => {}
+            Some(Stage::Control(_)) => self.tend_control(id),
+            Some(Stage::Link(_)) => self.lose_link(id, "no answer in time"),
+            Some(Stage::Home(home)) => match &home.step {
+                HomeStep::Dialling { .. } => self.dial_failed(id, ErrorKind::TimedOut.into()),
+                HomeStep::Relayed { link } => {
+                    let link = *link;
+                    self.cut_silent(link, id);
+                }
+                HomeStep::Parting => self.core.abort(id),
+            },
+        }
+    }
+
+    /// Asks for a name's addresses.
+    fn look_up(&mut self, lookup: Lookup) {
+        let query = self.next_query;
+        self.next_query += 1;
+        let target = match &lookup {
+            Lookup::Server => &self.config.remote_addr,
+            Lookup::Home { target, .. } => target,
+        };
+        self.core.io.net.resolve(query, &target.host, target.port);
+        self.lookups.insert(query, lookup);
+    }
+
+    fn looked_up(&mut self, query: u64, result: io::Result<Vec<SocketAddr>>) {
+        match self.lookups.remove(&query) {
+            None => {}
+            Some(Lookup::Server) => self.found_server(result),
+            Some(Lookup::Home { target, links }) => self.found_home(target, links, result),
+        }
+    }
+
+    /// A line in the log about something that may happen over and over.
+    fn complain(&mut self, line: impl FnOnce() -> String) {
+        if let Some(dropped) = self.troubles.admit(self.core.io.net.now()) {
+            match dropped {
+                0 => warn!("{}", line()),
+                dropped => warn!("{} ({dropped} lines like this were left out)", line()),
+            }
+        }
+    }
+}
+
+/// The order in which to try addresses.
+fn in_order(mut addresses: Vec<SocketAddr>, prefer_ipv6: bool) -> Vec<SocketAddr> {
+    addresses.sort_by_key(|address| address.is_ipv6() != prefer_ipv6);
+    addresses
+}

@@ -1,0 +1,245 @@
+//! Connections to the services at home.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use log::debug;
+
+use super::link::LinkStep;
+use super::{Client, Stage, in_order};
+use crate::config::HostPort;
+use crate::engine::conn::Conn;
+use crate::engine::conns::ConnId;
+use crate::engine::net::Net;
+use crate::engine::relay::{self, Outcome, Progress};
+use crate::engine::socket::Socket;
+use crate::limits;
+use crate::wire::message::Reason;
+
+/// A connection to a service.
+pub(super) struct Home {
+    pub(super) step: HomeStep,
+}
+
+pub(super) enum HomeStep {
+    /// Under way; what the visitor has said so far waits in the socket.
+    Dialling { link: ConnId, dial: Box<Dial> },
+    /// The visitor is on it.
+    Relayed { link: ConnId },
+    /// The lease is over; the last bytes go out.
+    Parting,
+}
+
+/// A dial and its alternatives.
+pub(super) struct Dial {
+    target: HostPort,
+    rest: VecDeque<SocketAddr>,
+}
+
+impl<N: Net> Client<N> {
+    pub(super) fn found_home(
+        &mut self,
+        target: HostPort,
+        links: Vec<ConnId>,
+        result: io::Result<Vec<SocketAddr>>,
+    ) {
+        let addresses = match result {
+            Ok(addresses) => {
+                let now = self.core.now();
+                self.resolved.insert(target.clone(), (addresses.clone(), now));
+                addresses
+            }
+            Err(error) => {
+                let host = target.host.clone();
+                self.complain(|| format!("local_addr {host} cannot be resolved: {error}"));
+                Vec::new()
+            }
+        };
+        for link in links {
+            let Some(Stage::Link(details)) = self.core.stage(link) else { continue };
+            let LinkStep::Resolving { held } = &mut details.step else { continue };
+            let mut held = std::mem::take(held);
+            if addresses.is_empty() {
+                self.core.io.buffers.give_back(&mut held);
+                self.refuse_visitor(link, Reason::Unresolved);
+            } else {
+                self.dial_home(link, target.clone(), addresses.clone(), held);
+            }
+        }
+    }
+
+    /// Dials a service for the visitor on `link`.
+    pub(super) fn dial_home(
+        &mut self,
+        link: ConnId,
+        target: HostPort,
+        addresses: Vec<SocketAddr>,
+        held: Vec<u8>,
+    ) {
+        let prefer_ipv6 = self.prefers_ipv6(&target);
+        let rest = in_order(addresses, prefer_ipv6).into();
+        let deadline = self.core.now() + limits::HOME_DIAL_TIME;
+        match self.try_dial(link, Box::new(Dial { target, rest }), held) {
+            Some(home) => {
+                self.core.set_deadline(home, Some(deadline));
+                self.set_step(link, LinkStep::Leased { home });
+            }
+            None => self.refuse_visitor(link, Reason::Refused),
+        }
+    }
+
+    /// Starts on the first address that can be dialled at all.
+    fn try_dial(&mut self, link: ConnId, mut dial: Box<Dial>, mut held: Vec<u8>) -> Option<ConnId> {
+        while let Some(address) = dial.rest.pop_front() {
+            let stream = match self.core.io.net.connect(address) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    self.complain_of_home(&dial.target, &error);
+                    continue;
+                }
+            };
+            let step = HomeStep::Dialling { link, dial };
+            let conn = Conn::plain(Socket::connecting(stream), Stage::Home(Home { step }));
+            let home = match self.core.adopt(conn) {
+                Ok(home) => home,
+                Err(error) => {
+                    debug!("dial to {address}: {error}");
+                    break;
+                }
+            };
+            if let Some(conn) = self.core.conns.get_mut(home) {
+                conn.socket.hold(held);
+            }
+            return Some(home);
+        }
+        self.core.io.buffers.give_back(&mut held);
+        None
+    }
+
+    /// A dial's event: it has succeeded, or failed, or neither.
+    pub(super) fn advance_dial(&mut self, id: ConnId) {
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        match self.core.io.net.connect_result(conn.socket.stream_mut()) {
+            Ok(()) => {
+                let Stage::Home(home) = &mut conn.stage else { return };
+                let HomeStep::Dialling { link, .. } = home.step else { return };
+                home.step = HomeStep::Relayed { link };
+                self.core.set_deadline(id, None);
+                self.relay(link, id);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => self.dial_failed(id, error),
+        }
+    }
+
+    /// The next address has its turn, or the visitor is told.
+    pub(super) fn dial_failed(&mut self, id: ConnId, error: io::Error) {
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let held = conn.socket.take_held();
+        let Stage::Home(home) = &mut conn.stage else { return };
+        let HomeStep::Dialling { link, dial } =
+            std::mem::replace(&mut home.step, HomeStep::Parting)
+        else {
+            return;
+        };
+        self.core.abort(id);
+        self.complain_of_home(&dial.target, &error);
+        self.resolved.remove(&dial.target);
+        let timed_out = error.kind() == ErrorKind::TimedOut;
+        let deadline = self.core.now() + limits::HOME_DIAL_TIME;
+        match self.try_dial(link, dial, held) {
+            Some(home) => {
+                self.core.set_deadline(home, Some(deadline));
+                self.set_step(link, LinkStep::Leased { home });
+            }
+            None if timed_out => self.refuse_visitor(link, Reason::Unreachable),
+            None => self.refuse_visitor(link, Reason::Refused),
+        }
+    }
+
+    /// Moves bytes between a link and a connection at home.
+    pub(super) fn relay(&mut self, link: ConnId, home: ConnId) {
+        let Some(Stage::Home(details)) = self.core.stage(home) else { return };
+        if matches!(details.step, HomeStep::Dialling { .. }) {
+            return self.watch_link(link);
+        }
+        let outcome = relay::relay(&mut self.core.io, &mut self.core.conns, link, home);
+        self.after_relay(link, home, outcome);
+    }
+
+    /// One direction has ended and the other has been silent for too long.
+    pub(super) fn cut_silent(&mut self, link: ConnId, home: ConnId) {
+        if let Some(conn) = self.core.conns.get_mut(link) {
+            let outcome = relay::plain_broken(&mut self.core.io, conn, Reason::Idle);
+            self.after_relay(link, home, outcome);
+        }
+    }
+
+    fn after_relay(&mut self, link: ConnId, home: ConnId, outcome: Outcome) {
+        match outcome {
+            Outcome::Waiting { progress } => self.note_progress(home, progress),
+            Outcome::More { progress } => {
+                self.note_progress(home, progress);
+                self.core.enqueue(link);
+            }
+            Outcome::Done => {
+                self.leave_after_flush(home);
+                self.start_settling(link);
+            }
+            Outcome::PlainBroken | Outcome::PeerReset(_) => {
+                self.core.abort(home);
+                self.start_settling(link);
+            }
+            Outcome::LinkGone(gone) => self.lose_link(link, gone),
+        }
+    }
+
+    fn note_progress(&mut self, id: ConnId, progress: Progress) {
+        if !progress.half_closed {
+            return;
+        }
+        let now = self.core.now();
+        let set = self.core.conns.get(id).is_some_and(|conn| conn.deadline.is_set());
+        if progress.moved || !set {
+            self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
+        }
+    }
+
+    fn leave_after_flush(&mut self, id: ConnId) {
+        let now = self.core.now();
+        if let Some(Stage::Home(home)) = self.core.stage(id) {
+            home.step = HomeStep::Parting;
+            self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
+            self.part(id);
+        }
+    }
+
+    /// Both directions have ended; what waits is still written.
+    pub(super) fn part(&mut self, id: ConnId) {
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let flushed = conn.flush(&mut self.core.io);
+        if flushed.is_err() || conn.socket.is_broken() {
+            self.core.abort(id);
+        } else if conn.socket.is_clear() {
+            self.core.close(id);
+        } else if matches!(flushed, Ok(true)) {
+            self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
+        }
+    }
+
+    fn prefers_ipv6(&self, target: &HostPort) -> bool {
+        self.config.services.iter().any(|service| {
+            service.prefer_ipv6
+                && [&service.local_addr, &service.local_http_addr, &service.local_https_addr]
+                    .into_iter()
+                    .any(|address| address.as_ref() == Some(target))
+        })
+    }
+
+    fn complain_of_home(&mut self, target: &HostPort, error: &io::Error) {
+        let HostPort { host, port } = target.clone();
+        self.complain(|| format!("service at {host}:{port} cannot be reached: {error}"));
+    }
+}

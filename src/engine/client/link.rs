@@ -1,0 +1,327 @@
+//! Links: dialled when the server asks, introduced, and then lent to one visitor after another.
+
+use log::debug;
+
+use super::session::Line;
+use super::{Client, Lookup, Stage};
+use crate::config::HostPort;
+use crate::engine::conn::{End, Gone, Hands};
+use crate::engine::conns::ConnId;
+use crate::engine::net::Net;
+use crate::engine::relay;
+use crate::limits;
+use crate::proto::lease::End as LeaseEnd;
+use crate::proto::time::Time;
+use crate::wire::frame;
+use crate::wire::message::{Entry, Message, Open, Reason, VERSION};
+
+/// A link.
+pub(super) struct Link {
+    pub(super) step: LinkStep,
+}
+
+pub(super) enum LinkStep {
+    Connecting,
+    Shaking,
+    /// LINK_HELLO is sent; READY is due.
+    Introduced,
+    /// In the server's pool.
+    Spare,
+    /// A visitor is on it; its service's name is being looked up. What it has said so far.
+    Resolving {
+        held: Vec<u8>,
+    },
+    /// A visitor is on it.
+    Leased {
+        home: ConnId,
+    },
+    /// The home's connection has gone; the peer's end or our own last bytes are still under way.
+    Settling,
+}
+
+impl LinkStep {
+    fn is_new(&self) -> bool {
+        matches!(self, LinkStep::Connecting | LinkStep::Shaking | LinkStep::Introduced)
+    }
+}
+
+impl<N: Net> Client<N> {
+    /// Dials what is owed, within bounds.
+    pub(super) fn dial_links(&mut self) {
+        let Line::Up { server, .. } = self.line else { return };
+        while self.link_pause.is_none()
+            && self.dialling < self.owed.min(limits::LINKS_DIALLED_AT_ONCE)
+            && self.links < self.most_links
+        {
+            match self.dial_tunnel(server, Stage::Link(Link { step: LinkStep::Connecting })) {
+                Ok(id) => {
+                    self.dialling += 1;
+                    self.links += 1;
+                    let deadline = self.core.now() + limits::SERVER_DIAL_TIME;
+                    self.core.set_deadline(id, Some(deadline));
+                }
+                Err(error) => {
+                    debug!("link to {server}: {error}");
+                    self.pause_links();
+                }
+            }
+        }
+    }
+
+    fn pause_links(&mut self) {
+        let mut random = [0; 8];
+        self.core.io.net.random(&mut random);
+        let pause = self.link_backoff.next(u64::from_le_bytes(random));
+        self.link_pause = Some(self.core.now() + pause);
+    }
+
+    /// A link before READY.
+    pub(super) fn advance_new_link(&mut self, id: ConnId) {
+        if let Err(gone) = self.try_advance_new_link(id) {
+            self.lose_link(id, gone);
+        }
+    }
+
+    fn try_advance_new_link(&mut self, id: ConnId) -> Result<(), Gone> {
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Stage::Link(link) = &mut conn.stage else { return Ok(()) };
+        match link.step {
+            LinkStep::Connecting => {
+                match self.core.io.net.connect_result(conn.socket.stream_mut()) {
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                    result => result.map_err(Gone::Io)?,
+                }
+                link.step = LinkStep::Shaking;
+                self.try_advance_new_link(id)
+            }
+            LinkStep::Shaking => match conn.shake_hands(&mut self.core.io)? {
+                Hands::Waiting => conn.flush(&mut self.core.io).map(|_| ()),
+                Hands::Shaken(hash) => {
+                    link_step(conn, LinkStep::Introduced);
+                    if let Some(tunnel) = &mut conn.tunnel {
+                        tunnel.allow(frame::MAX_BODY);
+                    }
+                    let Line::Up { control, .. } = self.line else { return Err(Gone::Unexpected) };
+                    let proof = self.session(control).and_then(|session| session.link_proof(&hash));
+                    let Some((session, proof)) = proof else { return Err(Gone::Unexpected) };
+                    let hello = Message::LinkHello { version: VERSION, session, proof };
+                    self.core.say(id, &hello)?;
+                    self.await_ready(id)
+                }
+            },
+            _ => self.await_ready(id),
+        }
+    }
+
+    fn await_ready(&mut self, id: ConnId) -> Result<(), Gone> {
+        loop {
+            let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+            conn.flush(&mut self.core.io)?;
+            let pulled = conn.pull(&mut self.core.io)?;
+            match pulled.end {
+                None if pulled.moved => {}
+                None => return Ok(()),
+                Some(End::Message(kind, payload)) => {
+                    let payload = &self.core.io.scratch.clear[payload];
+                    match Message::decode(kind, payload).map_err(Gone::Message)? {
+                        Message::Ready => break,
+                        _ => return Err(Gone::Unexpected),
+                    }
+                }
+                Some(End::Fin | End::Reset(_)) => return Err(Gone::Unexpected),
+            }
+        }
+        self.set_step(id, LinkStep::Spare);
+        self.core.set_deadline(id, None);
+        self.owed = self.owed.saturating_sub(1);
+        self.dialling -= 1;
+        self.link_backoff.reset();
+        self.dial_links();
+        // OPEN may have come with READY.
+        self.hear_spare(id);
+        Ok(())
+    }
+
+    /// A spare link waits for OPEN.
+    pub(super) fn hear_spare(&mut self, id: ConnId) {
+        if let Err(gone) = self.try_hear_spare(id) {
+            self.lose_link(id, gone);
+        }
+    }
+
+    fn try_hear_spare(&mut self, id: ConnId) -> Result<(), Gone> {
+        loop {
+            let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+            conn.flush(&mut self.core.io)?;
+            let pulled = conn.pull(&mut self.core.io)?;
+            match pulled.end {
+                None if pulled.moved => {}
+                None => return Ok(()),
+                Some(End::Fin | End::Reset(_)) => return Err(Gone::Unexpected),
+                Some(End::Message(kind, payload)) => {
+                    let io = &mut self.core.io;
+                    let payload = &io.scratch.clear[payload];
+                    let Message::Open(open) =
+                        Message::decode(kind, payload).map_err(Gone::Message)?
+                    else {
+                        return Err(Gone::Unexpected);
+                    };
+                    let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
+                    tunnel.lease.hear_open(open.lease).map_err(Gone::Lease)?;
+                    let mut held = Vec::new();
+                    io.buffers.append(&mut held, open.first_bytes);
+                    let service = self.config.services.get(usize::from(open.service));
+                    let target = service.and_then(|service| match open.entry {
+                        Entry::Tcp => service.local_addr.clone(),
+                        Entry::Http => service.local_http_addr.clone(),
+                        Entry::Https => service.local_https_addr.clone(),
+                    });
+                    log_open(&open, target.as_ref());
+                    self.welcome_visitor(id, target, held);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Finds the address of a visitor's service.
+    fn welcome_visitor(&mut self, id: ConnId, target: Option<HostPort>, mut held: Vec<u8>) {
+        let Some(target) = target else {
+            self.core.io.buffers.give_back(&mut held);
+            return self.refuse_visitor(id, Reason::NoService);
+        };
+        if let Some(addresses) = self.known_addresses(&target) {
+            return self.dial_home(id, target, addresses, held);
+        }
+        self.set_step(id, LinkStep::Resolving { held });
+        for lookup in self.lookups.values_mut() {
+            if let Lookup::Home { target: same, links } = lookup
+                && *same == target
+            {
+                links.push(id);
+                return;
+            }
+        }
+        self.look_up(Lookup::Home { target, links: vec![id] });
+    }
+
+    /// The visitor cannot be served: says so on its link.
+    pub(super) fn refuse_visitor(&mut self, id: ConnId, reason: Reason) {
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        match conn.say_reset(&mut self.core.io, reason) {
+            Ok(()) => self.start_settling(id),
+            Err(gone) => self.lose_link(id, gone),
+        }
+    }
+
+    /// A link whose visitor waits for an address is not read from; only its breaking matters.
+    pub(super) fn watch_link(&mut self, id: ConnId) {
+        if self.core.conns.get(id).is_some_and(|conn| conn.socket.is_broken()) {
+            self.lose_link(id, "broken");
+        }
+    }
+
+    pub(super) fn start_settling(&mut self, id: ConnId) {
+        self.set_step(id, LinkStep::Settling);
+        self.settle(id);
+    }
+
+    /// Reads a link up to the peer's end and writes what is left; then it is spare again.
+    pub(super) fn settle(&mut self, id: ConnId) {
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        match relay::settle(&mut self.core.io, conn) {
+            Err(gone) => self.lose_link(id, gone),
+            Ok(true) => {
+                link_step(conn, LinkStep::Spare);
+                self.core.set_deadline(id, None);
+                // The next OPEN may be here already.
+                self.core.enqueue(id);
+            }
+            Ok(false) => {
+                let reset = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Reset);
+                if !conn.deadline.is_set() {
+                    let deadline = now + settling_time(reset);
+                    self.core.set_deadline(id, Some(deadline));
+                }
+            }
+        }
+    }
+
+    /// Closes a link, and resets the connection at home that is on it.
+    pub(super) fn lose_link(&mut self, id: ConnId, why: impl std::fmt::Display) {
+        let Some(Stage::Link(link)) = self.core.stage(id) else { return };
+        let mut step = std::mem::replace(&mut link.step, LinkStep::Settling);
+        debug!("link: {why}");
+        self.core.abort(id);
+        self.links -= 1;
+        match &mut step {
+            LinkStep::Leased { home } => self.core.abort(*home),
+            LinkStep::Resolving { held } => self.core.io.buffers.give_back(held),
+            _ => {}
+        }
+        if step.is_new() {
+            self.dialling -= 1;
+            if self.link_pause.is_none() {
+                self.pause_links();
+            }
+        }
+    }
+
+    /// The session has ended.
+    pub(super) fn lose_all_links(&mut self) {
+        let is_link = |stage: &Stage| matches!(stage, Stage::Link(_));
+        let links: Vec<ConnId> = self
+            .core
+            .conns
+            .iter()
+            .filter(|(_, conn)| is_link(&conn.stage))
+            .map(|(id, _)| id)
+            .collect();
+        for link in links {
+            self.lose_link(link, "its session has ended");
+        }
+        self.owed = 0;
+        self.link_pause = None;
+        self.link_backoff.reset();
+    }
+
+    pub(super) fn set_step(&mut self, id: ConnId, step: LinkStep) {
+        if let Some(conn) = self.core.conns.get_mut(id) {
+            link_step(conn, step);
+        }
+    }
+
+    /// Addresses that need no look-up, or were looked up a moment ago.
+    fn known_addresses(&self, target: &HostPort) -> Option<Vec<std::net::SocketAddr>> {
+        if let Ok(ip) = target.host.parse::<std::net::IpAddr>() {
+            return Some(vec![(ip, target.port).into()]);
+        }
+        let (addresses, found_at) = self.resolved.get(target)?;
+        let now: Time = self.core.now();
+        (now - *found_at < limits::RESOLVED_FRESH).then(|| addresses.clone())
+    }
+}
+
+fn link_step<S>(conn: &mut crate::engine::conn::Conn<S, Stage>, step: LinkStep) {
+    if let Stage::Link(link) = &mut conn.stage {
+        link.step = step;
+    }
+}
+
+/// How long the end of a lease may take.
+fn settling_time(reset: bool) -> std::time::Duration {
+    if reset { limits::RESET_ANSWER_TIME } else { limits::HALF_CLOSED_SILENCE }
+}
+
+fn log_open(open: &Open<'_>, target: Option<&HostPort>) {
+    if log::log_enabled!(log::Level::Debug) {
+        let name = String::from_utf8_lossy(open.name).into_owned();
+        match target {
+            Some(HostPort { host, port }) => {
+                debug!("visitor {} for {name:?} goes to {host}:{port}", open.visitor);
+            }
+            None => debug!("visitor {} for {name:?}: no such service here", open.visitor),
+        }
+    }
+}

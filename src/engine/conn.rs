@@ -1,0 +1,388 @@
+//! One connection: a socket, what lies around its bytes (nothing, or the tunnel's frames), its
+//! deadline, and its stage. The two ends of a relay are both such, so the copy loop is one.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+use super::buffers::{BATCH, Buffers, DATA_PER_FRAME, Scratch};
+use super::net::Net;
+use super::socket::{Received, Socket};
+use super::timers::Deadline;
+use crate::proto::lease::{self, Heard, Lease};
+use crate::proto::noise::{self, Channel};
+use crate::wire::Status;
+use crate::wire::frame;
+use crate::wire::message::{self, Message, Reason, kind};
+
+/// What every step of a connection needs beside the connection.
+pub struct Io<N> {
+    /// The sockets and the clock.
+    pub net: N,
+    /// The thread's scratch.
+    pub scratch: Scratch,
+    /// Memory for those who wait.
+    pub buffers: Buffers,
+}
+
+/// A connection of either role; `Stage` is the role's.
+pub struct Conn<S, Stage> {
+    /// The TCP connection.
+    pub socket: Socket<S>,
+    /// Set for tunnel connections: control sessions and links.
+    pub tunnel: Option<Box<Tunnel>>,
+    /// What it must not wait beyond.
+    pub deadline: Deadline,
+    /// Whether it stands in the queue of those with something to do.
+    pub queued: bool,
+    /// What it is.
+    pub stage: Stage,
+}
+
+/// Frames around a connection's bytes.
+pub struct Tunnel {
+    /// Keys, or the way to them.
+    pub channel: Channel,
+    /// Of a link: who uses it.
+    pub lease: Lease,
+    /// Received and not yet opened: less than a frame, or what lay behind a message.
+    inbox: Vec<u8>,
+    /// The longest body that may come.
+    max_body: usize,
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub enum Gone {
+    /// The peer closed it.
+    Closed,
+    /// The network broke it.
+    Io(io::Error),
+    /// A frame that may not be.
+    Frame(frame::Reject),
+    /// A message that the keys do not open.
+    Noise(noise::Reject),
+    /// A message that may not be.
+    Message(message::Reject),
+    /// A message out of turn.
+    Lease(lease::Reject),
+    /// A message that does not belong here.
+    Unexpected,
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Gone::Closed => f.write_str("the peer has closed the connection"),
+            Gone::Io(error) => error.fmt(f),
+            Gone::Frame(frame::Reject::Empty) => f.write_str("an empty frame"),
+            Gone::Frame(frame::Reject::TooLong) => f.write_str("a frame that is too long"),
+            Gone::Noise(noise::Reject::Handshake) => {
+                f.write_str("the Noise handshake failed: other keys, or another pattern")
+            }
+            Gone::Noise(noise::Reject::Decrypt) => f.write_str("a message that does not decrypt"),
+            Gone::Noise(noise::Reject::Empty) => f.write_str("a message without a kind"),
+            Gone::Message(reject) => write!(f, "a message that may not be ({reject:?})"),
+            Gone::Lease(reject) => write!(f, "a message out of turn ({reject:?})"),
+            Gone::Unexpected => f.write_str("a message that does not belong here"),
+        }
+    }
+}
+
+/// What a pull gave.
+#[derive(Debug, Default)]
+pub struct Pulled {
+    /// Bytes at the front of `scratch.clear` for the other end of the relay.
+    pub data: usize,
+    /// What came behind them.
+    pub end: Option<End>,
+    /// Something was read or opened, if only a part of a frame.
+    pub moved: bool,
+}
+
+/// What ends a run of data.
+#[derive(Debug)]
+pub enum End {
+    /// End of file, or FIN.
+    Fin,
+    /// RESET of the lease in force.
+    Reset(Reason),
+    /// Another message: its kind, and where its payload lies in `scratch.clear`.
+    Message(u8, Range<usize>),
+}
+
+impl Tunnel {
+    /// A tunnel connection before its first byte.
+    pub fn new(channel: Channel) -> Tunnel {
+        let max_body = noise::MAX_HANDSHAKE_MESSAGE;
+        Tunnel { channel, lease: Lease::none(), inbox: Vec::new(), max_body }
+    }
+
+    /// From now on bodies of up to `max` bytes may come.
+    pub fn allow(&mut self, max: usize) {
+        self.max_body = max;
+    }
+}
+
+impl<S, Stage> Conn<S, Stage> {
+    /// A plain connection.
+    pub fn plain(socket: Socket<S>, stage: Stage) -> Conn<S, Stage> {
+        Conn { socket, tunnel: None, deadline: Deadline::default(), queued: false, stage }
+    }
+
+    /// A tunnel connection.
+    pub fn tunnel(socket: Socket<S>, channel: Channel, stage: Stage) -> Conn<S, Stage> {
+        let tunnel = Some(Box::new(Tunnel::new(channel)));
+        Conn { tunnel, ..Conn::plain(socket, stage) }
+    }
+
+    /// Of a link: who uses it.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.tunnel.as_ref().map(|tunnel| &tunnel.lease)
+    }
+
+    /// Takes one batch in: data to the front of `scratch.clear`, and what ended it.
+    pub fn pull<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<Pulled, Gone> {
+        match &mut self.tunnel {
+            Some(tunnel) => tunnel.pull(&mut self.socket, io),
+            None => match self.socket.receive(&mut io.net, &mut io.scratch.clear[..BATCH]) {
+                Ok(Received::Bytes(data)) => Ok(Pulled { data, end: None, moved: true }),
+                Ok(Received::End) => Ok(Pulled { data: 0, end: Some(End::Fin), moved: true }),
+                Ok(Received::Blocked) => Ok(Pulled::default()),
+                Err(error) => Err(Gone::Io(error)),
+            },
+        }
+    }
+
+    /// Sends the first `length` bytes of `scratch.clear`; on a tunnel, as DATA.
+    pub fn push<N: Net<Stream = S>>(&mut self, io: &mut Io<N>, length: usize) -> Result<(), Gone> {
+        let Io { net, scratch, buffers } = io;
+        let sent = match &mut self.tunnel {
+            None => self.socket.send(net, buffers, &scratch.clear[..length]),
+            Some(tunnel) => {
+                let sealed = tunnel.seal_data(scratch, length)?;
+                self.socket.send(net, buffers, &scratch.wire[..sealed])
+            }
+        };
+        sent.map_err(Gone::Io)
+    }
+
+    /// Ends our direction: FIN behind what was pushed.
+    pub fn finish<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<(), Gone> {
+        match &mut self.tunnel {
+            None => {
+                self.socket.finish(&mut io.net);
+                Ok(())
+            }
+            Some(tunnel) => {
+                tunnel.lease.say_fin();
+                self.say(io, &Message::Fin)
+            }
+        }
+    }
+
+    /// Writes what waits; whether anything moved.
+    pub fn flush<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<bool, Gone> {
+        self.socket.flush(&mut io.net, &mut io.buffers).map_err(Gone::Io)
+    }
+
+    /// Sends a message on a tunnel connection.
+    pub fn say<N: Net<Stream = S>>(
+        &mut self,
+        io: &mut Io<N>,
+        message: &Message<'_>,
+    ) -> Result<(), Gone> {
+        let Io { net, scratch, buffers } = io;
+        let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
+        scratch.message.clear();
+        message.encode(&mut scratch.message);
+        let sealed =
+            tunnel.channel.seal(&scratch.message, &mut scratch.wire).map_err(Gone::Noise)?;
+        self.socket.send(net, buffers, &scratch.wire[..sealed]).map_err(Gone::Io)
+    }
+
+    /// Says RESET if there is anybody left to tell.
+    pub fn say_reset<N: Net<Stream = S>>(
+        &mut self,
+        io: &mut Io<N>,
+        reason: Reason,
+    ) -> Result<(), Gone> {
+        let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
+        let lease = tunnel.lease.number();
+        if tunnel.lease.say_reset() {
+            self.say(io, &Message::Reset { lease, reason })?;
+        }
+        Ok(())
+    }
+
+    /// A handshake's next step: reads a message if one is whole, and answers it. `true` once
+    /// nothing of the handshake is left to read.
+    pub fn shake_hands<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<Hands, Gone> {
+        let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
+        loop {
+            io.scratch.message.clear();
+            tunnel.channel.write_handshake(&mut io.scratch.message).map_err(Gone::Noise)?;
+            self.socket
+                .send(&mut io.net, &mut io.buffers, &io.scratch.message)
+                .map_err(Gone::Io)?;
+            if let Some(hash) = tunnel.channel.established() {
+                return Ok(Hands::Shaken(hash));
+            }
+            let Some(filled) = tunnel.fill(&mut self.socket, io)? else {
+                return Ok(Hands::Waiting);
+            };
+            let wire = &io.scratch.wire[..filled];
+            match frame::first(wire, tunnel.max_body).map_err(Gone::Frame)? {
+                Status::Partial => tunnel.keep(io, 0..filled),
+                Status::Complete((body, taken)) => {
+                    tunnel.channel.read_handshake(body).map_err(Gone::Noise)?;
+                    tunnel.keep(io, taken..filled);
+                }
+            }
+        }
+    }
+
+    /// Closes; what was handed to the network is delivered.
+    pub fn close<N>(self, io: &mut Io<N>) {
+        if let Some(mut tunnel) = self.tunnel {
+            io.buffers.give_back(&mut tunnel.inbox);
+        }
+        self.socket.close(&mut io.buffers);
+    }
+
+    /// Closes with a reset.
+    pub fn abort<N: Net<Stream = S>>(self, io: &mut Io<N>) {
+        if let Some(mut tunnel) = self.tunnel {
+            io.buffers.give_back(&mut tunnel.inbox);
+        }
+        self.socket.abort(&mut io.net, &mut io.buffers);
+    }
+}
+
+/// How far a handshake is.
+pub enum Hands {
+    /// The peer's next message is not here yet.
+    Waiting,
+    /// Done; messages may follow.
+    Shaken(noise::HandshakeHash),
+}
+
+impl Tunnel {
+    /// ```text
+    /// scratch.wire   | inbox | read now ......................|
+    ///                | frame | frame | frame | cut frame      |   the rest goes back to the inbox
+    /// scratch.clear  | data         kind|
+    ///                        | data        kind|                  each over the kind before it
+    ///                                | message kind|
+    /// ```
+    fn pull<S, N: Net<Stream = S>>(
+        &mut self,
+        socket: &mut Socket<S>,
+        io: &mut Io<N>,
+    ) -> Result<Pulled, Gone> {
+        let Some(filled) = self.fill(socket, io)? else { return Ok(Pulled::default()) };
+        let mut pulled = Pulled { moved: true, ..Pulled::default() };
+        let mut at = 0;
+        while pulled.end.is_none() {
+            let wire = &io.scratch.wire[at..filled];
+            let Status::Complete((body, taken)) =
+                frame::first(wire, self.max_body).map_err(Gone::Frame)?
+            else {
+                break;
+            };
+            let clear = &mut io.scratch.clear[pulled.data..];
+            let (length, kind) = self.channel.open(body, clear).map_err(Gone::Noise)?;
+            at += taken;
+            let payload = pulled.data..pulled.data + length;
+            pulled.end = match kind {
+                kind::DATA => {
+                    if self.lease.hear_data(length).map_err(Gone::Lease)? {
+                        pulled.data = payload.end;
+                    }
+                    None
+                }
+                kind::FIN => {
+                    self.lease.hear_fin().map_err(Gone::Lease)?;
+                    Some(End::Fin)
+                }
+                kind::RESET => self.hear_reset(&io.scratch.clear[payload])?,
+                kind => Some(End::Message(kind, payload)),
+            };
+        }
+        self.keep(io, at..filled);
+        Ok(pulled)
+    }
+
+    fn hear_reset(&mut self, payload: &[u8]) -> Result<Option<End>, Gone> {
+        let message = Message::decode(kind::RESET, payload).map_err(Gone::Message)?;
+        let Message::Reset { lease, reason } = message else { return Ok(None) };
+        Ok(match self.lease.hear_reset(lease).map_err(Gone::Lease)? {
+            Heard::Stale => None,
+            Heard::Broken => Some(End::Reset(reason)),
+        })
+    }
+
+    /// Brings the inbox to the front of `scratch.wire`, and what the socket has behind it unless
+    /// the inbox holds a whole frame already. `None`: there is nothing new.
+    fn fill<S, N: Net<Stream = S>>(
+        &mut self,
+        socket: &mut Socket<S>,
+        io: &mut Io<N>,
+    ) -> Result<Option<usize>, Gone> {
+        let kept = self.inbox.len();
+        let whole = frame::first(&self.inbox, self.max_body).map_err(Gone::Frame)?;
+        if whole == Status::Partial && !socket.is_readable() {
+            return Ok(None);
+        }
+        io.scratch.wire[..kept].copy_from_slice(&self.inbox);
+        let read = match whole {
+            Status::Complete(_) => 0,
+            Status::Partial => {
+                let room = &mut io.scratch.wire[kept..];
+                match socket.receive(&mut io.net, room).map_err(Gone::Io)? {
+                    Received::Bytes(read) => read,
+                    Received::Blocked => return Ok(None),
+                    Received::End => return Err(Gone::Closed),
+                }
+            }
+        };
+        Ok(Some(kept + read))
+    }
+
+    /// Keeps what has not been opened.
+    fn keep<N>(&mut self, io: &mut Io<N>, rest: Range<usize>) {
+        let Io { scratch, buffers, .. } = io;
+        if rest.is_empty() {
+            buffers.give_back(&mut self.inbox);
+        } else {
+            if self.inbox.is_empty() {
+                buffers.append(&mut self.inbox, &scratch.wire[rest]);
+            } else {
+                self.inbox.clear();
+                self.inbox.extend_from_slice(&scratch.wire[rest]);
+            }
+        }
+    }
+
+    /// Whether a frame can be opened without reading.
+    pub fn has_whole_frame(&self) -> bool {
+        !matches!(frame::first(&self.inbox, self.max_body), Ok(Status::Partial))
+    }
+
+    /// Seals the first `length` bytes of `scratch.clear` as DATA frames into `scratch.wire`.
+    fn seal_data(&mut self, scratch: &mut Scratch, length: usize) -> Result<usize, Gone> {
+        let mut sealed = 0;
+        let mut start = 0;
+        while start < length {
+            let end = length.min(start + DATA_PER_FRAME);
+            // The kind goes where the next frame's first byte is, for as long as it takes.
+            let borrowed = std::mem::replace(&mut scratch.clear[end], kind::DATA);
+            let result =
+                self.channel.seal(&scratch.clear[start..=end], &mut scratch.wire[sealed..]);
+            scratch.clear[end] = borrowed;
+            sealed += result.map_err(Gone::Noise)?;
+            start = end;
+        }
+        Ok(sealed)
+    }
+}

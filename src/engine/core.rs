@@ -1,0 +1,179 @@
+//! What both roles have: the table of connections, their deadlines, and the queue of those that
+//! have something to do.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::buffers::{Buffers, Scratch};
+use super::conn::{Conn, Gone, Io};
+use super::conns::{ConnId, Conns};
+use super::net::{Net, Readiness, Wake};
+use super::timers::Timers;
+use crate::proto::time::Time;
+use crate::wire::message::Message;
+
+/// Whether an engine wants another turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Call `turn` again.
+    Continue,
+    /// It has stopped in order.
+    Stop,
+}
+
+/// What an engine holds, for tests and figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Census {
+    /// Connections in the table.
+    pub conns: usize,
+    /// Buffers lent to connections.
+    pub buffers: usize,
+}
+
+/// The part of an engine that knows nothing of its role; `Stage` is the role's.
+pub struct Core<N: Net, Stage> {
+    /// The network, the scratch and the buffers.
+    pub io: Io<N>,
+    /// All connections.
+    pub conns: Conns<Conn<N::Stream, Stage>>,
+    timers: Timers,
+    ready: VecDeque<ConnId>,
+    wakes: Vec<Wake>,
+}
+
+impl<N: Net, Stage> Core<N, Stage> {
+    /// No connections yet.
+    pub fn new(net: N) -> Core<N, Stage> {
+        Core {
+            io: Io { net, scratch: Scratch::new(), buffers: Buffers::default() },
+            conns: Conns::new(),
+            timers: Timers::default(),
+            ready: VecDeque::new(),
+            wakes: Vec::new(),
+        }
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Time {
+        self.io.net.now()
+    }
+
+    /// Whether connections wait for their turn.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// When the next deadline comes up.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// Polls until `until`; the list goes back by [`Core::put_back`].
+    pub fn poll(&mut self, until: Option<Time>) -> io::Result<Vec<Wake>> {
+        let mut wakes = std::mem::take(&mut self.wakes);
+        self.io.net.poll(until, &mut wakes)?;
+        Ok(wakes)
+    }
+
+    /// Keeps the list's memory.
+    pub fn put_back(&mut self, mut wakes: Vec<Wake>) {
+        wakes.clear();
+        self.wakes = wakes;
+    }
+
+    /// Notes an event and queues its connection, unless that has ended.
+    pub fn note(&mut self, id: ConnId, readiness: &Readiness) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.socket.note(readiness);
+            self.enqueue(id);
+        }
+    }
+
+    /// Gives a connection a turn.
+    pub fn enqueue(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && !conn.queued
+        {
+            conn.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Those whose turn it is now; those queued from here on have theirs in the next round.
+    pub fn round(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The next one in the queue.
+    pub fn next_ready(&mut self) -> Option<ConnId> {
+        while let Some(id) = self.ready.pop_front() {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.queued = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The next connection whose deadline has passed.
+    pub fn next_due(&mut self) -> Option<ConnId> {
+        let now = self.now();
+        while let Some(entry) = self.timers.pop(now) {
+            if let Some(conn) = self.conns.get_mut(entry.1)
+                && self.timers.is_due(entry, &mut conn.deadline, now)
+            {
+                return Some(entry.1);
+            }
+        }
+        None
+    }
+
+    /// Sets, moves or clears a connection's deadline.
+    pub fn set_deadline(&mut self, id: ConnId, at: Option<Time>) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            self.timers.set(id, &mut conn.deadline, at);
+        }
+    }
+
+    /// Takes a connection into the table; its events come from here on.
+    pub fn adopt(&mut self, mut conn: Conn<N::Stream, Stage>) -> io::Result<ConnId> {
+        let token = self.conns.next_id().token();
+        match self.io.net.register(conn.socket.stream_mut(), token) {
+            Ok(()) => Ok(self.conns.insert(conn)),
+            Err(error) => {
+                conn.close(&mut self.io);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends a message on a tunnel connection.
+    pub fn say(&mut self, id: ConnId, message: &Message<'_>) -> Result<(), Gone> {
+        let conn = self.conns.get_mut(id).ok_or(Gone::Unexpected)?;
+        conn.say(&mut self.io, message)
+    }
+
+    /// Closes a connection, and says what it was.
+    pub fn close(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.remove(id) {
+            conn.close(&mut self.io);
+        }
+    }
+
+    /// Closes a connection with a reset.
+    pub fn abort(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.remove(id) {
+            conn.abort(&mut self.io);
+        }
+    }
+
+    /// The stage of a connection.
+    pub fn stage(&mut self, id: ConnId) -> Option<&mut Stage> {
+        self.conns.get_mut(id).map(|conn| &mut conn.stage)
+    }
+
+    /// What the engine holds.
+    pub fn census(&self) -> Census {
+        Census { conns: self.conns.len(), buffers: self.io.buffers.lent() }
+    }
+}

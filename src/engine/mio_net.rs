@@ -1,0 +1,260 @@
+//! The real network: mio (epoll) behind [`Net`]. The only place that reads the clock, and with
+//! `resolve.rs` the only one that knows mio.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token as MioToken, Waker};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::net::{Net, Readiness, Signal, Token, Wake};
+use super::resolve::Resolver;
+use crate::limits;
+use crate::proto::time::Time;
+
+const WAKER: MioToken = MioToken(usize::MAX);
+const SIGNALS: MioToken = MioToken(usize::MAX - 1);
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
+
+/// mio's poll, the signals, the resolver's thread and the clock.
+pub struct MioNet {
+    poll: Poll,
+    events: Events,
+    started: Instant,
+    now: Time,
+    signals: Option<Signals>,
+    stop: Arc<Stop>,
+    resolver: Resolver,
+    descriptor_limit: usize,
+}
+
+/// Stops an engine from another thread.
+#[derive(Clone)]
+pub struct Stopper(Arc<Stop>);
+
+struct Stop {
+    wished: AtomicBool,
+    waker: Waker,
+}
+
+impl Stopper {
+    /// The engine's next poll reports [`Signal::Stop`].
+    pub fn stop(&self) {
+        self.0.wished.store(true, Ordering::Release);
+        // A waker fails only when its poll is gone, and then nobody is left to stop.
+        let _ = self.0.waker.wake();
+    }
+}
+
+impl MioNet {
+    /// Without signals: for an engine on a thread of its own.
+    pub fn new() -> io::Result<MioNet> {
+        let poll = Poll::new()?;
+        let stop = Arc::new(Stop {
+            wished: AtomicBool::new(false),
+            waker: Waker::new(poll.registry(), WAKER)?,
+        });
+        let wake = Arc::clone(&stop);
+        let resolver = Resolver::new(move || {
+            let _ = wake.waker.wake();
+        });
+        Ok(MioNet {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            started: Instant::now(),
+            now: Time::default(),
+            signals: None,
+            stop,
+            resolver,
+            descriptor_limit: raise_descriptor_limit(),
+        })
+    }
+
+    /// SIGTERM and SIGINT become [`Signal::Stop`].
+    pub fn with_signals() -> io::Result<MioNet> {
+        let mut net = MioNet::new()?;
+        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        net.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        net.signals = Some(signals);
+        Ok(net)
+    }
+
+    /// A handle that stops the engine from another thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.stop))
+    }
+
+    fn outside_wakes(&mut self, wakes: &mut Vec<Wake>) {
+        let signalled = self.signals.as_mut().is_some_and(|signals| signals.pending().count() > 0);
+        if signalled || self.stop.wished.swap(false, Ordering::AcqRel) {
+            wakes.push(Wake::Signal(Signal::Stop));
+        }
+        while let Some((query, result)) = self.resolver.answer() {
+            wakes.push(Wake::Resolved { query, result });
+        }
+    }
+}
+
+impl Net for MioNet {
+    type Listener = TcpListener;
+    type Stream = TcpStream;
+
+    fn now(&self) -> Time {
+        self.now
+    }
+
+    fn random(&mut self, out: &mut [u8]) {
+        getrandom::fill(out).expect("the operating system has randomness");
+    }
+
+    fn descriptor_limit(&self) -> usize {
+        self.descriptor_limit
+    }
+
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        token: Token,
+    ) -> io::Result<(TcpListener, SocketAddr)> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            // So that "0.0.0.0:80" and "[::]:80" can stand beside each other on every system.
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(limits::BACKLOG)?;
+        let mut listener = TcpListener::from_std(socket.into());
+        let address = listener.local_addr()?;
+        self.poll.registry().register(&mut listener, mio_token(token), Interest::READABLE)?;
+        Ok((listener, address))
+    }
+
+    fn accept(&mut self, listener: &mut TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, address) = listener.accept()?;
+        tune(&stream)?;
+        Ok((stream, address))
+    }
+
+    fn connect(&mut self, address: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(address)?;
+        tune(&stream)?;
+        Ok(stream)
+    }
+
+    fn register(&mut self, stream: &mut TcpStream, token: Token) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(stream, mio_token(token), both)
+    }
+
+    fn connect_result(&mut self, stream: &TcpStream) -> io::Result<()> {
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn local_addr(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
+        stream.local_addr()
+    }
+
+    fn read(&mut self, stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
+        stream.read(into)
+    }
+
+    fn write(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        stream.write(bytes)
+    }
+
+    fn shutdown_write(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+        stream.shutdown(Shutdown::Write)
+    }
+
+    fn abort(&mut self, stream: TcpStream) {
+        // Lingering for no time makes the close a reset (tcp(7), SO_LINGER).
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn resolve(&mut self, query: u64, host: &str, port: u16) {
+        self.resolver.ask(query, host, port);
+    }
+
+    fn poll(&mut self, until: Option<Time>, wakes: &mut Vec<Wake>) -> io::Result<()> {
+        // Work between polls took time that a deadline must not wait for again.
+        let timeout = until.map(|until| until - elapsed(self.started));
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => result?,
+        }
+        self.now = elapsed(self.started);
+        let mut outside = false;
+        for event in &self.events {
+            match event.token() {
+                WAKER | SIGNALS => outside = true,
+                token => wakes.push(Wake::Ready(readiness(token, event))),
+            }
+        }
+        if outside {
+            self.outside_wakes(wakes);
+        }
+        Ok(())
+    }
+}
+
+fn readiness(token: MioToken, event: &Event) -> Readiness {
+    Readiness {
+        token: Token(token.0 as u64),
+        readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+        writable: event.is_writable() || event.is_error(),
+        read_closed: event.is_read_closed(),
+        broken: event.is_error(),
+    }
+}
+
+fn mio_token(token: Token) -> MioToken {
+    // `ConnId` packs its halves into a usize (conns.rs), so nothing is cut off.
+    MioToken(token.0 as usize)
+}
+
+fn elapsed(started: Instant) -> Time {
+    Time::default() + started.elapsed()
+}
+
+/// No Nagle delay on any leg (P13); dead hosts are found within a minute.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(limits::KEEPALIVE_IDLE)
+        .with_interval(limits::KEEPALIVE_INTERVAL)
+        .with_retries(limits::KEEPALIVE_RETRIES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Raises the soft limit to the hard one and returns it.
+fn raise_descriptor_limit() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            limit = raised;
+        }
+    }
+    // `None` is "no limit", which the kernel does not really grant.
+    limit.current.map_or(1 << 20, |current| usize::try_from(current).unwrap_or(1 << 20))
+}

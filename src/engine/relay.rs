@@ -1,0 +1,181 @@
+//! The relay between a link and a plain connection: one copy loop, used for both directions and by
+//! both roles.
+
+use super::conn::{Conn, End, Gone, Io};
+use super::conns::{ConnId, Conns};
+use super::net::Net;
+use crate::proto::lease;
+use crate::wire::message::Reason;
+
+/// Batches each way before others have their turn.
+const BUDGET: usize = 8;
+
+/// Where a relay stands after its turn.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Nothing moves until an event comes.
+    Waiting {
+        /// Of this turn.
+        progress: Progress,
+    },
+    /// The budget is used up.
+    More {
+        /// Of this turn.
+        progress: Progress,
+    },
+    /// Both directions have ended in order. The link is free; the plain connection may still have
+    /// bytes to write.
+    Done,
+    /// The plain connection is broken; the peer has been told.
+    PlainBroken,
+    /// The peer has said RESET, and has been answered; the link is free.
+    PeerReset(Reason),
+    /// The link is gone.
+    LinkGone(Gone),
+}
+
+/// What a turn of a relay has brought.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Something has moved.
+    pub moved: bool,
+    /// One direction has ended: from now on silence has a deadline.
+    pub half_closed: bool,
+}
+
+/// Moves what can be moved between `link` and `plain`.
+pub fn relay<N: Net, Stage>(
+    io: &mut Io<N>,
+    conns: &mut Conns<Conn<N::Stream, Stage>>,
+    link: ConnId,
+    plain: ConnId,
+) -> Outcome {
+    let Some((link, plain)) = conns.pair_mut(link, plain) else {
+        return Outcome::LinkGone(Gone::Unexpected);
+    };
+    let mut progress = Progress { moved: false, half_closed: false };
+    for _ in 0..BUDGET {
+        let mut moved = false;
+        match up(io, plain, link) {
+            Ok(up) => moved |= up,
+            Err(Cut::Source(_)) => return plain_broken(io, link, Reason::Broken),
+            Err(Cut::Sink(gone)) => return Outcome::LinkGone(gone),
+            Err(Cut::Reset(_)) => unreachable!("a plain connection has no RESET"),
+        }
+        match down(io, link, plain) {
+            Ok(down) => moved |= down,
+            Err(Cut::Source(gone)) => return Outcome::LinkGone(gone),
+            Err(Cut::Sink(_)) => return plain_broken(io, link, Reason::Broken),
+            Err(Cut::Reset(reason)) => {
+                return match link.say_reset(io, Reason::Answer) {
+                    Ok(()) => Outcome::PeerReset(reason),
+                    Err(gone) => Outcome::LinkGone(gone),
+                };
+            }
+        }
+        let lease = lease_of(link);
+        if lease.is_over() {
+            return Outcome::Done;
+        }
+        progress.half_closed =
+            lease.said() != lease::End::Open || lease.heard() != lease::End::Open;
+        if !moved {
+            // Whoever is broken and has nothing left to read is cut, though nobody reads from it.
+            if link.socket.is_broken() {
+                return Outcome::LinkGone(Gone::Closed);
+            }
+            if plain.socket.is_broken() {
+                return plain_broken(io, link, Reason::Broken);
+            }
+            return Outcome::Waiting { progress };
+        }
+        progress.moved = true;
+    }
+    Outcome::More { progress }
+}
+
+/// Reads a link whose plain connection has gone up to the peer's end, and writes what is left.
+/// Whether that is done, and the link free.
+pub fn settle<N: Net, Stage>(
+    io: &mut Io<N>,
+    link: &mut Conn<N::Stream, Stage>,
+) -> Result<bool, Gone> {
+    link.flush(io)?;
+    while !lease_of(link).is_over() {
+        let pulled = link.pull(io)?;
+        match pulled.end {
+            None if pulled.moved => {}
+            None => return Ok(false),
+            Some(End::Fin | End::Reset(_)) => {}
+            Some(End::Message(..)) => return Err(Gone::Unexpected),
+        }
+    }
+    Ok(link.socket.is_clear())
+}
+
+/// Tells the peer that the plain connection is broken.
+pub fn plain_broken<N: Net, Stage>(
+    io: &mut Io<N>,
+    link: &mut Conn<N::Stream, Stage>,
+    reason: Reason,
+) -> Outcome {
+    match link.say_reset(io, reason) {
+        Ok(()) => Outcome::PlainBroken,
+        Err(gone) => Outcome::LinkGone(gone),
+    }
+}
+
+enum Cut {
+    Source(Gone),
+    Sink(Gone),
+    Reset(Reason),
+}
+
+fn up<N: Net, Stage>(
+    io: &mut Io<N>,
+    plain: &mut Conn<N::Stream, Stage>,
+    link: &mut Conn<N::Stream, Stage>,
+) -> Result<bool, Cut> {
+    let open = lease_of(link).said() == lease::End::Open;
+    pump(io, plain, link, open)
+}
+
+fn down<N: Net, Stage>(
+    io: &mut Io<N>,
+    link: &mut Conn<N::Stream, Stage>,
+    plain: &mut Conn<N::Stream, Stage>,
+) -> Result<bool, Cut> {
+    let open = lease_of(link).heard() == lease::End::Open;
+    pump(io, link, plain, open)
+}
+
+/// One batch in one direction; whether anything moved. What could not be written before goes
+/// first, and as long as it cannot, nothing is read: that is the flow control.
+fn pump<N: Net, Stage>(
+    io: &mut Io<N>,
+    source: &mut Conn<N::Stream, Stage>,
+    sink: &mut Conn<N::Stream, Stage>,
+    open: bool,
+) -> Result<bool, Cut> {
+    let flushed = sink.flush(io).map_err(Cut::Sink)?;
+    if !open || !sink.socket.is_clear() {
+        return Ok(flushed);
+    }
+    let pulled = source.pull(io).map_err(Cut::Source)?;
+    if pulled.data > 0 {
+        sink.push(io, pulled.data).map_err(Cut::Sink)?;
+    }
+    match pulled.end {
+        None => Ok(flushed || pulled.moved),
+        Some(End::Fin) => {
+            sink.finish(io).map_err(Cut::Sink)?;
+            Ok(true)
+        }
+        Some(End::Reset(reason)) => Err(Cut::Reset(reason)),
+        Some(End::Message(..)) => Err(Cut::Source(Gone::Unexpected)),
+    }
+}
+
+fn lease_of<S, Stage>(link: &Conn<S, Stage>) -> &lease::Lease {
+    link.lease().expect("a link is a tunnel connection")
+}

@@ -1,0 +1,357 @@
+//! The server role: takes visitors and tunnels in, and brings them together.
+//!
+//! ```text
+//! tunnel   Greeting --HELLO-------> Control
+//!             |
+//!             +-------LINK_HELLO--> Link: Spare --OPEN--> Leased --ends--> Settling --> Spare
+//!                                                          ^
+//! visitor  Hello --name--> Waiting --link--> Relayed  -----+        --both ends--> Parting
+//!             +------no name, home offline, not TLS-----------------------------> Parting
+//! ```
+//!
+//! [`tunnel`] has the upper half, [`visitor`] the lower one; this file has the doors and the turn.
+
+mod tunnel;
+mod visitor;
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+
+use log::{debug, info, warn};
+
+use self::tunnel::{Link, LinkUse, Session, Shaken};
+use self::visitor::{Doing, Visitor};
+use super::conn::Conn;
+use super::conns::ConnId;
+use super::core::{Census, Core, Flow};
+use super::net::{Net, Signal, Token, Wake};
+use super::socket::Socket;
+use crate::config::ServerConfig;
+use crate::limits;
+use crate::proto::noise::{Channel, Protection, Side};
+use crate::proto::quiet::Quiet;
+use crate::proto::strangers::{Strangers, Ticket, network};
+use crate::proto::time::Time;
+use crate::wire::message::{Entry, Message};
+
+/// The server; [`Server::turn`] until it says stop.
+pub struct Server<N: Net> {
+    core: Core<N, Stage>,
+    config: ServerConfig,
+    protection: Protection,
+    /// A listener's token is its index.
+    doors: Vec<Door<N::Listener>>,
+    /// For each service the sessions that have it, newest last; one for now.
+    owners: Vec<Vec<ConnId>>,
+    /// Tunnel connections without a proof.
+    strangers: Strangers<ConnId>,
+    /// Visitors without a route.
+    guests: Strangers<ConnId>,
+    /// Visitors by address.
+    crowd: HashMap<IpAddr, usize>,
+    visitors: usize,
+    bounds: Bounds,
+    /// Bytes in the `held` of visitors.
+    held: usize,
+    refusals: Quiet,
+}
+
+/// What a connection is.
+enum Stage {
+    /// A tunnel connection that has proved nothing.
+    Greeting { ticket: Ticket, shaken: Shaken },
+    /// A client's control session.
+    Control(Box<Session>),
+    /// A link of a session.
+    Link(Link),
+    /// A visitor.
+    Visitor(Visitor),
+}
+
+/// A listener and what it is for.
+struct Door<L> {
+    listener: L,
+    address: SocketAddr,
+    leads_to: LeadsTo,
+    /// Connections may wait in it.
+    ready: bool,
+    /// After an accept that failed, not before this.
+    pause: Option<Time>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LeadsTo {
+    Tunnel,
+    Https,
+    Service(usize),
+}
+
+/// Bounds that follow from the descriptor limit. Every visitor needs a link, so each counts twice;
+/// strangers on the tunnel port and spare links have descriptors of their own.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    visitors: usize,
+    links: usize,
+}
+
+impl<N: Net> Server<N> {
+    /// Opens every listener, or says which one cannot be.
+    pub fn new(config: ServerConfig, mut net: N) -> io::Result<Server<N>> {
+        let protection = Protection::new(&config.transport, Side::Responder)
+            .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
+        let mut doors = Vec::new();
+        let tunnels = config.bind_addrs.iter().map(|at| (*at, LeadsTo::Tunnel));
+        let https = config.https_addrs.iter().map(|at| (*at, LeadsTo::Https));
+        let own = config.services.iter().enumerate().flat_map(|(index, service)| {
+            service.bind_addrs.iter().map(move |at| (*at, LeadsTo::Service(index)))
+        });
+        for (wanted, leads_to) in tunnels.chain(https).chain(own) {
+            let token = Token(doors.len() as u64);
+            let (listener, address) = net.listen(wanted, token).map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot listen on {wanted}: {error}"))
+            })?;
+            info!("listening on {address} for {}", leads_to.describe(&config));
+            doors.push(Door { listener, address, leads_to, ready: false, pause: None });
+        }
+        if matches!(protection, Protection::None) {
+            warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
+        }
+        let limit = net.descriptor_limit();
+        let strangers = (limit / 8).clamp(4, limits::TUNNEL_STRANGERS);
+        let spare = (limit / 4).min(256);
+        let room = limit.saturating_sub(limits::OWN_DESCRIPTORS + doors.len() + strangers + spare);
+        let visitors = (room / 2).clamp(1, config.limits.max_visitors.max(1));
+        let per_address = strangers.min(limits::TUNNEL_STRANGERS_PER_ADDRESS);
+        let guests = visitors.min(limits::VISITOR_STRANGERS);
+        debug!("room for {visitors} visitors with {limit} descriptors");
+        Ok(Server {
+            core: Core::new(net),
+            owners: vec![Vec::new(); config.services.len()],
+            config,
+            protection,
+            doors,
+            strangers: Strangers::new(strangers, per_address),
+            guests: Strangers::new(guests, guests.min(limits::VISITOR_STRANGERS_PER_ADDRESS)),
+            crowd: HashMap::new(),
+            visitors: 0,
+            bounds: Bounds { visitors, links: visitors + spare },
+            held: 0,
+            refusals: Quiet::default(),
+        })
+    }
+
+    /// Where it listens, in the order of the configuration: tunnels, https, services.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.doors.iter().map(|door| door.address).collect()
+    }
+
+    /// When the next turn is due though nothing happens; the past, if there is work left.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let open = |door: &Door<N::Listener>| door.ready && self.may_enter(door.leads_to);
+        if self.core.has_ready() || self.doors.iter().any(|door| open(door) && door.pause.is_none())
+        {
+            return Some(self.core.now());
+        }
+        let pauses = self.doors.iter().filter(|door| open(door)).filter_map(|door| door.pause);
+        self.core.next_deadline().into_iter().chain(pauses).min()
+    }
+
+    /// Waits for events and handles them, each connection within its budget.
+    pub fn turn(&mut self) -> io::Result<Flow> {
+        let mut wakes = self.core.poll(self.next_deadline())?;
+        for wake in wakes.drain(..) {
+            match wake {
+                Wake::Ready(readiness) => match ConnId::from_token(readiness.token) {
+                    Ok(id) => self.core.note(id, &readiness),
+                    Err(door) => self.doors[door].ready = true,
+                },
+                Wake::Signal(Signal::Stop) => {
+                    self.stop();
+                    return Ok(Flow::Stop);
+                }
+                Wake::Resolved { .. } => {}
+            }
+        }
+        self.core.put_back(wakes);
+        // Tunnels are opened before visitors (new): nobody is served without them.
+        for door in 0..self.doors.len() {
+            self.accept(door);
+        }
+        for _ in 0..self.core.round() {
+            let Some(id) = self.core.next_ready() else { break };
+            self.advance(id);
+        }
+        while let Some(id) = self.core.next_due() {
+            self.overdue(id);
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// Says goodbye to the clients and closes everything.
+    pub fn stop(&mut self) {
+        info!("stopping");
+        self.doors.clear();
+        let all: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
+        for id in all {
+            match self.core.stage(id) {
+                Some(Stage::Control(_)) => {
+                    // Whether it arrives or not, the session ends here.
+                    let _ = self.core.say(id, &Message::Goodbye);
+                    self.core.close(id);
+                }
+                // A visitor that is cut off must not take it for the end of the answer.
+                Some(Stage::Visitor(_)) => self.core.abort(id),
+                _ => self.core.close(id),
+            }
+        }
+    }
+
+    /// What it holds.
+    pub fn census(&self) -> Census {
+        self.core.census()
+    }
+
+    fn may_enter(&self, leads_to: LeadsTo) -> bool {
+        leads_to == LeadsTo::Tunnel
+            || self.visitors < self.bounds.visitors
+            || !self.guests.is_empty()
+    }
+
+    fn accept(&mut self, index: usize) {
+        let now = self.core.now();
+        for _ in 0..limits::ACCEPTS_A_TURN {
+            let leads_to = self.doors[index].leads_to;
+            let may_enter = self.may_enter(leads_to);
+            let door = &mut self.doors[index];
+            if !door.ready || !may_enter || door.pause.is_some_and(|until| now < until) {
+                return;
+            }
+            door.pause = None;
+            match self.core.io.net.accept(&mut door.listener) {
+                Ok((stream, address)) => self.admit(stream, address, leads_to),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => door.ready = false,
+                Err(error) => match error.kind() {
+                    // The peer has given up before we took it.
+                    ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
+                    _ => {
+                        door.pause = Some(now + limits::ACCEPT_PAUSE);
+                        let at = door.address;
+                        self.complain(|| format!("cannot accept on {at}: {error}"));
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: N::Stream, address: SocketAddr, leads_to: LeadsTo) {
+        if leads_to == LeadsTo::Tunnel {
+            return self.admit_tunnel(stream, address);
+        }
+        let crowd = self.crowd.get(&network(address.ip())).copied().unwrap_or(0);
+        if crowd >= self.config.limits.max_visitors_per_address {
+            debug!("visitor {address}: too many from this address");
+            self.core.io.net.abort(stream);
+            return;
+        }
+        if self.visitors >= self.bounds.visitors {
+            if let Some(longest) = self.guests.evict() {
+                self.drop_visitor(longest, "made room for others");
+            }
+        }
+        match leads_to {
+            LeadsTo::Service(service) => self.admit_to_service(stream, address, service),
+            LeadsTo::Https | LeadsTo::Tunnel => self.admit_to_https(stream, address),
+        }
+    }
+
+    fn admit_tunnel(&mut self, stream: N::Stream, address: SocketAddr) {
+        if let Some(longest) = self.strangers.make_room(address.ip()) {
+            self.close_stranger(longest, "made room for others");
+        }
+        let mut seed = [0; 32];
+        self.core.io.net.random(&mut seed);
+        let Ok(channel) = Channel::new(&self.protection, Side::Responder, seed) else {
+            return self.core.io.net.abort(stream);
+        };
+        let ticket = self.strangers.enter(self.core.conns.next_id(), address.ip());
+        let stage = Stage::Greeting { ticket, shaken: Shaken::not_yet(address) };
+        match self.core.adopt(Conn::tunnel(Socket::accepted(stream), channel, stage)) {
+            Ok(id) => {
+                let deadline = self.core.now() + limits::TUNNEL_PROOF_TIME;
+                self.core.set_deadline(id, Some(deadline));
+            }
+            Err(error) => {
+                self.strangers.leave(ticket);
+                debug!("tunnel {address}: {error}");
+            }
+        }
+    }
+
+    /// One connection's turn.
+    fn advance(&mut self, id: ConnId) {
+        match self.core.stage(id) {
+            None => {}
+            Some(Stage::Greeting { .. }) => self.greet(id),
+            Some(Stage::Control(_)) => self.hear_control(id),
+            Some(Stage::Link(link)) => match link.usage {
+                LinkUse::Spare => self.watch_spare(id),
+                LinkUse::Leased { visitor } => self.relay(id, visitor),
+                LinkUse::Settling => self.settle(id),
+            },
+            Some(Stage::Visitor(visitor)) => match &visitor.doing {
+                Doing::Hello(_) => self.hear_hello(id),
+                Doing::Waiting(_) => self.watch_waiting(id),
+                Doing::Relayed { link } => {
+                    let link = *link;
+                    self.relay(link, id);
+                }
+                Doing::Parting { .. } => self.part(id),
+            },
+        }
+    }
+
+    /// One connection's deadline has passed.
+    fn overdue(&mut self, id: ConnId) {
+        match self.core.stage(id) {
+            None => {}
+            Some(Stage::Greeting { .. }) => self.close_stranger(id, "nothing proved in time"),
+            Some(Stage::Control(_)) => self.tend_control(id),
+            Some(Stage::Link(_)) => self.lose_link(id, "no answer to RESET in time"),
+            Some(Stage::Visitor(visitor)) => match visitor.doing {
+                Doing::Hello(_) => self.drop_visitor(id, "no whole hello in time"),
+                Doing::Waiting(_) => self.turn_away(id, "no link in time"),
+                Doing::Relayed { link } => self.cut_silent(link, id),
+                Doing::Parting { .. } => self.drop_visitor(id, "would not part"),
+            },
+        }
+    }
+
+    /// A line in the log about something that a stranger may cause as often as it likes.
+    fn complain(&mut self, line: impl FnOnce() -> String) {
+        if let Some(dropped) = self.refusals.admit(self.core.io.net.now()) {
+            match dropped {
+                0 => warn!("{}", line()),
+                dropped => warn!("{} ({dropped} lines like this were left out)", line()),
+            }
+        }
+    }
+}
+
+impl LeadsTo {
+    fn describe(self, config: &ServerConfig) -> String {
+        match self {
+            LeadsTo::Tunnel => "tunnels".to_owned(),
+            LeadsTo::Https => "visitors over TLS".to_owned(),
+            LeadsTo::Service(index) => format!("service {}", config.services[index].name),
+        }
+    }
+
+    fn entry(self) -> Entry {
+        match self {
+            LeadsTo::Https => Entry::Https,
+            LeadsTo::Tunnel | LeadsTo::Service(_) => Entry::Tcp,
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Visitors: from accept to a link, and the answer to those who get none.
+
+use std::net::SocketAddr;
+
+use log::debug;
+
+use super::tunnel::Why;
+use super::{LeadsTo, Server, Stage};
+use crate::engine::conn::{Conn, End};
+use crate::engine::conns::ConnId;
+use crate::engine::net::Net;
+use crate::engine::relay::Progress;
+use crate::engine::socket::Socket;
+use crate::limits;
+use crate::proto::route;
+use crate::proto::strangers::{Ticket, network};
+use crate::wire::Status;
+use crate::wire::client_hello::{HelloScan, Reject, looks_like_http};
+use crate::wire::host::{HostName, Hostname};
+use crate::wire::message::Entry;
+
+/// A visitor's connection.
+pub(super) struct Visitor {
+    pub(super) address: SocketAddr,
+    pub(super) doing: Doing,
+}
+
+pub(super) enum Doing {
+    /// Its ClientHello is not whole.
+    Hello(Box<Hello>),
+    /// Its service is known; it waits for a link.
+    Waiting(Box<Waiting>),
+    /// It is on a link.
+    Relayed { link: ConnId },
+    /// The last bytes go out. `listen`: it has not ended its side and gets time to read ours, since
+    /// closing on unread bytes would reset the connection and our answer with it.
+    Parting { listen: bool },
+}
+
+/// A visitor before its route.
+pub(super) struct Hello {
+    ticket: Ticket,
+    scan: HelloScan,
+    /// All that it has said.
+    held: Vec<u8>,
+}
+
+/// A visitor with a route and without a link.
+pub(super) struct Waiting {
+    pub(super) service: usize,
+    pub(super) entry: Entry,
+    pub(super) name: Option<Hostname>,
+    /// All that it has said.
+    pub(super) held: Vec<u8>,
+    /// Whose link it waits for.
+    session: Option<ConnId>,
+}
+
+impl Visitor {
+    /// The service that it waits for.
+    pub(super) fn waits_for(&self) -> Option<usize> {
+        match &self.doing {
+            Doing::Waiting(waiting) => Some(waiting.service),
+            _ => None,
+        }
+    }
+}
+
+/// Reads of one hello before others have their turn.
+const BUDGET: usize = 8;
+
+/// TLS alert records (RFC 8446, sections 5.1 and 6): fatal, in the version that every client reads.
+const UNRECOGNIZED_NAME: &[u8] = &[0x15, 3, 3, 0, 2, 2, 112];
+/// Known name, home offline: told apart from a wrong name, and a reason to try again later.
+const INTERNAL_ERROR: &[u8] = &[0x15, 3, 3, 0, 2, 2, 80];
+const DECODE_ERROR: &[u8] = &[0x15, 3, 3, 0, 2, 2, 50];
+
+/// To plain HTTP on the TLS port.
+const SPEAKS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain\r\nContent-Length: 58\r\nConnection: close\r\n\r\n\
+    This port speaks TLS. Use https:// instead of http:// here";
+
+impl<N: Net> Server<N> {
+    pub(super) fn admit_to_https(&mut self, stream: N::Stream, address: SocketAddr) {
+        if let Some(longest) = self.guests.make_room(address.ip()) {
+            self.drop_visitor(longest, "made room for others");
+        }
+        let ticket = self.guests.enter(self.core.conns.next_id(), address.ip());
+        let hello = Hello { ticket, scan: HelloScan::new(), held: Vec::new() };
+        match self.seat(stream, address, Doing::Hello(Box::new(hello))) {
+            Some(id) => {
+                let deadline = self.core.now() + limits::CLIENT_HELLO_TIME;
+                self.core.set_deadline(id, Some(deadline));
+            }
+            None => {
+                self.guests.leave(ticket);
+            }
+        }
+    }
+
+    pub(super) fn admit_to_service(
+        &mut self,
+        stream: N::Stream,
+        address: SocketAddr,
+        service: usize,
+    ) {
+        let entry = LeadsTo::Service(service).entry();
+        let waiting = Waiting { service, entry, name: None, held: Vec::new(), session: None };
+        if let Some(id) = self.seat(stream, address, Doing::Waiting(Box::new(waiting))) {
+            self.place(id);
+        }
+    }
+
+    fn seat(&mut self, stream: N::Stream, address: SocketAddr, doing: Doing) -> Option<ConnId> {
+        let stage = Stage::Visitor(Visitor { address, doing });
+        match self.core.adopt(Conn::plain(Socket::accepted(stream), stage)) {
+            Ok(id) => {
+                *self.crowd.entry(network(address.ip())).or_default() += 1;
+                self.visitors += 1;
+                Some(id)
+            }
+            Err(error) => {
+                debug!("visitor {address}: {error}");
+                None
+            }
+        }
+    }
+
+    /// Reads a hello until it is whole, then routes.
+    pub(super) fn hear_hello(&mut self, id: ConnId) {
+        for _ in 0..BUDGET {
+            let Some(conn) = self.core.conns.get_mut(id) else { return };
+            let pulled = match conn.pull(&mut self.core.io) {
+                Ok(pulled) => pulled,
+                Err(gone) => return self.drop_visitor(id, gone),
+            };
+            match pulled.end {
+                Some(End::Fin) => return self.drop_visitor(id, "left before its hello was whole"),
+                _ if !pulled.moved => return,
+                _ => {}
+            }
+            let Stage::Visitor(Visitor { doing: Doing::Hello(hello), .. }) = &mut conn.stage else {
+                return;
+            };
+            let io = &mut self.core.io;
+            io.buffers.append(&mut hello.held, &io.scratch.clear[..pulled.data]);
+            self.held += pulled.data;
+            match hello.scan.feed(&hello.held, &mut io.scratch.wire) {
+                Ok(Status::Complete(found)) => {
+                    let name = found.name;
+                    return self.route(id, name);
+                }
+                Ok(Status::Partial) => {}
+                Err(reject) => {
+                    let http = match reject {
+                        Reject::NotTls => looks_like_http(&hello.held),
+                        _ => Status::Complete(false),
+                    };
+                    match (http, reject) {
+                        (Status::Partial, _) => {}
+                        (Status::Complete(true), _) => {
+                            return self.answer_and_part(id, SPEAKS_TLS, "plain HTTP");
+                        }
+                        (_, Reject::NotTls) => return self.drop_visitor(id, "does not speak TLS"),
+                        (_, Reject::Name(_)) => {
+                            return self.answer_and_part(id, UNRECOGNIZED_NAME, "invalid name");
+                        }
+                        _ => return self.answer_and_part(id, DECODE_ERROR, "malformed hello"),
+                    }
+                }
+            }
+            while self.held > limits::HELD_BYTES {
+                let Some(longest) = self.guests.evict() else { break };
+                self.drop_visitor(longest, "made room for others");
+            }
+        }
+        self.core.enqueue(id);
+    }
+
+    fn route(&mut self, id: ConnId, name: Option<Hostname>) {
+        let host = name.as_ref().map_or(HostName::Empty, |name| HostName::Dns(name.clone()));
+        let Some(found) = self.config.routes.find(route::Entry::Https, &host) else {
+            let why = if name.is_some() { "unknown name" } else { "no name" };
+            return self.answer_and_part(id, UNRECOGNIZED_NAME, why);
+        };
+        let service = found.service;
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Doing::Hello(hello) = &mut visitor.doing else { return };
+        let (ticket, held) = (hello.ticket, std::mem::take(&mut hello.held));
+        let waiting = Waiting { service, entry: Entry::Https, name, held, session: None };
+        visitor.doing = Doing::Waiting(Box::new(waiting));
+        self.guests.leave(ticket);
+        self.place(id);
+    }
+
+    /// Gives a waiting visitor a link, or a place in the queue for one.
+    pub(super) fn place(&mut self, id: ConnId) {
+        let now = self.core.now();
+        let full = self.held > limits::HELD_BYTES;
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Doing::Waiting(waiting) = &mut visitor.doing else { return };
+        let owner = self.owners[waiting.service].last().copied();
+        waiting.session = owner;
+        let Some(session_id) = owner else { return self.turn_away(id, "home is offline") };
+        let Some(session) = self.session(session_id) else { return };
+        if let Some(link) = session.pool.lease(now) {
+            self.open(id, link, session_id);
+        } else if full || session.pool.waiting() >= limits::VISITORS_WAITING {
+            return self.turn_away(id, "too many wait");
+        } else {
+            session.pool.wait(id, now);
+            self.core.set_deadline(id, Some(now + limits::LINK_WAIT));
+        }
+        self.ask_for_links(session_id);
+    }
+
+    /// A waiting visitor is not read from; only its breaking is of interest.
+    pub(super) fn watch_waiting(&mut self, id: ConnId) {
+        if self.core.conns.get(id).is_some_and(|conn| conn.socket.is_broken()) {
+            self.drop_visitor(id, "left while waiting for a link");
+        }
+    }
+
+    /// Tells a visitor with a route that there is no way there now.
+    pub(super) fn turn_away(&mut self, id: ConnId, why: &'static str) {
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Doing::Waiting(waiting) = &visitor.doing else { return };
+        match waiting.entry {
+            Entry::Https => self.answer_and_part(id, INTERNAL_ERROR, why),
+            Entry::Tcp | Entry::Http => self.abort_visitor(id, why),
+        }
+    }
+
+    /// Sends a last word and closes once it is read.
+    fn answer_and_part(&mut self, id: ConnId, answer: &[u8], why: &'static str) {
+        self.leave_queues(id);
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let Stage::Visitor(visitor) = &mut conn.stage else { return };
+        debug!("visitor {}: {why}", visitor.address);
+        visitor.doing = Doing::Parting { listen: true };
+        let io = &mut self.core.io;
+        if conn.socket.send(&mut io.net, &mut io.buffers, answer).is_err() {
+            return self.abort_visitor(id, "broken");
+        }
+        conn.socket.finish(&mut io.net);
+        self.core.set_deadline(id, Some(now + limits::PARTING_TIME));
+        self.part(id);
+    }
+
+    /// Both directions of its relay have ended; what waits is still written.
+    pub(super) fn leave_after_flush(&mut self, id: ConnId) {
+        let now = self.core.now();
+        if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
+            visitor.doing = Doing::Parting { listen: false };
+            self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
+            self.part(id);
+        }
+    }
+
+    /// Writes what is left, and reads on where the visitor needs time.
+    pub(super) fn part(&mut self, id: ConnId) {
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let Stage::Visitor(Visitor { doing: Doing::Parting { listen }, .. }) = &conn.stage else {
+            return;
+        };
+        let listen = *listen;
+        match conn.flush(&mut self.core.io) {
+            Err(_) => return self.abort_visitor(id, "broken"),
+            Ok(true) if !listen => {
+                self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
+            }
+            Ok(_) => {}
+        }
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        if conn.socket.is_broken() {
+            return self.abort_visitor(id, "broken");
+        }
+        if !listen {
+            if conn.socket.is_clear() {
+                self.close_visitor(id);
+            }
+            return;
+        }
+        for _ in 0..BUDGET {
+            match conn.pull(&mut self.core.io) {
+                Ok(pulled) if pulled.end.is_some() => return self.close_visitor(id),
+                Ok(pulled) if pulled.moved => {}
+                Ok(_) => return,
+                Err(_) => return self.abort_visitor(id, "broken"),
+            }
+        }
+        // Whoever sends so much does not listen.
+        self.abort_visitor(id, "would not part");
+    }
+
+    /// A relayed visitor whose one direction has ended has a deadline that moves with its bytes.
+    pub(super) fn note_progress(&mut self, id: ConnId, progress: Progress) {
+        if !progress.half_closed {
+            return;
+        }
+        let now = self.core.now();
+        let set = self.core.conns.get(id).is_some_and(|conn| conn.deadline.is_set());
+        if progress.moved || !set {
+            self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
+        }
+    }
+
+    /// Closes a visitor that nothing is owed.
+    pub(super) fn drop_visitor(&mut self, id: ConnId, why: impl Into<Why>) {
+        if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
+            debug!("visitor {}: {}", visitor.address, why.into());
+            self.close_visitor(id);
+        }
+    }
+
+    /// Closes a visitor with a reset.
+    pub(super) fn abort_visitor(&mut self, id: ConnId, why: impl Into<Why>) {
+        if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
+            let address = visitor.address;
+            debug!("visitor {address}: {}", why.into());
+            self.leave_queues(id);
+            self.count_out(address);
+            self.core.abort(id);
+        }
+    }
+
+    fn close_visitor(&mut self, id: ConnId) {
+        if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
+            let address = visitor.address;
+            self.leave_queues(id);
+            self.count_out(address);
+            self.core.close(id);
+        }
+    }
+
+    /// Takes a visitor out of whatever it stands in, and its held bytes back.
+    fn leave_queues(&mut self, id: ConnId) {
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let (mut held, ticket, session) = match &mut visitor.doing {
+            Doing::Hello(hello) => (std::mem::take(&mut hello.held), Some(hello.ticket), None),
+            Doing::Waiting(waiting) => (std::mem::take(&mut waiting.held), None, waiting.session),
+            Doing::Relayed { .. } | Doing::Parting { .. } => return,
+        };
+        self.held -= held.len();
+        self.core.io.buffers.give_back(&mut held);
+        if let Some(ticket) = ticket {
+            self.guests.leave(ticket);
+        }
+        if let Some(session) = session.and_then(|session| self.session(session)) {
+            session.pool.forget_visitor(id);
+        }
+    }
+
+    fn count_out(&mut self, address: SocketAddr) {
+        self.visitors -= 1;
+        let network = network(address.ip());
+        if let Some(count) = self.crowd.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                self.crowd.remove(&network);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_for_plain_http_says_its_own_length() {
+        let text = std::str::from_utf8(SPEAKS_TLS).expect("ASCII");
+        let (head, body) = text.split_once("\r\n\r\n").expect("has a body");
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+    }
+}

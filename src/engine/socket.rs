@@ -1,0 +1,223 @@
+//! A socket with its memory of readiness and with what could not be written yet.
+//!
+//! Registered once for both directions, edge-triggered: an event only sets a flag, and the flag
+//! stays until the socket itself says `WouldBlock`. Interest is never asked for; whoever has room
+//! reads, whoever has data writes.
+
+use std::io::{self, ErrorKind};
+
+use super::buffers::Buffers;
+use super::net::{Net, Readiness};
+
+/// One TCP connection.
+///
+/// Invariants: `sent <= pending.len()`; `pending` is empty exactly when nothing waits to be written;
+/// a FIN is sent once and only behind all of `pending`.
+pub struct Socket<S> {
+    stream: S,
+    /// A read may give something.
+    readable: bool,
+    /// A write may take something.
+    writable: bool,
+    /// The peer's FIN has come: a short read does not mean that all has been read.
+    read_closed: bool,
+    /// An error waits to be read.
+    broken: bool,
+    pending: Vec<u8>,
+    sent: usize,
+    fin: Fin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fin {
+    NotYet,
+    BehindPending,
+    Sent,
+}
+
+/// What a read gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// The end of file, each time.
+    End,
+    /// Nothing now; an event will come.
+    Blocked,
+}
+
+impl<S> Socket<S> {
+    /// An accepted connection: its send buffer is empty.
+    pub fn accepted(stream: S) -> Socket<S> {
+        Socket { writable: true, ..Socket::connecting(stream) }
+    }
+
+    /// A connection under way: nothing is written until an event says that it is there.
+    pub fn connecting(stream: S) -> Socket<S> {
+        Socket {
+            stream,
+            readable: false,
+            writable: false,
+            read_closed: false,
+            broken: false,
+            pending: Vec::new(),
+            sent: 0,
+            fin: Fin::NotYet,
+        }
+    }
+
+    /// Takes an event in.
+    pub fn note(&mut self, readiness: &Readiness) {
+        self.readable |= readiness.readable;
+        self.writable |= readiness.writable;
+        self.read_closed |= readiness.read_closed;
+        self.broken |= readiness.broken;
+    }
+
+    /// Whether the connection has an error.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether all that was sent has been handed to the network.
+    pub fn is_clear(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Bytes that wait to be written.
+    pub fn backlog(&self) -> usize {
+        self.pending.len() - self.sent
+    }
+
+    /// Whether a read may give something.
+    pub fn is_readable(&self) -> bool {
+        self.readable
+    }
+
+    /// The stream itself.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// The stream itself, to register it.
+    pub fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Reads once.
+    pub fn receive<N: Net<Stream = S>>(
+        &mut self,
+        net: &mut N,
+        into: &mut [u8],
+    ) -> io::Result<Received> {
+        debug_assert!(!into.is_empty());
+        while self.readable {
+            match net.read(&mut self.stream, into) {
+                Ok(0) => return Ok(Received::End),
+                Ok(length) => {
+                    // A short read has drained the socket (epoll(7)), unless an end lies behind.
+                    if length < into.len() && !self.read_closed && !self.broken {
+                        self.readable = false;
+                    }
+                    return Ok(Received::Bytes(length));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Received::Blocked)
+    }
+
+    /// Writes what the network takes now and keeps the rest.
+    pub fn send<N: Net<Stream = S>>(
+        &mut self,
+        net: &mut N,
+        buffers: &mut Buffers,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        debug_assert_eq!(self.fin, Fin::NotYet);
+        let written = if self.pending.is_empty() { self.write(net, bytes)? } else { 0 };
+        buffers.append(&mut self.pending, &bytes[written..]);
+        Ok(())
+    }
+
+    /// Writes what waits. Returns whether anything moved.
+    pub fn flush<N: Net<Stream = S>>(
+        &mut self,
+        net: &mut N,
+        buffers: &mut Buffers,
+    ) -> io::Result<bool> {
+        if self.pending.is_empty() || !self.writable {
+            return Ok(false);
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let result = self.write(net, &pending[self.sent..]);
+        self.pending = pending;
+        let written = result?;
+        self.sent += written;
+        if self.sent == self.pending.len() {
+            self.sent = 0;
+            buffers.give_back(&mut self.pending);
+            if self.fin == Fin::BehindPending {
+                self.shut_down(net);
+            }
+        }
+        Ok(written > 0)
+    }
+
+    /// Ends the outgoing direction behind what waits.
+    pub fn finish<N: Net<Stream = S>>(&mut self, net: &mut N) {
+        if self.fin != Fin::NotYet {
+            return;
+        }
+        if self.pending.is_empty() {
+            self.shut_down(net);
+        } else {
+            self.fin = Fin::BehindPending;
+        }
+    }
+
+    /// Before the connection stands: what to send first.
+    pub fn hold(&mut self, bytes: Vec<u8>) {
+        debug_assert!(self.pending.is_empty() && !self.writable);
+        self.pending = bytes;
+    }
+
+    /// Takes back what [`Socket::hold`] was given, when the connection did not come about.
+    pub fn take_held(&mut self) -> Vec<u8> {
+        debug_assert_eq!(self.sent, 0);
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Closes: what was handed to the network is delivered, what waits is lost.
+    pub fn close(mut self, buffers: &mut Buffers) {
+        buffers.give_back(&mut self.pending);
+    }
+
+    /// Closes with a reset.
+    pub fn abort<N: Net<Stream = S>>(mut self, net: &mut N, buffers: &mut Buffers) {
+        buffers.give_back(&mut self.pending);
+        net.abort(self.stream);
+    }
+
+    fn write<N: Net<Stream = S>>(&mut self, net: &mut N, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = 0;
+        while self.writable && written < bytes.len() {
+            match net.write(&mut self.stream, &bytes[written..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(length) => written += length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    fn shut_down<N: Net<Stream = S>>(&mut self, net: &mut N) {
+        self.fin = Fin::Sent;
+        // It fails only on a connection that is broken already, which the next read tells.
+        let _ = net.shutdown_write(&mut self.stream);
+    }
+}
