@@ -67,13 +67,17 @@ fn run(path: &Path, role: Option<Role>) -> Result<(), String> {
 }
 
 fn run_server(config: ServerConfig) -> io::Result<()> {
-    let mut server = Server::new(config, MioNet::with_signals()?)?;
+    let mut net = MioNet::with_signals()?;
+    net.set_keepalive(config.tcp.keepalive);
+    let mut server = Server::new(config, net)?;
     while server.turn()? == Flow::Continue {}
     Ok(())
 }
 
 fn run_client(config: ClientConfig) -> io::Result<()> {
-    let mut client = Client::new(config, MioNet::with_signals()?)?;
+    let mut net = MioNet::with_signals()?;
+    net.set_keepalive(config.tcp.keepalive);
+    let mut client = Client::new(config, net)?;
     while client.turn()? == Flow::Continue {}
     Ok(())
 }

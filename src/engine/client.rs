@@ -32,7 +32,7 @@ use crate::proto::backoff::Backoff;
 use crate::proto::noise::{Protection, Side};
 use crate::proto::quiet::Quiet;
 use crate::proto::time::Time;
-use crate::wire::message::Message;
+use crate::wire::message::{Message, Reason};
 
 /// The client; [`Client::turn`] until it says stop.
 pub struct Client<N: Net> {
@@ -214,7 +214,10 @@ impl<N: Net> Client<N> {
         match self.core.stage(id) {
             None => {}
             Some(Stage::Control(_)) => self.tend_control(id),
-            Some(Stage::Link(_)) => self.lose_link(id, "no answer in time"),
+            Some(Stage::Link(link)) => match link.step {
+                LinkStep::Resolving { .. } => self.refuse_visitor(id, Reason::Unresolved),
+                _ => self.lose_link(id, "no answer in time"),
+            },
             Some(Stage::Home(home)) => match &home.step {
                 HomeStep::Dialling { .. } => self.dial_failed(id, ErrorKind::TimedOut.into()),
                 HomeStep::Relayed { link } => {

@@ -30,6 +30,9 @@ pub struct Census {
     pub buffers: usize,
 }
 
+/// Below this, entries in the heap of deadlines are not worth a sweep.
+const TIMERS_UNSWEPT: usize = 1024;
+
 /// The part of an engine that knows nothing of its role; `Stage` is the role's.
 pub struct Core<N: Net, Stage> {
     /// The network, the scratch and the buffers.
@@ -132,6 +135,12 @@ impl<N: Net, Stage> Core<N, Stage> {
     pub fn set_deadline(&mut self, id: ConnId, at: Option<Time>) {
         if let Some(conn) = self.conns.get_mut(id) {
             self.timers.set(id, &mut conn.deadline, at);
+        }
+        // Short connections leave entries behind that would pile up for minutes. Sweeping when the
+        // live ones are the fewer costs a constant for each entry.
+        if self.timers.len() > TIMERS_UNSWEPT + 2 * self.conns.len() {
+            let conns = &self.conns;
+            self.timers.sweep(|id| conns.get(id).map(|conn| conn.deadline));
         }
     }
 

@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::net::{Net, Readiness, Signal, Token, Wake};
 use super::resolve::Resolver;
+use crate::config::Keepalive;
 use crate::limits;
 use crate::proto::time::Time;
 
@@ -34,6 +35,7 @@ pub struct MioNet {
     stop: Arc<Stop>,
     resolver: Resolver,
     descriptor_limit: usize,
+    keepalive: Option<TcpKeepalive>,
 }
 
 /// Stops an engine from another thread.
@@ -75,6 +77,7 @@ impl MioNet {
             stop,
             resolver,
             descriptor_limit: raise_descriptor_limit(),
+            keepalive: Some(probes(limits::KEEPALIVE_IDLE, limits::KEEPALIVE_INTERVAL)),
         })
     }
 
@@ -87,9 +90,23 @@ impl MioNet {
         Ok(net)
     }
 
+    /// TCP keepalive as configured; `None` switches it off.
+    pub fn set_keepalive(&mut self, keepalive: Option<Keepalive>) {
+        self.keepalive = keepalive.map(|keepalive| probes(keepalive.idle, keepalive.interval));
+    }
+
     /// A handle that stops the engine from another thread.
     pub fn stopper(&self) -> Stopper {
         Stopper(Arc::clone(&self.stop))
+    }
+
+    /// No Nagle delay on any leg (P13); dead hosts are found within a minute.
+    fn tune(&self, stream: &TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        match &self.keepalive {
+            Some(keepalive) => SockRef::from(stream).set_tcp_keepalive(keepalive),
+            None => Ok(()),
+        }
     }
 
     fn outside_wakes(&mut self, wakes: &mut Vec<Wake>) {
@@ -141,13 +158,13 @@ impl Net for MioNet {
 
     fn accept(&mut self, listener: &mut TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, address) = listener.accept()?;
-        tune(&stream)?;
+        self.tune(&stream)?;
         Ok((stream, address))
     }
 
     fn connect(&mut self, address: SocketAddr) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(address)?;
-        tune(&stream)?;
+        self.tune(&stream)?;
         Ok(stream)
     }
 
@@ -235,14 +252,11 @@ fn elapsed(started: Instant) -> Time {
     Time::default() + started.elapsed()
 }
 
-/// No Nagle delay on any leg (P13); dead hosts are found within a minute.
-fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(limits::KEEPALIVE_IDLE)
-        .with_interval(limits::KEEPALIVE_INTERVAL)
-        .with_retries(limits::KEEPALIVE_RETRIES);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+fn probes(idle: Duration, interval: Duration) -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(idle)
+        .with_interval(interval)
+        .with_retries(limits::KEEPALIVE_RETRIES)
 }
 
 /// Raises the soft limit to the hard one and returns it.

@@ -255,10 +255,10 @@ impl<N: Net> Server<N> {
             self.core.io.net.abort(stream);
             return;
         }
-        if self.visitors >= self.bounds.visitors {
-            if let Some(longest) = self.guests.evict() {
-                self.drop_visitor(longest, "made room for others");
-            }
+        if self.visitors >= self.bounds.visitors
+            && let Some(longest) = self.guests.evict()
+        {
+            self.drop_visitor(longest, "made room for others");
         }
         match leads_to {
             LeadsTo::Service(service) => self.admit_to_service(stream, address, service),

@@ -2,7 +2,8 @@
 //!
 //! A connection's `armed` is its earliest entry in the heap. Moving a deadline to later touches
 //! nothing: the entry comes up early, finds the deadline ahead, and is put back. So a deadline that
-//! moves with every byte costs one entry each time it would have passed.
+//! moves with every byte costs one entry each time it would have passed. Entries of connections
+//! that have ended stay until they come up, or until a sweep when they are the most.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -40,6 +41,22 @@ impl Timers {
             deadline.armed = Some(at);
             self.heap.push(Reverse((at, id)));
         }
+    }
+
+    /// Entries in the heap, stale ones among them.
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether the heap is empty.
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
+    /// Drops every entry that is not some connection's earliest.
+    pub fn sweep(&mut self, mut deadline_of: impl FnMut(ConnId) -> Option<Deadline>) {
+        let mut armed = |id| deadline_of(id).and_then(|deadline| deadline.armed);
+        self.heap.retain(|Reverse((at, id))| armed(*id) == Some(*at));
     }
 
     /// When to look again.
@@ -100,5 +117,11 @@ mod tests {
         let entry = timers.pop(Time(40)).expect("cleared");
         assert!(!timers.is_due(entry, &mut deadline, Time(40)));
         assert_eq!(timers.next(), None);
+        timers.set(id, &mut deadline, Some(Time(60)));
+        timers.set(id, &mut deadline, Some(Time(50)));
+        timers.sweep(|_| Some(deadline));
+        assert_eq!((timers.len(), timers.next()), (1, Some(Time(50))));
+        timers.sweep(|_| None);
+        assert!(timers.is_empty());
     }
 }

@@ -76,14 +76,16 @@ impl<L: Copy + PartialEq, V: Copy + PartialEq> LinkPool<L, V> {
         self.waiting.len()
     }
 
-    /// A fresh link has come; `false`: nobody asked for it, close it.
+    /// A fresh link has come; `false`: there are too many, close it. One that was not asked for is
+    /// taken: the client may not know that we had counted an earlier one, and what is too much is
+    /// soon shed.
     pub fn arrived(&mut self, link: L) -> bool {
-        let expected = self.owed > 0;
-        if expected {
-            self.owed -= 1;
+        let room = self.spare.len() + self.leased < self.cap;
+        if room {
+            self.owed = self.owed.saturating_sub(1);
             self.spare.push(link);
         }
-        expected
+        room
     }
 
     /// A lease is over and the link is free again.
@@ -172,7 +174,6 @@ mod tests {
         for link in 0..4 {
             assert!(pool.arrived(link));
         }
-        assert!(!pool.arrived(9), "nobody asked");
         assert_eq!(pool.lease(at(1)), Some(3), "the warmest");
         assert_eq!(pool.ask(at(1)), 1, "replaced at once");
         for visitor in 0..20 {
@@ -213,5 +214,9 @@ mod tests {
         assert!(pool.arrived(1));
         assert_eq!(pool.serve(at(0)), Some((1, 1)));
         assert_eq!(pool.ask(at(0)), 0);
+        for link in 2..7 {
+            assert!(pool.arrived(link));
+        }
+        assert!(!pool.arrived(7), "too many");
     }
 }

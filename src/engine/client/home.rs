@@ -59,11 +59,11 @@ impl<N: Net> Client<N> {
         for link in links {
             let Some(Stage::Link(details)) = self.core.stage(link) else { continue };
             let LinkStep::Resolving { held } = &mut details.step else { continue };
-            let mut held = std::mem::take(held);
             if addresses.is_empty() {
-                self.core.io.buffers.give_back(&mut held);
                 self.refuse_visitor(link, Reason::Unresolved);
             } else {
+                let held = std::mem::take(held);
+                self.core.set_deadline(link, None);
                 self.dial_home(link, target.clone(), addresses.clone(), held);
             }
         }

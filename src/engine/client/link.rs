@@ -194,6 +194,8 @@ impl<N: Net> Client<N> {
             return self.dial_home(id, target, addresses, held);
         }
         self.set_step(id, LinkStep::Resolving { held });
+        let deadline = self.core.now() + limits::HOME_DIAL_TIME;
+        self.core.set_deadline(id, Some(deadline));
         for lookup in self.lookups.values_mut() {
             if let Lookup::Home { target: same, links } = lookup
                 && *same == target
@@ -207,7 +209,11 @@ impl<N: Net> Client<N> {
 
     /// The visitor cannot be served: says so on its link.
     pub(super) fn refuse_visitor(&mut self, id: ConnId, reason: Reason) {
+        self.core.set_deadline(id, None);
         let Some(conn) = self.core.conns.get_mut(id) else { return };
+        if let Stage::Link(Link { step: LinkStep::Resolving { held } }) = &mut conn.stage {
+            self.core.io.buffers.give_back(held);
+        }
         match conn.say_reset(&mut self.core.io, reason) {
             Ok(()) => self.start_settling(id),
             Err(gone) => self.lose_link(id, gone),

@@ -183,6 +183,7 @@ impl<N: Net> Server<N> {
             return Ok(());
         }
         self.serve_waiting(session_id);
+        self.set_session_deadline(session_id);
         Ok(())
     }
 

@@ -178,7 +178,7 @@ impl<N: Net> Server<N> {
     }
 
     fn route(&mut self, id: ConnId, name: Option<Hostname>) {
-        let host = name.as_ref().map_or(HostName::Empty, |name| HostName::Dns(name.clone()));
+        let host = name.as_ref().map_or(HostName::Empty, |name| HostName::Dns(*name));
         let Some(found) = self.config.routes.find(route::Entry::Https, &host) else {
             let why = if name.is_some() { "unknown name" } else { "no name" };
             return self.answer_and_part(id, UNRECOGNIZED_NAME, why);
