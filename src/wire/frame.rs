@@ -54,17 +54,22 @@ pub fn header(length: usize) -> [u8; HEADER] {
     (length as u16).to_le_bytes()
 }
 
-/// For the fuzz target `frame`: any cut of `bytes` gives the same frames, and none overlaps.
+/// For the fuzz target of this name.
 #[doc(hidden)]
-pub fn fuzz_check(bytes: &[u8]) {
-    let mut at = 0;
-    while let Ok(Status::Complete((body, taken))) = first(&bytes[at..], MAX_BODY) {
-        assert_eq!(taken, HEADER + body.len());
-        assert_eq!(header(body.len()), bytes[at..at + HEADER]);
-        for cut in [0, 1, HEADER, taken - 1] {
-            assert_eq!(first(&bytes[at..at + cut], MAX_BODY), Ok(Status::Partial));
+pub mod fuzz {
+    use super::*;
+
+    /// Any cut of `bytes` gives the same frames, and none overlaps.
+    pub fn check(bytes: &[u8]) {
+        let mut at = 0;
+        while let Ok(Status::Complete((body, taken))) = first(&bytes[at..], MAX_BODY) {
+            assert_eq!(taken, HEADER + body.len());
+            assert_eq!(header(body.len()), bytes[at..at + HEADER]);
+            for cut in [0, 1, HEADER, taken - 1] {
+                assert_eq!(first(&bytes[at..at + cut], MAX_BODY), Ok(Status::Partial));
+            }
+            at += taken;
         }
-        at += taken;
     }
 }
 
@@ -81,6 +86,6 @@ mod tests {
         assert_eq!(first(&bytes, 10), Ok(Status::Complete((&b"abc"[..], 5))));
         assert_eq!(first(&[0, 0], 10), Err(Reject::Empty));
         assert_eq!(first(&[11, 0], 10), Err(Reject::TooLong));
-        fuzz_check(&[1, 0, 7, 2, 0, 8, 8, 4]);
+        fuzz::check(&[1, 0, 7, 2, 0, 8, 8, 4]);
     }
 }

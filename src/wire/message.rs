@@ -477,15 +477,20 @@ impl Entry {
     }
 }
 
-/// For the fuzz target `message`: what decodes, encodes to something that decodes to the same.
+/// For the fuzz target of this name.
 #[doc(hidden)]
-pub fn fuzz_check(bytes: &[u8]) {
-    let Some((kind, payload)) = bytes.split_last() else { return };
-    if let Ok(message) = Message::decode(*kind, payload) {
-        let mut again = Vec::new();
-        message.encode(&mut again);
-        let (kind, payload) = again.split_last().expect("encode ends with the kind");
-        assert_eq!(Message::decode(*kind, payload), Ok(message));
+pub mod fuzz {
+    use super::*;
+
+    /// What decodes, encodes to something that decodes to the same.
+    pub fn check(bytes: &[u8]) {
+        let Some((kind, payload)) = bytes.split_last() else { return };
+        if let Ok(message) = Message::decode(*kind, payload) {
+            let mut again = Vec::new();
+            message.encode(&mut again);
+            let (kind, payload) = again.split_last().expect("encode ends with the kind");
+            assert_eq!(Message::decode(*kind, payload), Ok(message));
+        }
     }
 }
 
@@ -528,7 +533,7 @@ mod tests {
         for message in samples() {
             let mut bytes = Vec::new();
             message.encode(&mut bytes);
-            fuzz_check(&bytes);
+            fuzz::check(&bytes);
             let (kind, payload) = bytes.split_last().expect("has a kind");
             assert_eq!(Message::decode(*kind, payload), Ok(message));
             // Name and first bytes take what is left, so only cuts before them are malformed.
