@@ -10,7 +10,7 @@ use super::net::Net;
 use super::socket::{Received, Socket};
 use super::timers::Deadline;
 use crate::proto::lease::{self, Heard, Lease};
-use crate::proto::noise::{self, Channel};
+use crate::proto::noise::{self, Channel, Side};
 use crate::wire::Status;
 use crate::wire::frame;
 use crate::wire::message::{self, Message, Reason, kind};
@@ -45,6 +45,8 @@ pub struct Tunnel {
     pub channel: Channel,
     /// Of a link: who uses it.
     pub lease: Lease,
+    /// Which end of the link we are: the client says READY, the server hears it.
+    side: Side,
     /// Received and not yet opened: less than a frame, or what lay behind a message.
     inbox: Vec<u8>,
     /// The longest body that may come.
@@ -113,9 +115,9 @@ pub enum End {
 
 impl Tunnel {
     /// A tunnel connection before its first byte.
-    pub fn new(channel: Channel) -> Tunnel {
+    pub fn new(channel: Channel, side: Side) -> Tunnel {
         let max_body = noise::MAX_HANDSHAKE_MESSAGE;
-        Tunnel { channel, lease: Lease::none(), inbox: Vec::new(), max_body }
+        Tunnel { channel, lease: Lease::none(), side, inbox: Vec::new(), max_body }
     }
 
     /// From now on bodies of up to `max` bytes may come.
@@ -131,8 +133,8 @@ impl<S, Stage> Conn<S, Stage> {
     }
 
     /// A tunnel connection.
-    pub fn tunnel(socket: Socket<S>, channel: Channel, stage: Stage) -> Conn<S, Stage> {
-        let tunnel = Some(Box::new(Tunnel::new(channel)));
+    pub fn tunnel(socket: Socket<S>, channel: Channel, side: Side, stage: Stage) -> Conn<S, Stage> {
+        let tunnel = Some(Box::new(Tunnel::new(channel, side)));
         Conn { tunnel, ..Conn::plain(socket, stage) }
     }
 
@@ -176,6 +178,10 @@ impl<S, Stage> Conn<S, Stage> {
             }
             Some(tunnel) => {
                 tunnel.lease.say_fin();
+                if tunnel.side == Side::Initiator && tunnel.lease.has_ended() {
+                    // READY follows as soon as the link is settled, and says it too.
+                    return Ok(());
+                }
                 self.say(io, &Message::Fin)
             }
         }
@@ -242,6 +248,13 @@ impl<S, Stage> Conn<S, Stage> {
         }
     }
 
+    /// Client: both directions of the lease have ended; says that the link is free.
+    pub fn say_ready<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<(), Gone> {
+        let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
+        tunnel.lease.say_ready();
+        self.say(io, &Message::Ready)
+    }
+
     /// Closes; what was handed to the network is delivered.
     pub fn close<N>(self, io: &mut Io<N>) {
         if let Some(mut tunnel) = self.tunnel {
@@ -306,6 +319,9 @@ impl Tunnel {
                     Some(End::Fin)
                 }
                 kind::RESET => self.hear_reset(&io.scratch.clear[payload])?,
+                kind::READY if self.side == Side::Responder => {
+                    self.lease.hear_ready().map_err(Gone::Lease)?.then_some(End::Fin)
+                }
                 kind => Some(End::Message(kind, payload)),
             };
         }

@@ -74,7 +74,7 @@ pub fn relay<N: Net, Stage>(
             }
         }
         let lease = lease_of(link);
-        if lease.is_over() {
+        if lease.has_ended() {
             return Outcome::Done;
         }
         progress.half_closed =
@@ -94,14 +94,15 @@ pub fn relay<N: Net, Stage>(
     Outcome::More { progress }
 }
 
-/// Reads a link whose plain connection has gone up to the peer's end, and writes what is left.
-/// Whether that is done, and the link free.
+/// Reads a link whose plain connection has gone up to `until` (the peer's end; for a server, its
+/// READY), and writes what is left. Whether that is done.
 pub fn settle<N: Net, Stage>(
     io: &mut Io<N>,
     link: &mut Conn<N::Stream, Stage>,
+    until: fn(&lease::Lease) -> bool,
 ) -> Result<bool, Gone> {
     link.flush(io)?;
-    while !lease_of(link).is_over() {
+    while !until(lease_of(link)) {
         let pulled = link.pull(io)?;
         match pulled.end {
             None if pulled.moved => {}

@@ -277,7 +277,12 @@ impl<N: Net> Server<N> {
         };
         let ticket = self.strangers.enter(self.core.conns.next_id(), address.ip());
         let stage = Stage::Greeting { ticket, shaken: Shaken::not_yet(address) };
-        match self.core.adopt(Conn::tunnel(Socket::accepted(stream), channel, stage)) {
+        match self.core.adopt(Conn::tunnel(
+            Socket::accepted(stream),
+            channel,
+            Side::Responder,
+            stage,
+        )) {
             Ok(id) => {
                 let deadline = self.core.now() + limits::TUNNEL_PROOF_TIME;
                 self.core.set_deadline(id, Some(deadline));

@@ -4,8 +4,13 @@
 //! ```text
 //!   said    Open --FIN--> Fin          heard   the same, by the peer's messages
 //!            |             |
-//!            +---RESET-----+--> Reset          over  <=>  said != Open && heard != Open
+//!            +---RESET-----+--> Reset          ended  <=>  said != Open && heard != Open
 //! ```
+//!
+//! The server learns that the client has read its end by READY; until then bytes of this lease may
+//! still wait in front of a slow service at home, and the next visitor would wait behind them. A
+//! client that ends its direction last says READY in place of FIN, so that the usual end costs one
+//! message each way.
 //!
 //! A RESET may follow a FIN (a visitor that half-closed and then broke). It may also cross the
 //! peer's own FIN, after which the lease is over for the peer and the next one may have begun:
@@ -23,11 +28,15 @@ pub enum End {
 }
 
 /// The lease that a link is in; between leases, the last one.
+///
+/// Invariant: `released => said != Open && heard != Open`.
 #[derive(Debug, Clone, Copy)]
 pub struct Lease {
     number: u32,
     said: End,
     heard: End,
+    /// READY has been said (by the client) or heard (by the server).
+    released: bool,
     /// DATA that may still be thrown away after we said RESET.
     patience: usize,
 }
@@ -41,6 +50,8 @@ pub enum Reject {
     OpenOutOfOrder,
     /// DATA or FIN after the peer's own end, or without a lease.
     AfterEnd,
+    /// READY while our direction is open, or twice.
+    ReadyEarly,
     /// RESET of a lease that has not begun.
     ResetAhead,
     /// Too much DATA after our RESET.
@@ -63,7 +74,7 @@ const PATIENCE: usize = 1024 * 1024;
 impl Lease {
     /// A fresh link: no lease yet.
     pub fn none() -> Lease {
-        Lease { number: 0, said: End::Fin, heard: End::Fin, patience: 0 }
+        Lease { number: 0, said: End::Fin, heard: End::Fin, released: true, patience: 0 }
     }
 
     /// The number that RESET names.
@@ -75,7 +86,8 @@ impl Lease {
     pub fn open_next(&mut self) -> u32 {
         debug_assert!(self.is_over());
         let number = self.number.wrapping_add(1);
-        *self = Lease { number, said: End::Open, heard: End::Open, patience: PATIENCE };
+        let (said, heard) = (End::Open, End::Open);
+        *self = Lease { number, said, heard, released: false, patience: PATIENCE };
         number
     }
 
@@ -111,10 +123,29 @@ impl Lease {
         Ok(())
     }
 
+    /// Server: the client's READY, which ends its direction too if that was open. Whether it did.
+    pub fn hear_ready(&mut self) -> Result<bool, Reject> {
+        if self.released || self.said == End::Open {
+            return Err(Reject::ReadyEarly);
+        }
+        self.released = true;
+        let ends = self.heard == End::Open;
+        if ends {
+            self.heard = End::Fin;
+        }
+        Ok(ends)
+    }
+
+    /// Client: both directions have ended and READY goes out.
+    pub fn say_ready(&mut self) {
+        debug_assert!(self.has_ended() && !self.released);
+        self.released = true;
+    }
+
     /// The peer's RESET.
     pub fn hear_reset(&mut self, number: u32) -> Result<Heard, Reject> {
         if number == self.number {
-            if self.is_over() {
+            if self.has_ended() {
                 return Ok(Heard::Stale);
             }
             self.heard = End::Reset;
@@ -134,10 +165,10 @@ impl Lease {
         self.said = End::Fin;
     }
 
-    /// We send RESET, if there is anybody left to tell: `false` when the lease is over or we have
-    /// said it already.
+    /// We send RESET, if there is anybody left to tell: `false` when both directions have ended or
+    /// we have said it already.
     pub fn say_reset(&mut self) -> bool {
-        if self.is_over() || self.said == End::Reset {
+        if self.has_ended() || self.said == End::Reset {
             return false;
         }
         self.said = End::Reset;
@@ -154,9 +185,14 @@ impl Lease {
         self.heard
     }
 
-    /// Whether the link is free.
-    pub fn is_over(&self) -> bool {
+    /// Whether both directions have ended.
+    pub fn has_ended(&self) -> bool {
         self.said != End::Open && self.heard != End::Open
+    }
+
+    /// Whether the link is free for the next lease.
+    pub fn is_over(&self) -> bool {
+        self.released
     }
 }
 
@@ -165,19 +201,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_is_free_when_both_ends_are_said_and_heard() {
-        let mut lease = Lease::none();
-        assert!(lease.is_over());
-        assert_eq!(lease.open_next(), 1);
-        assert_eq!(lease.hear_data(9), Ok(true));
-        lease.say_fin();
-        assert!(!lease.is_over());
-        assert_eq!(lease.hear_fin(), Ok(()));
-        assert!(lease.is_over());
-        assert_eq!(lease.hear_data(1), Err(Reject::AfterEnd));
-        assert_eq!(lease.hear_open(1), Err(Reject::OpenOutOfOrder));
-        assert_eq!(lease.hear_open(2), Ok(()));
-        assert_eq!(lease.hear_open(3), Err(Reject::OpenInUse));
+    fn a_link_is_free_when_both_ends_are_said_and_heard_and_the_client_says_so() {
+        let (mut server, mut client) = (Lease::none(), Lease::none());
+        assert_eq!(server.open_next(), 1);
+        assert_eq!(client.hear_open(1), Ok(()));
+        assert_eq!(client.hear_open(2), Err(Reject::OpenInUse));
+        assert_eq!(server.hear_data(9), Ok(true));
+        assert_eq!(server.hear_ready(), Err(Reject::ReadyEarly));
+        // The home ends first: FIN, and READY once the server's FIN is read.
+        client.say_fin();
+        server.hear_fin().expect("first end");
+        server.say_fin();
+        assert!(server.has_ended() && !server.is_over());
+        client.hear_fin().expect("first end");
+        client.say_ready();
+        assert_eq!(server.hear_ready(), Ok(false));
+        assert!(server.is_over() && client.is_over());
+        assert_eq!(server.hear_data(1), Err(Reject::AfterEnd));
+        assert_eq!(client.hear_open(1), Err(Reject::OpenOutOfOrder));
+        // The visitor ends first: the client's READY is its end too.
+        client.hear_open(server.open_next()).expect("in order");
+        server.say_fin();
+        client.hear_fin().expect("first end");
+        client.say_fin();
+        client.say_ready();
+        assert_eq!(server.hear_ready(), Ok(true));
+        assert_eq!((server.heard(), server.is_over()), (End::Fin, true));
+        assert_eq!(server.hear_ready(), Err(Reject::ReadyEarly));
     }
 
     #[test]
@@ -190,11 +240,13 @@ mod tests {
         // The client's socket breaks after its FIN, while the server's FIN is on its way.
         assert!(client.say_reset());
         server.say_fin();
-        assert!(server.is_over());
-        let next = server.open_next();
         assert_eq!(server.hear_reset(client.number()), Ok(Heard::Stale));
-        assert_eq!(server.heard(), End::Open);
         assert_eq!(client.hear_fin(), Ok(()));
+        client.say_ready();
+        assert_eq!(server.hear_ready(), Ok(false));
+        let next = server.open_next();
+        assert_eq!(server.hear_reset(next - 1), Ok(Heard::Stale));
+        assert_eq!(server.heard(), End::Open);
         assert_eq!(client.hear_open(next), Ok(()));
         assert_eq!(client.hear_reset(next + 1), Err(Reject::ResetAhead));
     }
@@ -208,7 +260,7 @@ mod tests {
         assert_eq!(lease.hear_data(PATIENCE), Ok(false));
         assert_eq!(lease.hear_data(1), Err(Reject::Deaf));
         assert_eq!(lease.hear_reset(lease.number()), Ok(Heard::Broken));
-        assert!(lease.is_over());
+        assert!(lease.has_ended() && !lease.is_over());
         assert_eq!(lease.hear_reset(lease.number()), Ok(Heard::Stale));
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay;
 use crate::limits;
-use crate::proto::lease::End as LeaseEnd;
+use crate::proto::lease::{End as LeaseEnd, Lease};
 use crate::proto::time::Time;
 use crate::wire::frame;
 use crate::wire::message::{Entry, Message, Open, Reason, VERSION};
@@ -236,7 +236,15 @@ impl<N: Net> Client<N> {
     pub(super) fn settle(&mut self, id: ConnId) {
         let now = self.core.now();
         let Some(conn) = self.core.conns.get_mut(id) else { return };
-        match relay::settle(&mut self.core.io, conn) {
+        let settled = relay::settle(&mut self.core.io, conn, Lease::has_ended);
+        let reset = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Reset);
+        let done = settled.and_then(|settled| {
+            if settled {
+                conn.say_ready(&mut self.core.io)?;
+            }
+            Ok(settled)
+        });
+        match done {
             Err(gone) => self.lose_link(id, gone),
             Ok(true) => {
                 link_step(conn, LinkStep::Spare);
@@ -244,13 +252,11 @@ impl<N: Net> Client<N> {
                 // The next OPEN may be here already.
                 self.core.enqueue(id);
             }
-            Ok(false) => {
-                let reset = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Reset);
-                if !conn.deadline.is_set() {
-                    let deadline = now + settling_time(reset);
-                    self.core.set_deadline(id, Some(deadline));
-                }
+            // In order, the end may take as long as a slow visitor takes to read.
+            Ok(false) if reset && !conn.deadline.is_set() => {
+                self.core.set_deadline(id, Some(now + limits::RESET_ANSWER_TIME));
             }
+            Ok(false) => {}
         }
     }
 
@@ -313,11 +319,6 @@ fn link_step<S>(conn: &mut crate::engine::conn::Conn<S, Stage>, step: LinkStep) 
     if let Stage::Link(link) = &mut conn.stage {
         link.step = step;
     }
-}
-
-/// How long the end of a lease may take.
-fn settling_time(reset: bool) -> std::time::Duration {
-    if reset { limits::RESET_ANSWER_TIME } else { limits::HALF_CLOSED_SILENCE }
 }
 
 fn log_open(open: &Open<'_>, target: Option<&HostPort>) {

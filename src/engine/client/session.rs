@@ -88,7 +88,7 @@ impl<N: Net> Client<N> {
         let channel = Channel::new(&self.protection, Side::Initiator, seed)
             .map_err(|_| io::Error::other("the Noise keys do not fit the pattern"))?;
         let stream = self.core.io.net.connect(server)?;
-        self.core.adopt(Conn::tunnel(Socket::connecting(stream), channel, stage))
+        self.core.adopt(Conn::tunnel(Socket::connecting(stream), channel, Side::Initiator, stage))
     }
 
     /// Pauses before the next attempt.

@@ -14,7 +14,7 @@ use crate::engine::relay::{self, Outcome};
 use crate::limits;
 use crate::proto::control_server::{self, Asked, ControlServer, Holding};
 use crate::proto::keepalive::Due;
-use crate::proto::lease::End as LeaseEnd;
+use crate::proto::lease::{End as LeaseEnd, Lease};
 use crate::proto::link_pool::LinkPool;
 use crate::proto::noise::HandshakeHash;
 use crate::proto::strangers::Ticket;
@@ -562,16 +562,13 @@ impl<N: Net> Server<N> {
     pub(super) fn settle(&mut self, id: ConnId) {
         let now = self.core.now();
         let Some(conn) = self.core.conns.get_mut(id) else { return };
-        match relay::settle(&mut self.core.io, conn) {
+        match relay::settle(&mut self.core.io, conn, Lease::is_over) {
             Err(gone) => return self.lose_link(id, gone),
             Ok(false) => {
+                // In order, the end may take as long as a slow service at home takes to read.
                 let reset = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Reset);
-                let patience = match reset {
-                    true => limits::RESET_ANSWER_TIME,
-                    false => limits::HALF_CLOSED_SILENCE,
-                };
-                if !conn.deadline.is_set() {
-                    self.core.set_deadline(id, Some(now + patience));
+                if reset && !conn.deadline.is_set() {
+                    self.core.set_deadline(id, Some(now + limits::RESET_ANSWER_TIME));
                 }
                 return;
             }
