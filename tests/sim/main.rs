@@ -1,0 +1,21 @@
+//! The engine on a simulated network with virtual time, from one seed, bit for bit repeatable.
+//!
+//! - `world`, `tcp`, `net`: the network; as strict as Linux's TCP under edge-triggered epoll.
+//! - `conformance`: the same script on the simulated and on the real network must read the same.
+//! - `driver`: gives the programs of a world their turns.
+//! - `actors`: scripted visitors and homes, which check every byte.
+//! - `scenario`: a seed's plan, and what must be true of its outcome.
+//!
+//! `SEED=123 cargo test --test sim scenario` runs one seed, `SEEDS=2000` so many.
+
+#![allow(dead_code, reason = "parts serve the scenarios only, parts the conformance test only")]
+#![allow(missing_docs, unreachable_pub, reason = "a test: nobody else reads its API")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod conformance;
+mod driver;
+mod net;
+mod real;
+mod rng;
+mod tcp;
+mod world;

@@ -1,0 +1,126 @@
+//! The world as one process sees it through the engine's seam.
+
+use std::io;
+use std::net::SocketAddr;
+
+use underpass::engine::net::{Net, Token, Wake};
+use underpass::proto::time::Time;
+
+use super::world::{ConnId, ProcessId, Shared};
+
+/// One process's system calls.
+pub struct SimNet {
+    world: Shared,
+    process: ProcessId,
+}
+
+impl SimNet {
+    /// The system calls of `process`.
+    pub fn new(world: &Shared, process: ProcessId) -> SimNet {
+        SimNet { world: world.clone(), process }
+    }
+}
+
+/// Closes itself when dropped.
+pub struct SimListener {
+    world: Shared,
+    id: usize,
+}
+
+impl Drop for SimListener {
+    fn drop(&mut self) {
+        self.world.borrow_mut().close_listener(self.id);
+    }
+}
+
+/// Closes itself when dropped.
+pub struct SimStream {
+    world: Shared,
+    conn: ConnId,
+    side: usize,
+    /// Taken by [`Net::abort`]: nothing is left to close.
+    aborted: bool,
+}
+
+impl Drop for SimStream {
+    fn drop(&mut self) {
+        if !self.aborted {
+            self.world.borrow_mut().close(self.conn, self.side);
+        }
+    }
+}
+
+impl Net for SimNet {
+    type Listener = SimListener;
+    type Stream = SimStream;
+
+    fn now(&self) -> Time {
+        self.world.borrow().process_now(self.process)
+    }
+
+    fn random(&mut self, out: &mut [u8]) {
+        self.world.borrow_mut().fill_random(self.process, out);
+    }
+
+    fn descriptor_limit(&self) -> usize {
+        self.world.borrow().processes[self.process].limit
+    }
+
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        token: Token,
+    ) -> io::Result<(SimListener, SocketAddr)> {
+        let (id, bound) = self.world.borrow_mut().listen(self.process, address, token)?;
+        Ok((SimListener { world: self.world.clone(), id }, bound))
+    }
+
+    fn accept(&mut self, listener: &mut SimListener) -> io::Result<(SimStream, SocketAddr)> {
+        let (conn, peer) = self.world.borrow_mut().accept(listener.id)?;
+        Ok((SimStream { world: self.world.clone(), conn, side: 1, aborted: false }, peer))
+    }
+
+    fn connect(&mut self, address: SocketAddr) -> io::Result<SimStream> {
+        let conn = self.world.borrow_mut().connect(self.process, address)?;
+        Ok(SimStream { world: self.world.clone(), conn, side: 0, aborted: false })
+    }
+
+    fn register(&mut self, stream: &mut SimStream, token: Token) -> io::Result<()> {
+        self.world.borrow_mut().register(stream.conn, stream.side, token);
+        Ok(())
+    }
+
+    fn connect_result(&mut self, stream: &SimStream) -> io::Result<()> {
+        self.world.borrow_mut().connect_result(stream.conn)
+    }
+
+    fn local_addr(&self, stream: &SimStream) -> io::Result<SocketAddr> {
+        Ok(self.world.borrow().local_addr(stream.conn, stream.side))
+    }
+
+    fn read(&mut self, stream: &mut SimStream, into: &mut [u8]) -> io::Result<usize> {
+        self.world.borrow_mut().read(stream.conn, stream.side, into)
+    }
+
+    fn write(&mut self, stream: &mut SimStream, bytes: &[u8]) -> io::Result<usize> {
+        self.world.borrow_mut().write(stream.conn, stream.side, bytes)
+    }
+
+    fn shutdown_write(&mut self, stream: &mut SimStream) -> io::Result<()> {
+        self.world.borrow_mut().shutdown_write(stream.conn, stream.side)
+    }
+
+    fn abort(&mut self, mut stream: SimStream) {
+        stream.aborted = true;
+        self.world.borrow_mut().abort(stream.conn, stream.side);
+    }
+
+    fn resolve(&mut self, query: u64, host: &str, port: u16) {
+        self.world.borrow_mut().resolve(self.process, query, host, port);
+    }
+
+    fn poll(&mut self, _until: Option<Time>, wakes: &mut Vec<Wake>) -> io::Result<()> {
+        self.world.borrow_mut().poll(self.process, wakes);
+        Ok(())
+    }
+}
