@@ -57,10 +57,10 @@ impl<P: Program> Driver<P> {
         self.world.borrow().now()
     }
 
-    /// A task for `process`; its index comes back. Give it a program with [`Driver::start`].
-    pub fn add(&mut self, process: ProcessId) -> usize {
+    /// A task; its index comes back. Give it a program with [`Driver::start`].
+    pub fn add(&mut self) -> usize {
         self.tasks.push(Task {
-            process,
+            process: ProcessId::MAX,
             program: None,
             paused_until: Time(0),
             busy_until: Time(0),
@@ -71,12 +71,19 @@ impl<P: Program> Driver<P> {
         self.tasks.len() - 1
     }
 
-    /// Starts (or replaces) the program of a task.
-    pub fn start(&mut self, task: usize, program: P) {
-        let process = self.tasks[task].process;
-        self.tasks[task].deadline = self.deadline_of(&program, process);
-        self.tasks[task].program = Some(program);
-        self.tasks[task].idle_turns = 0;
+    /// Starts `program`, which runs as `process`.
+    pub fn start(&mut self, task: usize, process: ProcessId, program: P) {
+        let deadline = self.deadline_of(&program, process);
+        let task = &mut self.tasks[task];
+        (task.process, task.deadline, task.due, task.idle_turns) = (process, deadline, None, 0);
+        task.program = Some(program);
+    }
+
+    /// Ends a task's program; it comes back for dropping.
+    pub fn stop(&mut self, task: usize) -> Option<P> {
+        let task = &mut self.tasks[task];
+        (task.deadline, task.due) = (None, None);
+        task.program.take()
     }
 
     /// Call it after touching a program from outside: its deadline may have changed.
@@ -135,8 +142,11 @@ impl<P: Program> Driver<P> {
         let mut world = self.world.borrow_mut();
         let now = world.now();
         for task in &mut self.tasks {
+            if task.program.is_none() {
+                continue;
+            }
             let ready = task.deadline.is_some_and(|at| at <= now) || world.has_wakes(task.process);
-            if task.program.is_some() && task.due.is_none() && ready {
+            if task.due.is_none() && ready {
                 let most = world.tuning.lateness;
                 let late = world.rng.below(most + 1);
                 let earliest = now.max(task.busy_until).max(task.paused_until);

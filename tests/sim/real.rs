@@ -83,7 +83,7 @@ impl Net for RealNet {
                 readable: event.is_readable(),
                 writable: event.is_writable(),
                 read_closed: event.is_read_closed(),
-                broken: event.is_error() || event.is_write_closed(),
+                broken: event.is_error(),
             })
         }));
         Ok(())

@@ -154,7 +154,7 @@ impl Conn {
             readable: read_closed || !end.received.is_empty(),
             writable: ended || room,
             read_closed,
-            broken: read_closed && ended || end.error.is_some(),
+            broken: end.error.is_some(),
         };
         (event.readable || event.writable).then_some(event)
     }

@@ -1,0 +1,762 @@
+//! Seeds to scenarios: a server, its clients and homes, visitors with their stories, and for half of
+//! the seeds faults. The oracle is at the end.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use underpass::config::Config;
+use underpass::engine::client::Client;
+use underpass::engine::core::Flow;
+use underpass::engine::server::Server;
+use underpass::proto::time::Time;
+
+use super::actors::{Homes, Visitors};
+use super::driver::{Driver, Program};
+use super::net::SimNet;
+use super::rng::Rng;
+use super::story::{Act, Book, End, Ending, Party, Reading, Script, Story, Witness, client_hello};
+use super::world::{HostId, ProcessId, Shared, Tuning, World};
+
+/// Seeds of a plain `cargo test`; `SEEDS=2000` for more.
+const SEEDS: u64 = 200;
+/// From the start until visitors come: everybody has registered and dialled its spare links.
+const WARM_UP: Duration = Duration::from_secs(20);
+/// Quiet before the descriptors are counted.
+const QUIET: Duration = Duration::from_secs(90);
+/// After the last fault, a home is served within this.
+const RECOVERY: Duration = Duration::from_secs(15);
+/// More, if a process vanished without a word: its peer learns it from its next ping.
+const UNHEARD: Duration = Duration::from_secs(25);
+/// Links that a session keeps at rest (DESIGN.md, section 1).
+const SPARE_LINKS: usize = 4;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A program of the scenario.
+enum Actor {
+    Server(Server<SimNet>),
+    Client(Client<SimNet>),
+    Visitors(Visitors),
+    Homes(Homes),
+}
+
+impl Program for Actor {
+    fn turn(&mut self) -> io::Result<bool> {
+        match self {
+            Actor::Server(server) => server.turn().map(|flow| matches!(flow, Flow::Continue)),
+            Actor::Client(client) => client.turn().map(|flow| matches!(flow, Flow::Continue)),
+            Actor::Visitors(visitors) => visitors.turn(),
+            Actor::Homes(homes) => homes.turn(),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        match self {
+            Actor::Server(server) => server.next_deadline(),
+            Actor::Client(client) => client.next_deadline(),
+            Actor::Visitors(visitors) => visitors.next_deadline(),
+            Actor::Homes(homes) => homes.next_deadline(),
+        }
+    }
+}
+
+/// What goes wrong, and for how long.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// So many TCP connections between hosts are reset.
+    Cut(u64),
+    /// A host is unreachable: 0 the server's, then the clients'.
+    Lose(usize),
+    /// An engine's process dies and comes back; its connections are reset, or vanish.
+    Crash { engine: usize, silent: bool },
+    /// An engine is stopped in order and started again.
+    Restart(usize),
+    /// An engine's process stands still.
+    Pause(usize),
+    /// An engine's clock leaps.
+    Jump(usize),
+    /// What runs at a home stops listening.
+    HomeStops(usize),
+    /// No name can be looked up.
+    Names,
+}
+
+struct Scenario {
+    driver: Driver<Actor>,
+    book: Book,
+    rng: Rng,
+    /// The server, then the clients: host, task, configuration.
+    engines: Vec<(HostId, usize, String)>,
+    /// Each home's host and task.
+    homes: Vec<(HostId, usize)>,
+    /// Each visitor host's task.
+    visitors: Vec<usize>,
+    server: IpAddr,
+    /// The longest story, in bytes of each direction.
+    longest: u64,
+}
+
+/// Runs one seed. The trace comes back, or what was wrong.
+fn run(seed: u64) -> Result<u64, String> {
+    let mut rng = Rng::new(seed);
+    let faulty = rng.chance(1, 2);
+    let tuning = Tuning::draw(&mut rng, faulty);
+    let mut scenario = Scenario::new(seed, rng, tuning);
+    let done = scenario.play(faulty).map_err(|error| format!("an engine failed: {error}"))?;
+    let trace = scenario.driver.world.borrow().trace();
+    if std::env::var("SEED").is_ok() {
+        print!("{}", scenario.report());
+    }
+    let ends = scenario.end();
+    let wrong: Vec<_> = done.into_iter().chain(ends).collect();
+    if wrong.is_empty() { Ok(trace) } else { Err(wrong.join("\n")) }
+}
+
+impl Scenario {
+    fn new(seed: u64, mut rng: Rng, tuning: Tuning) -> Scenario {
+        // Small windows make many events of few bytes.
+        let longest = match tuning.window {
+            (_, high) if high <= 64 => 600,
+            (1, _) => 5_000,
+            _ if rng.chance(1, 10) => 600_000,
+            _ => 40_000,
+        };
+        let world = World::shared(seed, tuning);
+        let mut scenario = Scenario {
+            driver: Driver::new(world),
+            book: Book::default(),
+            engines: Vec::new(),
+            homes: Vec::new(),
+            visitors: Vec::new(),
+            server: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+            longest,
+            rng: rng.fork(),
+        };
+        scenario.people(&mut rng);
+        scenario
+    }
+
+    fn world(&self) -> &Shared {
+        &self.driver.world
+    }
+
+    fn process(&self, host: HostId, name: &'static str) -> (ProcessId, SimNet) {
+        let process = self.world().borrow_mut().add_process(host, name, 4096);
+        (process, SimNet::new(self.world(), process))
+    }
+
+    /// Hosts, homes and visitors; the engines are started later.
+    fn people(&mut self, rng: &mut Rng) {
+        let noise = rng.chance(3, 4);
+        let homes = rng.between(1, 3) as usize;
+        let host = self.world().borrow_mut().add_host(self.server);
+        self.world().borrow_mut().add_name("vps.example", vec![self.server]);
+        let task = self.driver.add();
+        self.engines.push((host, task, server_config(homes, noise)));
+        for home in 0..homes {
+            let host = self.add_host([10, 0, 1, home as u8 + 1]);
+            let task = self.driver.add();
+            // What runs at home is on the client's own host, or on one beside it with a name.
+            let beside = rng.chance(1, 3);
+            let local = if beside { format!("traefik{home}") } else { "127.0.0.1".to_owned() };
+            let remote = *rng.pick(&["vps.example", "10.0.0.1"]);
+            self.engines.push((host, task, client_config(home, remote, &local, noise)));
+            let (at, ip) = if beside {
+                let address = [10, 0, 1, home as u8 + 101];
+                (self.add_host(address), IpAddr::from(address))
+            } else {
+                (host, IpAddr::V4(Ipv4Addr::LOCALHOST))
+            };
+            self.world().borrow_mut().add_name(&local, vec![ip]);
+            let (process, net) = self.process(at, "home");
+            let addresses = [443, 2222].map(|port| SocketAddr::new(ip, port)).to_vec();
+            let program = Actor::Homes(Homes::new(net, self.book.clone(), home, addresses));
+            let task = self.driver.add();
+            self.driver.start(task, process, program);
+            self.homes.push((at, task));
+        }
+        for number in 0..rng.between(1, 3) as u8 {
+            let host = self.add_host([10, 0, 2, number + 1]);
+            let (process, net) = self.process(host, "visitors");
+            let task = self.driver.add();
+            let program = Actor::Visitors(Visitors::new(net, self.book.clone()));
+            self.driver.start(task, process, program);
+            self.visitors.push(task);
+        }
+    }
+
+    fn add_host(&self, address: [u8; 4]) -> HostId {
+        self.world().borrow_mut().add_host(IpAddr::from(address))
+    }
+
+    fn start_engine(&mut self, engine: usize) -> io::Result<()> {
+        let (host, task, config) = &self.engines[engine];
+        let task = *task;
+        let name = if engine == 0 { "server" } else { "client" };
+        let (process, net) = self.process(*host, name);
+        let config = Config::parse(name, config, &|_| None).map_err(io::Error::other)?;
+        let program = match (config.server, config.client) {
+            (Some(config), _) => Actor::Server(Server::new(config, net)?),
+            (_, Some(config)) => Actor::Client(Client::new(config, net)?),
+            (None, None) => return Err(io::Error::other("an empty configuration")),
+        };
+        self.driver.start(task, process, program);
+        Ok(())
+    }
+
+    /// The whole play; what was wrong comes back.
+    fn play(&mut self, faulty: bool) -> io::Result<Vec<String>> {
+        let mut order: Vec<usize> = (0..self.engines.len()).collect();
+        if self.rng.chance(1, 3) {
+            order.reverse(); // the clients meet a server that is not there yet
+        }
+        for engine in order {
+            self.start_engine(engine)?;
+            self.driver.run_for(Duration::from_nanos(self.rng.below(2 * SECOND)))?;
+        }
+        self.driver.run_for(WARM_UP)?;
+        let visitors = self.rng.log_between(1, 60);
+        let burst = self.rng.chance(1, 4);
+        let span = if burst { 1_000_000 } else { 30 * SECOND };
+        let begin = self.driver.now();
+        for _ in 0..visitors {
+            let start = Time(begin.0 + self.rng.below(span));
+            let ending = self.draw_ending();
+            self.add_story(ending, start, None);
+        }
+        let mut wrong = Vec::new();
+        if faulty {
+            wrong.extend(self.trouble()?);
+        }
+        let patience = self.driver.now() + Duration::from_secs(1000);
+        self.driver.run_until(patience, |driver| {
+            driver.tasks.iter().all(|task| match &task.program {
+                Some(Actor::Visitors(visitors)) => visitors.are_done(),
+                Some(Actor::Homes(homes)) => homes.are_done(),
+                _ => true,
+            })
+        })?;
+        wrong.extend(self.left_hanging());
+        if !faulty {
+            let book = self.book.borrow();
+            wrong.extend(book.stories.iter().enumerate().filter_map(|(id, story)| {
+                judge(story).err().map(|why| format!("story {id} ({:?}): {why}", story.ending))
+            }));
+        }
+        self.driver.run_for(QUIET)?;
+        wrong.extend(self.count_descriptors());
+        wrong.extend(std::mem::take(&mut self.book.borrow_mut().wrong));
+        Ok(wrong)
+    }
+
+    fn draw_ending(&mut self) -> Ending {
+        *self.rng.pick(&[
+            Ending::VisitorFirst,
+            Ending::VisitorFirst,
+            Ending::VisitorFirst,
+            Ending::HomeFirst,
+            Ending::HomeFirst,
+            Ending::Both,
+            Ending::Both,
+            Ending::VisitorResets,
+            Ending::VisitorResets,
+            Ending::HomeResets,
+            Ending::HomeResets,
+            Ending::VisitorCloses,
+            Ending::Refused,
+            Ending::HalfHello,
+            Ending::UnknownName,
+            Ending::NoName,
+            Ending::Junk,
+        ])
+    }
+
+    /// Writes a story and plans its visitor. Its home is drawn, unless given.
+    fn add_story(&mut self, ending: Ending, start: Time, home: Option<usize>) -> usize {
+        let drawn = self.rng.below(self.homes.len() as u64) as usize;
+        let home = home.unwrap_or(drawn);
+        let id = self.book.borrow().stories.len();
+        let rng = &mut self.rng;
+        let tcp = rng.chance(1, 4)
+            && !matches!(
+                ending,
+                Ending::Refused
+                    | Ending::HalfHello
+                    | Ending::UnknownName
+                    | Ending::NoName
+                    | Ending::Junk
+            );
+        let name = match ending {
+            Ending::UnknownName => Some("nobody.example".to_owned()),
+            Ending::NoName => None,
+            Ending::Refused => Some(format!("shut{home}.example")),
+            _ if rng.chance(1, 2) => Some(format!("h{home}.example")),
+            _ => Some(format!("A.b.H{home}.Example")),
+        };
+        let most = if self.longest <= 600 { 300 } else { 6_000 };
+        let length = rng.log_between(128, most) as usize;
+        let mut opening = client_hello(id, name.as_deref(), length, rng);
+        match ending {
+            Ending::HalfHello => opening.truncate(rng.between(1, opening.len() as u64 - 1) as usize),
+            Ending::Junk => {
+                rng.fill(&mut opening);
+                opening[0] = *rng.pick(b"GPS\x00\x80\x17"); // no handshake record
+            }
+            _ => {}
+        }
+        let scripts = draw_scripts(ending, opening.len(), self.longest, rng);
+        let nobody =
+            matches!(ending, Ending::HalfHello | Ending::UnknownName | Ending::NoName | Ending::Junk);
+        let witnesses = [Witness::default(), Witness::default()];
+        let home_of_story = (!nobody).then_some(home);
+        let story = Story { ending, home: home_of_story, opening, scripts, witnesses };
+        self.book.borrow_mut().stories.push(story);
+        let port = if tcp { 5000 + home as u16 } else { 443 };
+        let task = *self.rng.pick(&self.visitors);
+        if let Some(Actor::Visitors(visitors)) = &mut self.driver.tasks[task].program {
+            visitors.plan(start, SocketAddr::new(self.server, port), id);
+        }
+        self.driver.touched(task);
+        id
+    }
+
+    // Faults.
+
+    /// Draws faults, lets them happen, and sees that every home is served again after the last.
+    fn trouble(&mut self) -> io::Result<Vec<String>> {
+        let mut schedule: BTreeMap<u64, Vec<(Fault, Option<Duration>)>> = BTreeMap::new();
+        let begin = self.driver.now().0;
+        let mut healed = begin;
+        let mut unheard = false;
+        for _ in 0..self.rng.log_between(1, 6) {
+            let at = begin + self.rng.below(40 * SECOND);
+            let engine = self.rng.below(self.engines.len() as u64) as usize;
+            let span = self.rng.log_between(SECOND / 1000, 100 * SECOND);
+            let fault = match self.rng.below(9) {
+                0 | 1 => Fault::Cut(self.rng.log_between(1, 20)),
+                2 => Fault::Lose(engine),
+                3 => Fault::Crash { engine, silent: self.rng.chance(1, 2) },
+                4 => Fault::Restart(engine),
+                5 => Fault::Pause(engine),
+                6 => Fault::Jump(engine),
+                7 => Fault::HomeStops(self.rng.below(self.homes.len() as u64) as usize),
+                _ => Fault::Names,
+            };
+            unheard |= matches!(fault, Fault::Crash { silent: true, .. });
+            let span = if matches!(fault, Fault::Cut(_)) { 0 } else { span };
+            let begins = Some(Duration::from_nanos(span));
+            schedule.entry(at).or_default().push((fault, begins));
+            schedule.entry(at + span).or_default().push((fault, None));
+            healed = healed.max(at + span);
+        }
+        let mut down = vec![0; self.engines.len()];
+        for (at, changes) in schedule {
+            self.driver.run_until(Time(at), |_| false)?;
+            for (fault, begins) in changes {
+                self.change(fault, begins, &mut down)?;
+            }
+        }
+        let patience = if unheard { RECOVERY + UNHEARD } else { RECOVERY };
+        self.rescue(Time(healed), patience)
+    }
+
+    /// A fault begins (and lasts so long), or ends. `down` counts what holds each engine down.
+    fn change(
+        &mut self,
+        fault: Fault,
+        begins: Option<Duration>,
+        down: &mut [u32],
+    ) -> io::Result<()> {
+        if std::env::var("SEED").is_ok() {
+            println!("{:?} {fault:?} {begins:?}", self.driver.now());
+        }
+        match (fault, begins) {
+            (Fault::Cut(count), Some(_)) => {
+                for _ in 0..count {
+                    let conns = self.world().borrow().cuttable();
+                    if !conns.is_empty() {
+                        let conn = *self.rng.pick(&conns);
+                        self.world().borrow_mut().cut(conn);
+                    }
+                }
+            }
+            (Fault::Lose(engine), Some(span)) => {
+                let host = self.engines[engine].0;
+                self.world().borrow_mut().isolate(host, span);
+            }
+            (Fault::Crash { engine, silent }, Some(_)) => {
+                down[engine] += 1;
+                let task = self.engines[engine].1;
+                let process = self.driver.tasks[task].process;
+                if let Some(program) = self.driver.stop(task) {
+                    self.world().borrow_mut().crash(process, silent);
+                    drop(program);
+                    self.all_closed(process);
+                }
+            }
+            (Fault::Restart(engine), Some(_)) => {
+                down[engine] += 1;
+                let task = self.engines[engine].1;
+                let process = self.driver.tasks[task].process;
+                if let Some(mut program) = self.driver.stop(task) {
+                    match &mut program {
+                        Actor::Server(server) => server.stop(),
+                        Actor::Client(client) => client.stop(),
+                        Actor::Visitors(_) | Actor::Homes(_) => {}
+                    }
+                    drop(program);
+                    self.all_closed(process);
+                }
+            }
+            (Fault::Crash { engine, .. } | Fault::Restart(engine), None) => {
+                down[engine] -= 1;
+                if down[engine] == 0 {
+                    self.start_engine(engine)?;
+                }
+            }
+            (Fault::Pause(engine), Some(span)) => {
+                let until = self.driver.now() + span;
+                let task = self.engines[engine].1;
+                let paused = &mut self.driver.tasks[task].paused_until;
+                *paused = until.max(*paused);
+            }
+            (Fault::Jump(engine), Some(span)) => {
+                let task = self.engines[engine].1;
+                let process = self.driver.tasks[task].process;
+                if self.driver.tasks[task].program.is_some() {
+                    self.world().borrow_mut().jump_clock(process, span);
+                    self.driver.touched(task);
+                }
+            }
+            (Fault::HomeStops(home), begins) => {
+                let task = self.homes[home].1;
+                if let Some(Actor::Homes(homes)) = &mut self.driver.tasks[task].program {
+                    homes.close();
+                    if begins.is_none() {
+                        homes.open();
+                    }
+                }
+            }
+            (Fault::Names, Some(span)) => self.world().borrow_mut().break_names(span),
+            (_, None) => {}
+        }
+        Ok(())
+    }
+
+    fn all_closed(&self, process: ProcessId) {
+        let world = self.world().borrow();
+        let open = world.open_descriptors(process);
+        let name = world.process_name(process);
+        assert_eq!(open, 0, "the {name}'s end left descriptors open");
+    }
+
+    /// Fresh visitors for every home after the last fault; one of each home's must be served in time.
+    fn rescue(&mut self, healed: Time, patience: Duration) -> io::Result<Vec<String>> {
+        let mut attempts: Vec<Vec<usize>> = vec![Vec::new(); self.homes.len()];
+        for wait in (0..patience.as_secs() - 1).step_by(2) {
+            for (home, ids) in attempts.iter_mut().enumerate() {
+                let start = healed + Duration::from_secs(wait) + Duration::from_millis(1);
+                ids.push(self.add_story(Ending::Both, start, Some(home)));
+            }
+        }
+        let slack = Duration::from_secs(self.longest / 20_000 + 10);
+        self.driver.run_until(healed + patience + slack, |_| false)?;
+        let book = self.book.borrow();
+        let served = |id: &usize| {
+            let story = &book.stories[*id];
+            judge(story).is_ok() && !story.opening.is_empty()
+        };
+        Ok((0..self.homes.len())
+            .filter(|home| !attempts[*home].iter().any(served))
+            .map(|home| format!("home {home} is not served {patience:?} after the last fault"))
+            .collect())
+    }
+
+    // The oracle.
+
+    fn left_hanging(&self) -> Vec<String> {
+        let book = self.book.borrow();
+        let hangs = |witness: &Witness| witness.began && witness.done.is_none();
+        let stories = book.stories.iter().enumerate();
+        stories
+            .flat_map(|(id, story)| {
+                let parties = [Party::Visitor, Party::Home];
+                parties.into_iter().filter(|p| hangs(&story.witnesses[*p as usize])).map(move |p| {
+                    format!("story {id} ({:?}): the {p:?} hangs: {:?}", story.ending, story.witnesses)
+                })
+            })
+            .collect()
+    }
+
+    /// At rest: listeners, a control session and spare links for each client, and nothing else.
+    fn count_descriptors(&self) -> Vec<String> {
+        let world = self.world().borrow();
+        let open = |engine: usize| {
+            let task = &self.driver.tasks[self.engines[engine].1];
+            world.open_descriptors(task.process)
+        };
+        let clients: Vec<usize> = (1..self.engines.len()).map(open).collect();
+        let listeners = 2 + self.homes.len();
+        let server = open(0);
+        let mut wrong = Vec::new();
+        if clients.iter().any(|open| !(2..=1 + SPARE_LINKS).contains(open)) {
+            wrong.push(format!("at rest the clients have {clients:?} descriptors open"));
+        }
+        if server != listeners + clients.iter().sum::<usize>() {
+            wrong.push(format!("at rest the server has {server} open, the clients {clients:?}"));
+        }
+        wrong
+    }
+
+    /// Everything is dropped: no descriptor may be left.
+    fn end(mut self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for engine in 0..self.engines.len() {
+            let task = self.engines[engine].1;
+            let process = self.driver.tasks[task].process;
+            match self.driver.stop(task) {
+                Some(program) => drop(program),
+                None => wrong.push(format!("engine {engine} does not run any more")),
+            }
+            self.all_closed(process);
+        }
+        wrong
+    }
+
+    /// All stories, one a line: for a look at one seed.
+    fn report(&self) -> String {
+        let mut text = format!("{:#?}\n", self.world().borrow().tuning);
+        for (id, story) in self.book.borrow().stories.iter().enumerate() {
+            let Story { ending, home, scripts, witnesses, .. } = story;
+            let _ = writeln!(text, "{id} {ending:?} home {home:?}");
+            for (name, side) in [("visitor", 0), ("home", 1)] {
+                let _ = writeln!(text, "  {name} {:?} {:?}", scripts[side], witnesses[side]);
+            }
+        }
+        text
+    }
+}
+
+/// What must have come of a story in a world without faults.
+fn judge(story: &Story) -> Result<(), String> {
+    let [visitor, home] = &story.witnesses;
+    let seen = || format!("{:?}", story.witnesses);
+    let demand = |what: bool| if what { Ok(()) } else { Err(seen()) };
+    let alert = |first: &[u8]| matches!(first, [21, 3, _, 0, 2, 2, _]);
+    let ended = matches!(visitor.end, Some(End::Eof | End::Reset));
+    match story.ending {
+        Ending::VisitorFirst | Ending::HomeFirst | Ending::Both => {
+            demand(visitor.end == Some(End::Eof) && home.end == Some(End::Eof))?;
+            demand(visitor.finished && home.finished)?;
+            demand(visitor.sent == story.total(Party::Visitor) && visitor.sent == home.received)?;
+            demand(home.sent == story.total(Party::Home) && home.sent == visitor.received)
+        }
+        Ending::VisitorResets => demand(!home.began || home.end == Some(End::Reset)),
+        Ending::HomeResets => demand(home.left && visitor.end == Some(End::Reset)),
+        Ending::VisitorCloses => demand(!home.began || home.end.is_some()),
+        Ending::Refused => demand(ended && !home.began),
+        Ending::HalfHello => demand(ended && visitor.first.is_empty()),
+        Ending::UnknownName => {
+            let alerted = matches!(visitor.first[..], [21, 3, _, 0, 2, 2, 112]);
+            demand(alerted && visitor.end == Some(End::Eof))
+        }
+        Ending::NoName => demand(alert(&visitor.first) && visitor.end == Some(End::Eof)),
+        Ending::Junk => demand(ended && (visitor.first.is_empty() || alert(&visitor.first))),
+    }
+}
+
+/// The two ends' plans. The visitor's stream begins with an opening of `opening` bytes.
+fn draw_scripts(ending: Ending, opening: usize, longest: u64, rng: &mut Rng) -> [Script; 2] {
+    let quiet = |acts| Script { acts, reading: Reading::Eager };
+    if matches!(ending, Ending::HalfHello | Ending::UnknownName | Ending::NoName | Ending::Junk) {
+        let acts = sends(opening, rng, SECOND);
+        return [quiet([acts, vec![Act::AwaitEnd]].concat()), Script::default()];
+    }
+    let amount = |rng: &mut Rng| match rng.below(4) {
+        0 => 0,
+        _ => rng.log_between(1, longest) as usize,
+    };
+    // The hello has 10 s in all.
+    let mut visitor = sends(opening, rng, SECOND / 2);
+    let (up, down) = (amount(rng), amount(rng));
+    visitor.extend(sends(up, rng, 3 * SECOND));
+    let mut home = sends(down, rng, 3 * SECOND);
+    if rng.chance(1, 30) {
+        // Between two open ends there is no deadline.
+        visitor.push(Act::Pause(600 * SECOND));
+    }
+    match ending {
+        Ending::VisitorFirst => {
+            visitor.extend([Act::Fin, Act::AwaitEnd]);
+            // The answer after the end, before it, or around it.
+            home.insert(rng.below(home.len() as u64 + 1) as usize, Act::AwaitEnd);
+            home.extend([Act::AwaitEnd, Act::Fin]);
+        }
+        Ending::HomeFirst => {
+            let at = rng.below(visitor.len() as u64 + 1) as usize;
+            let opened = visitor.iter().scan(0, |sum, act| {
+                if let Act::Send(count) = act {
+                    *sum += count;
+                }
+                Some(*sum)
+            });
+            // Not before the home can know whom it talks to.
+            let least = opened.take_while(|sum| *sum < opening).count() + 1;
+            visitor.insert(at.max(least), Act::AwaitEnd);
+            visitor.push(Act::Fin);
+            home.push(Act::Fin);
+        }
+        Ending::Both => {
+            visitor.push(Act::Fin);
+            home.push(Act::Fin);
+        }
+        Ending::VisitorResets => {
+            visitor.push(Act::Reset);
+            home.push(Act::AwaitEnd);
+        }
+        Ending::HomeResets => {
+            visitor.push(Act::AwaitEnd);
+            home.push(Act::Reset);
+        }
+        Ending::VisitorCloses => {
+            visitor.push(Act::Close);
+            home.extend([Act::AwaitEnd, Act::Fin]);
+        }
+        _ => visitor.push(Act::AwaitEnd),
+    }
+    let reading = |total: usize, rng: &mut Rng| match rng.below(4) {
+        0 => Reading::After(rng.below(20 * SECOND)),
+        1 => Reading::Sips(total / 50 + 1, rng.below(SECOND / 5)),
+        _ => Reading::Eager,
+    };
+    [
+        Script { acts: visitor, reading: reading(down, rng) },
+        // Its first reading names the story, so a home's laziness begins after that.
+        Script { acts: home, reading: reading(up + opening, rng) },
+    ]
+}
+
+/// `total` bytes in some pieces, with pauses of `pauses` at most in all.
+fn sends(total: usize, rng: &mut Rng, pauses: u64) -> Vec<Act> {
+    let mut acts = Vec::new();
+    let pieces = *rng.pick(&[1, 1, 2, 3, 6]);
+    let mut left = total;
+    for piece in 0..pieces {
+        let last = piece + 1 == pieces;
+        let count = if last { left } else { rng.below(left as u64 + 1) as usize };
+        if count > 0 {
+            acts.push(Act::Send(count));
+            left -= count;
+        }
+        if rng.chance(1, 2) {
+            acts.push(Act::Pause(rng.log_between(1, (pauses / pieces).max(1))));
+        }
+    }
+    acts
+}
+
+fn server_config(homes: usize, noise: bool) -> String {
+    let mut text = "[server]\nbind_addr = \"0.0.0.0:2333\"\nhttps_addr = \"0.0.0.0:443\"\n".to_owned();
+    let key = format!("local_private_key = \"{}\"", keys().0);
+    text += &transport("server", noise, &key);
+    for home in 0..homes {
+        let _ = write!(
+            text,
+            "[server.services.web{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
+             hosts = [\"h{home}.example\", \"**.h{home}.example\"]\n\
+             [server.services.shut{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
+             hosts = [\"shut{home}.example\"]\n\
+             [server.services.tcp{home}]\ntoken = \"t{home}\"\nbind_addr = \"0.0.0.0:{}\"\n",
+            5000 + home
+        );
+    }
+    text
+}
+
+fn client_config(home: usize, remote: &str, local: &str, noise: bool) -> String {
+    let mut text = format!("[client]\nremote_addr = \"{remote}:2333\"\n");
+    let key = format!("remote_public_key = \"{}\"", keys().1);
+    text += &transport("client", noise, &key);
+    let _ = write!(
+        text,
+        "[client.services.web{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
+         local_addr = \"{local}:443\"\n\
+         [client.services.shut{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
+         local_addr = \"{local}:9\"\n\
+         [client.services.tcp{home}]\ntoken = \"t{home}\"\nlocal_addr = \"{local}:2222\"\n"
+    );
+    text
+}
+
+fn transport(role: &str, noise: bool, key: &str) -> String {
+    if noise {
+        format!("[{role}.transport]\ntype = \"noise\"\n[{role}.transport.noise]\n{key}\n")
+    } else {
+        format!("[{role}.transport]\ntype = \"tcp\"\n")
+    }
+}
+
+/// The server's key pair (RFC 7748, section 6.1: Alice's), in base64.
+fn keys() -> (&'static str, &'static str) {
+    (
+        "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=",
+        "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
+    )
+}
+
+// The tests.
+
+/// A seed's outcome; a panic (an assertion of the engine or of the world) is one too.
+fn outcome(seed: u64) -> Result<u64, String> {
+    catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied());
+        Err(format!("panicked: {}", text.unwrap_or("?")))
+    })
+}
+
+#[test]
+fn every_seed_ends_well() {
+    if let Ok(seed) = std::env::var("SEED") {
+        let _ = env_logger::try_init();
+        let seed = seed.parse().expect("SEED is a number");
+        return run(seed).map(|_| ()).unwrap_or_else(|wrong| panic!("seed {seed}:\n{wrong}"));
+    }
+    let seeds = std::env::var("SEEDS").map_or(SEEDS, |text| text.parse().expect("a number"));
+    let next = AtomicU64::new(0);
+    let failures = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    if let Err(wrong) = outcome(seed) {
+                        failures.lock().unwrap().push((seed, wrong));
+                    }
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner().unwrap();
+    failures.sort();
+    let list = failures.iter().take(10).map(|(seed, wrong)| format!("SEED={seed}\n{wrong}\n"));
+    let list = list.collect::<String>();
+    assert!(failures.is_empty(), "{} of {seeds} seeds failed:\n{list}", failures.len());
+}
+
+#[test]
+fn a_seed_repeats_bit_for_bit() {
+    for seed in [3, 4, 5, 6] {
+        assert_eq!(outcome(seed), outcome(seed), "seed {seed}");
+    }
+}
