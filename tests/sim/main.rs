@@ -12,10 +12,13 @@
 #![allow(missing_docs, unreachable_pub, reason = "a test: nobody else reads its API")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod actors;
 mod conformance;
 mod driver;
 mod net;
 mod real;
 mod rng;
+mod scenario;
+mod story;
 mod tcp;
 mod world;

@@ -376,6 +376,7 @@ impl World {
 
     /// `close`: in order, or with a reset if bytes that arrived were never read.
     pub(super) fn close(&mut self, conn: ConnId, side: usize) {
+        self.tell("closes", conn, side);
         self.release(conn, side);
         let end = &mut self.conns[conn].ends[side];
         let unread = !end.received.is_empty();
@@ -391,6 +392,7 @@ impl World {
 
     /// `close` with SO_LINGER of 0: a reset, unless both FINs have passed each other by.
     pub(super) fn abort(&mut self, conn: ConnId, side: usize) {
+        self.tell("aborts", conn, side);
         self.release(conn, side);
         let this = &mut self.conns[conn];
         let said_all = this.ends[side].fin_received && this.pipes[side].fin == Fin::Sent;
@@ -635,7 +637,21 @@ impl World {
         }
     }
 
+    /// For a look at one seed (`TELL=1`).
+    fn tell(&self, what: &str, conn: ConnId, side: usize) {
+        if !self.telling {
+            return;
+        }
+        let Conn { ends, pipes, .. } = &self.conns[conn];
+        let who = self.processes.get(ends[side].process).map_or("nobody", |process| process.name);
+        let seconds = self.now.0 as f64 / 1e9;
+        let (from, to) = (ends[side].address, ends[1 - side].address);
+        let (unsent, unread) = (pipes[side].bytes.len(), ends[side].received.len());
+        println!("{seconds:.6} {who} {what} {from} -> {to}, {unsent} unsent, {unread} unread");
+    }
+
     fn end_direction(&mut self, conn: ConnId, side: usize) {
+        self.tell("ends", conn, side);
         let this = &mut self.conns[conn];
         this.ends[side].ended = true;
         if this.pipes[side].fin == Fin::No {
@@ -646,6 +662,7 @@ impl World {
 
     /// This end breaks the connection: what it has not sent is lost.
     fn send_reset(&mut self, conn: ConnId, side: usize) {
+        self.tell("resets", conn, side);
         let lossy = self.tuning.lossy_resets && self.rng.chance(1, 2);
         let this = &mut self.conns[conn];
         if std::mem::replace(&mut this.ends[side].stage, Stage::Dead) == Stage::Dead

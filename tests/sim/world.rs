@@ -129,7 +129,7 @@ struct Host {
 /// One epoll instance with its descriptors.
 pub(super) struct Process {
     pub(super) host: HostId,
-    name: &'static str,
+    pub(super) name: &'static str,
     rng: Rng,
     /// In the order of their first change since the last `poll`; each at most once.
     ready: VecDeque<Source>,
@@ -189,6 +189,8 @@ pub struct World {
     entries: u64,
     pub(super) next_port: u16,
     trace: u64,
+    /// Print closes and resets.
+    pub(super) telling: bool,
 }
 
 /// Ordered by time, then by number.
@@ -229,6 +231,7 @@ impl World {
             entries: 0,
             next_port: 32_768,
             trace: 0,
+            telling: std::env::var("TELL").is_ok(),
         }
     }
 
