@@ -16,7 +16,6 @@ mod actors;
 mod conformance;
 mod driver;
 mod net;
-mod real;
 mod rng;
 mod scenario;
 mod story;

@@ -85,6 +85,8 @@ enum Fault {
     HomeStops(usize),
     /// No name can be looked up.
     Names,
+    /// A second process of a client, with the same tokens, beside the first.
+    Twin(usize),
 }
 
 struct Scenario {
@@ -93,6 +95,10 @@ struct Scenario {
     rng: Rng,
     /// The server, then the clients: host, task, configuration.
     engines: Vec<(HostId, usize, String)>,
+    /// The descriptors that the engines may have open.
+    limit: usize,
+    /// Second processes of clients: which, and their tasks.
+    twins: Vec<(usize, usize)>,
     /// Each home's host and task.
     homes: Vec<(HostId, usize)>,
     /// Each visitor host's task.
@@ -107,7 +113,7 @@ fn run(seed: u64) -> Result<u64, String> {
     let mut rng = Rng::new(seed);
     let faulty = rng.chance(1, 2);
     let tuning = Tuning::draw(&mut rng, faulty);
-    let mut scenario = Scenario::new(seed, rng, tuning);
+    let mut scenario = Scenario::new(seed, rng, tuning, faulty);
     let done = scenario.play(faulty).map_err(|error| format!("an engine failed: {error}"))?;
     let trace = scenario.driver.world.borrow().trace();
     if std::env::var("SEED").is_ok() {
@@ -119,7 +125,7 @@ fn run(seed: u64) -> Result<u64, String> {
 }
 
 impl Scenario {
-    fn new(seed: u64, mut rng: Rng, tuning: Tuning) -> Scenario {
+    fn new(seed: u64, mut rng: Rng, tuning: Tuning, faulty: bool) -> Scenario {
         // Small windows make many events of few bytes.
         let longest = match tuning.window {
             (_, high) if high <= 64 => 600,
@@ -132,6 +138,8 @@ impl Scenario {
             driver: Driver::new(world),
             book: Book::default(),
             engines: Vec::new(),
+            limit: if faulty { *rng.pick(&[4096, 4096, 128, 64]) } else { 4096 },
+            twins: Vec::new(),
             homes: Vec::new(),
             visitors: Vec::new(),
             server: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
@@ -147,7 +155,8 @@ impl Scenario {
     }
 
     fn process(&self, host: HostId, name: &'static str) -> (ProcessId, SimNet) {
-        let process = self.world().borrow_mut().add_process(host, name, 4096);
+        let limit = if matches!(name, "server" | "client") { self.limit } else { 100_000 };
+        let process = self.world().borrow_mut().add_process(host, name, limit);
         (process, SimNet::new(self.world(), process))
     }
 
@@ -195,9 +204,8 @@ impl Scenario {
         self.world().borrow_mut().add_host(IpAddr::from(address))
     }
 
-    fn start_engine(&mut self, engine: usize) -> io::Result<()> {
-        let (host, task, config) = &self.engines[engine];
-        let task = *task;
+    fn start_engine(&mut self, engine: usize, task: usize) -> io::Result<()> {
+        let (host, _, config) = &self.engines[engine];
         let name = if engine == 0 { "server" } else { "client" };
         let (process, net) = self.process(*host, name);
         let config = Config::parse(name, config, &|_| None).map_err(io::Error::other)?;
@@ -217,7 +225,7 @@ impl Scenario {
             order.reverse(); // the clients meet a server that is not there yet
         }
         for engine in order {
-            self.start_engine(engine)?;
+            self.start_engine(engine, self.engines[engine].1)?;
             self.driver.run_for(Duration::from_nanos(self.rng.below(2 * SECOND)))?;
         }
         self.driver.run_for(WARM_UP)?;
@@ -342,7 +350,7 @@ impl Scenario {
             let at = begin + self.rng.below(40 * SECOND);
             let engine = self.rng.below(self.engines.len() as u64) as usize;
             let span = self.rng.log_between(SECOND / 1000, 100 * SECOND);
-            let fault = match self.rng.below(9) {
+            let fault = match self.rng.below(10) {
                 0 | 1 => Fault::Cut(self.rng.log_between(1, 20)),
                 2 => Fault::Lose(engine),
                 3 => Fault::Crash { engine, silent: self.rng.chance(1, 2) },
@@ -350,6 +358,7 @@ impl Scenario {
                 5 => Fault::Pause(engine),
                 6 => Fault::Jump(engine),
                 7 => Fault::HomeStops(self.rng.below(self.homes.len() as u64) as usize),
+                8 => Fault::Twin(self.rng.between(1, self.homes.len() as u64) as usize),
                 _ => Fault::Names,
             };
             unheard |= matches!(fault, Fault::Crash { silent: true, .. });
@@ -406,22 +415,23 @@ impl Scenario {
             }
             (Fault::Restart(engine), Some(_)) => {
                 down[engine] += 1;
-                let task = self.engines[engine].1;
-                let process = self.driver.tasks[task].process;
-                if let Some(mut program) = self.driver.stop(task) {
-                    match &mut program {
-                        Actor::Server(server) => server.stop(),
-                        Actor::Client(client) => client.stop(),
-                        Actor::Visitors(_) | Actor::Homes(_) => {}
-                    }
-                    drop(program);
-                    self.all_closed(process);
+                self.stop_in_order(self.engines[engine].1);
+            }
+            (Fault::Twin(engine), Some(_)) => {
+                let task = self.driver.add();
+                self.start_engine(engine, task)?;
+                self.twins.push((engine, task));
+            }
+            (Fault::Twin(engine), None) => {
+                if let Some(at) = self.twins.iter().position(|(twin, _)| *twin == engine) {
+                    let (_, task) = self.twins.remove(at);
+                    self.stop_in_order(task);
                 }
             }
             (Fault::Crash { engine, .. } | Fault::Restart(engine), None) => {
                 down[engine] -= 1;
                 if down[engine] == 0 {
-                    self.start_engine(engine)?;
+                    self.start_engine(engine, self.engines[engine].1)?;
                 }
             }
             (Fault::Pause(engine), Some(span)) => {
@@ -451,6 +461,19 @@ impl Scenario {
             (_, None) => {}
         }
         Ok(())
+    }
+
+    fn stop_in_order(&mut self, task: usize) {
+        let process = self.driver.tasks[task].process;
+        if let Some(mut program) = self.driver.stop(task) {
+            match &mut program {
+                Actor::Server(server) => server.stop(),
+                Actor::Client(client) => client.stop(),
+                Actor::Visitors(_) | Actor::Homes(_) => {}
+            }
+            drop(program);
+            self.all_closed(process);
+        }
     }
 
     fn all_closed(&self, process: ProcessId) {
