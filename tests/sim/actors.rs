@@ -360,12 +360,10 @@ impl Program for Homes {
 /// Everybody who woke or whose time has come.
 fn step_all(talks: &mut [Talk], wakes: &mut Vec<Wake>, net: &mut SimNet, book: &Book) {
     for wake in wakes.drain(..) {
-        if let Wake::Ready(ready) = wake {
-            if let Some(talk) = talks.get_mut(ready.token.0 as usize) {
-                if talk.stream.is_some() {
-                    talk.step(net, book);
-                }
-            }
+        let Wake::Ready(ready) = wake else { continue };
+        let talk = talks.get_mut(ready.token.0 as usize);
+        if let Some(talk) = talk.filter(|talk| talk.stream.is_some()) {
+            talk.step(net, book);
         }
     }
     let now = net.now();

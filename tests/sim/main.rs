@@ -10,7 +10,7 @@
 
 #![allow(dead_code, reason = "parts serve the scenarios only, parts the conformance test only")]
 #![allow(missing_docs, unreachable_pub, reason = "a test: nobody else reads its API")]
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod actors;
 mod conformance;

@@ -39,6 +39,7 @@ const SPARE_LINKS: usize = 4;
 const SECOND: u64 = 1_000_000_000;
 
 /// A program of the scenario.
+#[expect(clippy::large_enum_variant, reason = "there are ten of them")]
 enum Actor {
     Server(Server<SimNet>),
     Client(Client<SimNet>),
@@ -85,6 +86,8 @@ enum Fault {
     HomeStops(usize),
     /// No name can be looked up.
     Names,
+    /// An engine can open no further descriptor.
+    Starve(usize),
     /// A second process of a client, with the same tokens, beside the first.
     Twin(usize),
 }
@@ -350,7 +353,7 @@ impl Scenario {
             let at = begin + self.rng.below(40 * SECOND);
             let engine = self.rng.below(self.engines.len() as u64) as usize;
             let span = self.rng.log_between(SECOND / 1000, 100 * SECOND);
-            let fault = match self.rng.below(10) {
+            let fault = match self.rng.below(11) {
                 0 | 1 => Fault::Cut(self.rng.log_between(1, 20)),
                 2 => Fault::Lose(engine),
                 3 => Fault::Crash { engine, silent: self.rng.chance(1, 2) },
@@ -359,6 +362,7 @@ impl Scenario {
                 6 => Fault::Jump(engine),
                 7 => Fault::HomeStops(self.rng.below(self.homes.len() as u64) as usize),
                 8 => Fault::Twin(self.rng.between(1, self.homes.len() as u64) as usize),
+                9 => Fault::Starve(engine),
                 _ => Fault::Names,
             };
             unheard |= matches!(fault, Fault::Crash { silent: true, .. });
@@ -447,6 +451,12 @@ impl Scenario {
                     self.world().borrow_mut().jump_clock(process, span);
                     self.driver.touched(task);
                 }
+            }
+            (Fault::Starve(engine), begins) => {
+                let process = self.driver.tasks[self.engines[engine].1].process;
+                let mut world = self.world().borrow_mut();
+                let open = world.open_descriptors(process);
+                world.set_limit(process, if begins.is_some() { open } else { self.limit });
             }
             (Fault::HomeStops(home), begins) => {
                 let task = self.homes[home].1;

@@ -392,6 +392,11 @@ impl World {
         self.processes[process].open
     }
 
+    /// From now on `process` may have `limit` descriptors.
+    pub fn set_limit(&mut self, process: ProcessId, limit: usize) {
+        self.processes[process].limit = limit;
+    }
+
     pub(super) fn take_descriptor(&mut self, process: ProcessId) -> io::Result<()> {
         let process = &mut self.processes[process];
         if process.open >= process.limit {
