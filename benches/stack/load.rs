@@ -1,0 +1,225 @@
+//! The visitors: plain blocking threads, so light that the stacks have the processors.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+use super::home::Command;
+
+/// Which way a bulk transfer goes, seen from the visitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Direction {
+    Download,
+    Upload,
+}
+
+/// Longer than anything here takes in health: a hang becomes an error.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of the answer to a short connection's one request.
+const SHORT_ANSWER: usize = 1000;
+/// Bytes of a ping.
+const PING_BYTES: usize = 64;
+/// Bytes that a visitor reads or writes at once.
+const CHUNK: usize = 64 * 1024;
+
+/// `bytes` in all over `streams` connections at once; how long it took.
+pub(crate) fn bulk(
+    front: SocketAddr,
+    direction: Direction,
+    streams: usize,
+    bytes: u64,
+) -> io::Result<Duration> {
+    let start = Instant::now();
+    let each = bytes / streams as u64;
+    let all = in_threads(streams, move |_| match direction {
+        Direction::Download => download(front, each),
+        Direction::Upload => upload(front, each),
+    });
+    all.into_iter().collect::<io::Result<Vec<()>>>()?;
+    Ok(start.elapsed())
+}
+
+fn download(front: SocketAddr, mut left: u64) -> io::Result<()> {
+    let mut stream = open(front, Command::Download(left))?;
+    let mut buffer = vec![0; CHUNK];
+    while left > 0 {
+        match stream.read(&mut buffer)? as u64 {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            n => left = left.checked_sub(n).ok_or(ErrorKind::InvalidData)?,
+        }
+    }
+    Ok(())
+}
+
+fn upload(front: SocketAddr, mut left: u64) -> io::Result<()> {
+    let mut stream = open(front, Command::Upload(left))?;
+    let buffer = vec![b'.'; CHUNK];
+    while left > 0 {
+        let n = left.min(CHUNK as u64);
+        stream.write_all(&buffer[..n as usize])?;
+        left -= n;
+    }
+    stream.read_exact(&mut [0])
+}
+
+/// What [`short`] counted.
+pub(crate) struct Short {
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+    pub(crate) first_error: Option<io::Error>,
+}
+
+/// For `span`, `at_once` visitors each open a connection, ask once, read the answer, close, and
+/// begin again.
+pub(crate) fn short(front: SocketAddr, at_once: usize, span: Duration) -> io::Result<Short> {
+    let end = Instant::now() + span;
+    let parts = in_threads(at_once, move |_| {
+        let flight = Command::Download(SHORT_ANSWER as u64).first_flight();
+        let mut part = Short {
+            done: 0,
+            failed: 0,
+            first_error: None,
+        };
+        while Instant::now() < end {
+            match ask_once(front, &flight) {
+                Ok(()) => part.done += 1,
+                Err(error) => {
+                    part.failed += 1;
+                    part.first_error.get_or_insert(error);
+                    // What fails at once would otherwise be a busy loop.
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
+        }
+        part
+    });
+    let mut all = Short {
+        done: 0,
+        failed: 0,
+        first_error: None,
+    };
+    for part in parts {
+        all.done += part.done;
+        all.failed += part.failed;
+        all.first_error = all.first_error.or(part.first_error);
+    }
+    match (all.done, all.first_error) {
+        (0, Some(error)) => Err(error),
+        (_, first_error) => Ok(Short { first_error, ..all }),
+    }
+}
+
+/// One short connection from its beginning to its end; also how a stack shows that it is ready.
+pub(crate) fn probe(front: SocketAddr) -> io::Result<()> {
+    ask_once(
+        front,
+        &Command::Download(SHORT_ANSWER as u64).first_flight(),
+    )
+}
+
+fn ask_once(front: SocketAddr, flight: &[u8]) -> io::Result<()> {
+    let mut stream = TcpStream::connect(front)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(flight)?;
+    stream.read_exact(&mut [0; SHORT_ANSWER])
+}
+
+/// `count` round trips on one connection, each one's time.
+pub(crate) fn ping_pong(front: SocketAddr, count: usize) -> io::Result<Vec<Duration>> {
+    let mut stream = open(front, Command::Echo)?;
+    let mut trip = |number: usize| -> io::Result<Duration> {
+        let mut ping = [b'p'; PING_BYTES];
+        ping[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        let mut pong = [0; PING_BYTES];
+        let start = Instant::now();
+        stream.write_all(&ping)?;
+        stream.read_exact(&mut pong)?;
+        let took = start.elapsed();
+        if ping == pong {
+            Ok(took)
+        } else {
+            Err(ErrorKind::InvalidData.into())
+        }
+    };
+    for number in 0..200 {
+        trip(number)?;
+    }
+    (0..count).map(trip).collect()
+}
+
+/// `count` connections that have reached the home and then say nothing.
+pub(crate) fn open_idle(front: SocketAddr, count: usize) -> io::Result<Vec<TcpStream>> {
+    const OPENERS: usize = 8;
+    let parts = in_threads(OPENERS, move |opener| {
+        let flight = Command::Idle.first_flight();
+        let mine = (0..count).filter(|number| number % OPENERS == opener);
+        mine.map(|number| {
+            let mut stream = connect_from(visitor_address(number), front)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.write_all(&flight)?;
+            stream.read_exact(&mut [0])?;
+            Ok(stream)
+        })
+        .collect()
+    });
+    let parts = parts
+        .into_iter()
+        .collect::<io::Result<Vec<Vec<TcpStream>>>>()?;
+    Ok(parts.into_iter().flatten().collect())
+}
+
+/// Idle visitors are many people, not one: bounds for one address are not what is measured.
+fn visitor_address(number: usize) -> Ipv4Addr {
+    let host = u8::try_from(number % 100).expect("below 100");
+    Ipv4Addr::new(127, 0, 1, host + 1)
+}
+
+/// The home closes what [`open_idle`] has left with it.
+pub(crate) fn let_go_of_idle(home: SocketAddr) -> io::Result<()> {
+    open(home, Command::LetGo)?.read_exact(&mut [0])
+}
+
+/// `bytes` to the role `floor`, until it has passed them on.
+pub(crate) fn feed_floor(floor: SocketAddr, bytes: u64) -> io::Result<()> {
+    let mut stream = TcpStream::connect(floor)?;
+    let buffer = vec![b'.'; CHUNK];
+    let mut left = bytes;
+    while left > 0 {
+        let n = left.min(CHUNK as u64);
+        stream.write_all(&buffer[..n as usize])?;
+        left -= n;
+    }
+    stream.shutdown(Shutdown::Write)?;
+    stream.read_exact(&mut [0])
+}
+
+fn open(front: SocketAddr, command: Command) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(front)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&command.first_flight())?;
+    Ok(stream)
+}
+
+fn connect_from(address: Ipv4Addr, front: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((address, 0)).into())?;
+    socket.connect(&front.into())?;
+    Ok(socket.into())
+}
+
+/// Runs `job` in `count` threads at once, with each one's number.
+fn in_threads<T: Send>(count: usize, job: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let job = &job;
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|i| scope.spawn(move || job(i))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no visitor panics"))
+            .collect()
+    })
+}
