@@ -2,6 +2,8 @@
 //! exits.
 
 mod cli;
+#[cfg(feature = "demo")]
+mod demo;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -29,6 +31,9 @@ fn main() -> ExitCode {
         Command::Genkey => cli::genkey(),
         Command::Check { config } => cli::check(&config),
         Command::Explain { config, name } => cli::explain(&config, &name),
+        #[cfg(feature = "demo")]
+        Command::Demo { once } => return demo::run(once),
+        #[cfg(not(feature = "demo"))]
         Command::Demo { .. } => Err("this build has no demo (feature `demo`)".to_owned()),
         Command::Run { config, role } => run(&config, role).map(|()| String::new()),
     };
