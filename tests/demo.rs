@@ -20,24 +20,15 @@ fn once_every_answer_is_right() {
     assert!(demo.wait().success(), "{lines:#?}");
     let right = lines.iter().filter(|line| line.ends_with(" right")).count();
     assert_eq!(right, 8, "{lines:#?}");
-    assert!(
-        !lines.iter().any(|line| line.contains("WRONG")),
-        "{lines:#?}"
-    );
-    assert!(
-        !lines.iter().any(|line| line.starts_with("curl")),
-        "{lines:#?}"
-    );
+    assert!(!lines.iter().any(|line| line.contains("WRONG")), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.starts_with("curl")), "{lines:#?}");
 }
 
 #[test]
 fn the_printed_commands_work_until_ctrl_c() {
     let mut demo = Demo::start(&[]);
     let lines = demo.lines_until(|line| line.contains("Ctrl-C"));
-    let commands: Vec<&String> = lines
-        .iter()
-        .filter(|line| line.starts_with("curl "))
-        .collect();
+    let commands: Vec<&String> = lines.iter().filter(|line| line.starts_with("curl ")).collect();
     assert!(commands.len() >= 5, "{lines:#?}");
     for command in &commands {
         let output = run(command);
@@ -47,26 +38,13 @@ fn the_printed_commands_work_until_ctrl_c() {
             assert_eq!(output.status.code(), Some(35), "{command}: {page}{error}");
             assert!(error.contains("unrecognized name"), "{command}: {error}");
         } else {
-            let home = if command.contains("pi.example.test") {
-                "pi"
-            } else {
-                "local"
-            };
+            let home = if command.contains("pi.example.test") { "pi" } else { "local" };
             let says = format!("This is {home}, at home.");
-            assert!(
-                output.status.success() && page.starts_with(&says),
-                "{command}: {page}{error}"
-            );
+            assert!(output.status.success() && page.starts_with(&says), "{command}: {page}{error}");
         }
     }
-    let files: Vec<&str> = commands
-        .iter()
-        .filter_map(|line| line.split('\'').nth(1))
-        .collect();
-    assert!(
-        files.iter().all(|file| Path::new(file).exists()),
-        "{files:?}"
-    );
+    let files: Vec<&str> = commands.iter().filter_map(|line| line.split('\'').nth(1)).collect();
+    assert!(files.iter().all(|file| Path::new(file).exists()), "{files:?}");
 
     demo.interrupt();
     let status = demo.wait();
@@ -106,10 +84,7 @@ impl Demo {
         let end = Instant::now() + PATIENCE;
         let mut lines = Vec::new();
         loop {
-            match self
-                .lines
-                .recv_timeout(end.saturating_duration_since(Instant::now()))
-            {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     let found = last(&line);
                     lines.push(line);
@@ -151,10 +126,7 @@ impl Drop for Demo {
 /// As a newcomer would: the line, in a shell, quieter than curl is by itself.
 fn run(command: &str) -> Output {
     let line = command.replacen("curl ", "curl --silent --show-error --max-time 10 ", 1);
-    let output = Command::new("sh")
-        .args(["-c", &line])
-        .output()
-        .expect("there is a shell");
+    let output = Command::new("sh").args(["-c", &line]).output().expect("there is a shell");
     assert_ne!(output.status.code(), Some(127), "curl is not installed");
     output
 }

@@ -71,9 +71,7 @@ pub(crate) fn run() -> io::Result<()> {
     let kept = Arc::new(Mutex::new(Vec::new()));
     for _ in 0..WORKERS {
         let (listener, kept) = (Arc::clone(&listener), Arc::clone(&kept));
-        thread::Builder::new()
-            .stack_size(64 * 1024)
-            .spawn(move || work(&listener, &kept))?;
+        thread::Builder::new().stack_size(64 * 1024).spawn(move || work(&listener, &kept))?;
     }
     writeln!(io::stdout(), "{}", listener.local_addr()?)?;
     super::process::wait_for_parent()
@@ -126,9 +124,7 @@ fn serve(mut stream: TcpStream, kept: &Mutex<Vec<TcpStream>>, buffer: &mut [u8])
         },
         Command::Idle => {
             stream.write_all(b".")?;
-            kept.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(stream);
+            kept.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
             return Ok(());
         }
         Command::LetGo => {

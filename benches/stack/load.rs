@@ -66,23 +66,23 @@ fn upload(front: SocketAddr, mut left: u64) -> io::Result<()> {
 }
 
 /// What [`short`] counted.
+#[derive(Default)]
 pub(crate) struct Short {
     pub(crate) done: u64,
     pub(crate) failed: u64,
+    /// Until the last visitor was done: one who waits long is in the rate.
+    pub(crate) took: Duration,
     pub(crate) first_error: Option<io::Error>,
 }
 
 /// For `span`, `at_once` visitors each open a connection, ask once, read the answer, close, and
 /// begin again.
 pub(crate) fn short(front: SocketAddr, at_once: usize, span: Duration) -> io::Result<Short> {
-    let end = Instant::now() + span;
+    let start = Instant::now();
+    let end = start + span;
     let parts = in_threads(at_once, move |_| {
         let flight = Command::Download(SHORT_ANSWER as u64).first_flight();
-        let mut part = Short {
-            done: 0,
-            failed: 0,
-            first_error: None,
-        };
+        let mut part = Short::default();
         while Instant::now() < end {
             match ask_once(front, &flight) {
                 Ok(()) => part.done += 1,
@@ -96,16 +96,13 @@ pub(crate) fn short(front: SocketAddr, at_once: usize, span: Duration) -> io::Re
         }
         part
     });
-    let mut all = Short {
-        done: 0,
-        failed: 0,
-        first_error: None,
-    };
+    let mut all = Short::default();
     for part in parts {
         all.done += part.done;
         all.failed += part.failed;
         all.first_error = all.first_error.or(part.first_error);
     }
+    all.took = start.elapsed();
     match (all.done, all.first_error) {
         (0, Some(error)) => Err(error),
         (_, first_error) => Ok(Short { first_error, ..all }),
@@ -114,10 +111,7 @@ pub(crate) fn short(front: SocketAddr, at_once: usize, span: Duration) -> io::Re
 
 /// One short connection from its beginning to its end; also how a stack shows that it is ready.
 pub(crate) fn probe(front: SocketAddr) -> io::Result<()> {
-    ask_once(
-        front,
-        &Command::Download(SHORT_ANSWER as u64).first_flight(),
-    )
+    ask_once(front, &Command::Download(SHORT_ANSWER as u64).first_flight())
 }
 
 fn ask_once(front: SocketAddr, flight: &[u8]) -> io::Result<()> {
@@ -138,11 +132,7 @@ pub(crate) fn ping_pong(front: SocketAddr, count: usize) -> io::Result<Vec<Durat
         stream.write_all(&ping)?;
         stream.read_exact(&mut pong)?;
         let took = start.elapsed();
-        if ping == pong {
-            Ok(took)
-        } else {
-            Err(ErrorKind::InvalidData.into())
-        }
+        if ping == pong { Ok(took) } else { Err(ErrorKind::InvalidData.into()) }
     };
     for number in 0..200 {
         trip(number)?;
@@ -165,9 +155,7 @@ pub(crate) fn open_idle(front: SocketAddr, count: usize) -> io::Result<Vec<TcpSt
         })
         .collect()
     });
-    let parts = parts
-        .into_iter()
-        .collect::<io::Result<Vec<Vec<TcpStream>>>>()?;
+    let parts = parts.into_iter().collect::<io::Result<Vec<Vec<TcpStream>>>>()?;
     Ok(parts.into_iter().flatten().collect())
 }
 
@@ -184,11 +172,13 @@ pub(crate) fn let_go_of_idle(home: SocketAddr) -> io::Result<()> {
 
 /// `bytes` to the role `floor`, until it has passed them on.
 pub(crate) fn feed_floor(floor: SocketAddr, bytes: u64) -> io::Result<()> {
+    /// So much that each read of the floor is a full one.
+    const PLENTY: usize = 16 * CHUNK;
     let mut stream = TcpStream::connect(floor)?;
-    let buffer = vec![b'.'; CHUNK];
+    let buffer = vec![b'.'; PLENTY];
     let mut left = bytes;
     while left > 0 {
-        let n = left.min(CHUNK as u64);
+        let n = left.min(PLENTY as u64);
         stream.write_all(&buffer[..n as usize])?;
         left -= n;
     }
@@ -217,9 +207,6 @@ fn in_threads<T: Send>(count: usize, job: impl Fn(usize) -> T + Sync) -> Vec<T> 
     let job = &job;
     thread::scope(|scope| {
         let threads: Vec<_> = (0..count).map(|i| scope.spawn(move || job(i))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("no visitor panics"))
-            .collect()
+        threads.into_iter().map(|thread| thread.join().expect("no visitor panics")).collect()
     })
 }

@@ -144,27 +144,18 @@ fn measure_floor(pattern: &str, home: &Role, plan: &Plan) -> io::Result<f64> {
 
 fn measure_memory(stack: &Stack, plan: &Plan, report: &mut Report) -> io::Result<()> {
     for side in Side::BOTH {
-        report.add(
-            stack.kind,
-            Figure::MemoryAtStart(side),
-            process::memory(&stack.ids(side))?,
-        );
+        report.add(stack.kind, Figure::MemoryAtStart(side), process::memory(&stack.ids(side))?);
     }
     // The first connections touch code and fill caches; that is not what one more costs.
     drop(load::open_idle(stack.front, 64)?);
     thread::sleep(Duration::from_secs(1));
-    let before = [
-        process::memory(&stack.ids(Side::Vps))?,
-        process::memory(&stack.ids(Side::Home))?,
-    ];
+    let before =
+        [process::memory(&stack.ids(Side::Vps))?, process::memory(&stack.ids(Side::Home))?];
     let visitors = load::open_idle(stack.front, plan.idle)?;
     thread::sleep(Duration::from_secs(2));
     for (side, before) in Side::BOTH.into_iter().zip(before) {
         let after = process::memory(&stack.ids(side))?;
-        let each = before
-            .iter()
-            .zip(after)
-            .map(|(b, a)| (a - b) / visitors.len() as f64);
+        let each = before.iter().zip(after).map(|(b, a)| (a - b) / visitors.len() as f64);
         report.add(stack.kind, Figure::MemoryPerIdle(side), each.collect());
     }
     Ok(())
@@ -196,20 +187,13 @@ fn measure_short(stack: &Stack, plan: &Plan, report: &mut Report) -> io::Result<
         let result = load::short(stack.front, crowd, plan.span)?;
         let spent = stack.cpu()?.since(before);
         if let Some(error) = &result.first_error {
-            say(&format!(
-                "{}: {} short connections failed: {error}",
-                stack.kind, result.failed
-            ));
+            say(&format!("{}: {} short connections failed: {error}", stack.kind, result.failed));
         }
-        let each_second = result.done as f64 / plan.span.as_secs_f64();
+        let each_second = result.done as f64 / result.took.as_secs_f64();
         report.add(stack.kind, Figure::ShortRate(crowd), vec![each_second]);
         for side in Side::BOTH {
             let figure = Figure::CpuPerShort(side, crowd);
-            report.add(
-                stack.kind,
-                figure,
-                spent.each(side, result.done as f64 / 1e6),
-            );
+            report.add(stack.kind, figure, spent.each(side, result.done as f64 / 1e6));
         }
     }
     Ok(())
@@ -220,11 +204,7 @@ fn measure_latency(stack: &Stack, plan: &Plan, report: &mut Report) -> io::Resul
     trips.sort_unstable();
     for percent in [50, 99] {
         let trip = trips[(trips.len() - 1) * percent / 100];
-        report.add(
-            stack.kind,
-            Figure::PingPong(percent),
-            vec![trip.as_secs_f64() * 1e6],
-        );
+        report.add(stack.kind, Figure::PingPong(percent), vec![trip.as_secs_f64() * 1e6]);
     }
     Ok(())
 }

@@ -21,18 +21,12 @@ impl Running {
     /// Starts `command`, its output into `log`.
     pub(crate) fn start(mut command: Command, log: &Path) -> io::Result<Running> {
         let file = File::create(log)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file);
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = command.spawn().map_err(|error| {
             let program = command.get_program().to_string_lossy();
             io::Error::new(error.kind(), format!("{program}: {error}"))
         })?;
-        Ok(Running {
-            child,
-            log: log.to_owned(),
-        })
+        Ok(Running { child, log: log.to_owned() })
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -113,13 +107,7 @@ pub(crate) fn own_id() -> u32 {
 /// To the hard limit; what is started later inherits it.
 pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
     let maximum = getrlimit(Resource::Nofile).maximum;
-    Ok(setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    )?)
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
 /// Seconds of processor time of each process so far, once what is still under way has ended.
@@ -140,9 +128,7 @@ pub(crate) fn settled_cpu(ids: &[u32]) -> io::Result<Vec<f64>> {
 }
 
 fn cpu_of(ids: &[u32]) -> io::Result<Vec<f64>> {
-    ids.iter()
-        .map(|id| precise_cpu(*id).or_else(|_| coarse_cpu(*id)))
-        .collect()
+    ids.iter().map(|id| precise_cpu(*id).or_else(|_| coarse_cpu(*id))).collect()
 }
 
 /// From `/proc/PID/task/TID/schedstat`, in nanoseconds. (The file without `task` is the first

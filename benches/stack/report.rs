@@ -53,18 +53,11 @@ impl Figure {
         };
         match self {
             Figure::CpuPerGigabyte(side, direction, streams) => {
-                format!(
-                    "CPU s per GB, {}, {}",
-                    side.name(),
-                    bulk(direction, streams)
-                )
+                format!("CPU s per GB, {}, {}", side.name(), bulk(direction, streams))
             }
             Figure::Rate(direction, streams) => format!("MB/s, {}", bulk(direction, streams)),
             Figure::CpuPerShort(side, crowd) => {
-                format!(
-                    "CPU us per short connection, {}, {crowd} at once",
-                    side.name()
-                )
+                format!("CPU us per short connection, {}, {crowd} at once", side.name())
             }
             Figure::ShortRate(crowd) => format!("short connections a second, {crowd} at once"),
             Figure::PingPong(percent) => format!("ping-pong p{percent}, us"),
@@ -99,21 +92,12 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(columns: Vec<Kind>) -> Report {
-        Report {
-            columns,
-            samples: BTreeMap::new(),
-            floors: BTreeMap::new(),
-        }
+        Report { columns, samples: BTreeMap::new(), floors: BTreeMap::new() }
     }
 
     /// This round's values of a figure, one for each process that has a part in it.
     pub(crate) fn add(&mut self, kind: Kind, figure: Figure, parts: Vec<f64>) {
-        self.samples
-            .entry(figure)
-            .or_default()
-            .entry(kind)
-            .or_default()
-            .push(parts);
+        self.samples.entry(figure).or_default().entry(kind).or_default().push(parts);
     }
 
     /// This round's floor with the cipher of `kind`.
@@ -124,11 +108,7 @@ impl Report {
     /// A Markdown table.
     pub(crate) fn print(&self, out: &mut impl Write, rounds: usize, idle: usize) -> io::Result<()> {
         let mut rows = vec![self.header()];
-        rows.extend(
-            self.samples
-                .iter()
-                .map(|(figure, by_kind)| self.row(*figure, by_kind)),
-        );
+        rows.extend(self.samples.iter().map(|(figure, by_kind)| self.row(*figure, by_kind)));
         rows.extend(self.columns.iter().filter_map(|kind| self.floor_row(*kind)));
         print_aligned(out, &rows)?;
         writeln!(
@@ -143,10 +123,7 @@ impl Report {
     fn header(&self) -> Vec<String> {
         let mut cells = vec![String::new()];
         cells.extend(self.columns.iter().map(Kind::to_string));
-        cells.extend(
-            self.compared()
-                .map(|kind| format!("{kind} / {}", Kind::Peer)),
-        );
+        cells.extend(self.compared().map(|kind| format!("{kind} / {}", Kind::Peer)));
         cells
     }
 
@@ -154,16 +131,9 @@ impl Report {
         let none = Samples::new();
         let samples = |kind| by_kind.get(&kind).unwrap_or(&none);
         let mut cells = vec![figure.name()];
-        cells.extend(
-            self.columns
-                .iter()
-                .map(|kind| value_cell(figure, samples(*kind))),
-        );
+        cells.extend(self.columns.iter().map(|kind| value_cell(figure, samples(*kind))));
         let peer = sums(samples(Kind::Peer));
-        cells.extend(
-            self.compared()
-                .map(|kind| ratio_cell(&sums(samples(kind)), &peer)),
-        );
+        cells.extend(self.compared().map(|kind| ratio_cell(&sums(samples(kind)), &peer)));
         cells
     }
 
@@ -174,11 +144,7 @@ impl Report {
         let stack = self.samples.get(&figure)?.get(&kind)?;
         let mut cells = vec!["CPU s per GB, floor: read 64 KB, encrypt, write".to_owned()];
         for column in &self.columns {
-            let here = if *column == kind {
-                floor.as_slice()
-            } else {
-                &[]
-            };
+            let here = if *column == kind { floor.as_slice() } else { &[] };
             cells.push(middle(here).map_or_else(String::new, |value| figure.shown(value)));
         }
         for column in self.compared() {
@@ -194,10 +160,7 @@ impl Report {
 
     /// The columns that are set against the peer.
     fn compared(&self) -> impl Iterator<Item = Kind> {
-        self.columns
-            .iter()
-            .copied()
-            .filter(|kind| *kind != Kind::Peer)
+        self.columns.iter().copied().filter(|kind| *kind != Kind::Peer)
     }
 }
 
@@ -211,16 +174,10 @@ fn value_cell(figure: Figure, samples: &Samples) -> String {
         return total;
     }
     let part = |i: usize| {
-        let values: Vec<f64> = samples
-            .iter()
-            .filter_map(|round| round.get(i).copied())
-            .collect();
+        let values: Vec<f64> = samples.iter().filter_map(|round| round.get(i).copied()).collect();
         middle(&values).map_or_else(String::new, |value| figure.shown(value))
     };
-    format!(
-        "{total} ({})",
-        (0..parts).map(part).collect::<Vec<_>>().join(" + ")
-    )
+    format!("{total} ({})", (0..parts).map(part).collect::<Vec<_>>().join(" + "))
 }
 
 fn ratio_cell(of: &[f64], to: &[f64]) -> String {
@@ -255,13 +212,7 @@ fn middle(values: &[f64]) -> Option<f64> {
 
 fn print_aligned(out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
     let columns = rows.first().map_or(0, Vec::len);
-    let width = |i: usize| {
-        rows.iter()
-            .map(|row| row[i].len())
-            .max()
-            .unwrap_or(0)
-            .max(3)
-    };
+    let width = |i: usize| rows.iter().map(|row| row[i].len()).max().unwrap_or(0).max(3);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for (number, row) in rows.iter().enumerate() {
         for (cell, width) in row.iter().zip(&widths) {

@@ -34,9 +34,7 @@ impl Kind {
             "peer" => Ok(Kind::Peer),
             "underpass" => Ok(Kind::Underpass),
             "underpass-aes" => Ok(Kind::UnderpassAes),
-            other => Err(io::Error::other(format!(
-                "STACKS: there is no stack {other:?}"
-            ))),
+            other => Err(io::Error::other(format!("STACKS: there is no stack {other:?}"))),
         }
     }
 
@@ -71,10 +69,7 @@ pub(crate) fn available(wanted: &[Kind]) -> (Vec<Kind>, Vec<String>) {
         Vec::new()
     } else {
         let names = absent.join(" and ");
-        vec![format!(
-            "{} was not measured: no {names} here (benches/README.md).",
-            Kind::Peer
-        )]
+        vec![format!("{} was not measured: no {names} here (benches/README.md).", Kind::Peer)]
     };
     (wanted.iter().copied().filter(can).collect(), lines)
 }
@@ -94,9 +89,7 @@ fn find_program(variable: &str, name: &str) -> Option<PathBuf> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    folders
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// A running stack; it ends with this value.
@@ -159,10 +152,7 @@ impl Cpu {
     pub(crate) fn since(&self, earlier: Cpu) -> Cpu {
         let minus =
             |now: &[f64], then: Vec<f64>| now.iter().zip(then).map(|(a, b)| a - b).collect();
-        Cpu {
-            vps: minus(&self.vps, earlier.vps),
-            home: minus(&self.home, earlier.home),
-        }
+        Cpu { vps: minus(&self.vps, earlier.vps), home: minus(&self.home, earlier.home) }
     }
 
     /// One side's seconds for each of `units`.
@@ -238,18 +228,11 @@ impl Workshop {
         };
         let vps = vec![run("--server", &server, "rathole-server.log")?];
         let home = vec![run("--client", &client, "rathole-client.log")?];
-        let mut stack = Stack {
-            kind,
-            front,
-            vps,
-            home,
-        };
+        let mut stack = Stack { kind, front, vps, home };
         stack.wait_until_served(service)?;
         let mut command = Command::new(haproxy().ok_or(io::ErrorKind::NotFound)?);
         command.args(["-db", "-f"]).arg(&router);
-        stack
-            .vps
-            .push(Running::start(command, &self.folder.join("haproxy.log"))?);
+        stack.vps.push(Running::start(command, &self.folder.join("haproxy.log"))?);
         stack.wait_until_served(front)?;
         Ok(stack)
     }
@@ -275,10 +258,8 @@ impl Workshop {
              remote_public_key = \"{public}\"\n\
              [client.services.home]\ntype = \"https\"\ntoken = \"{TOKEN}\"\nlocal_addr = \"{home}\"\n"
         ))?;
-        let program = std::env::var_os("UNDERPASS").map_or_else(
-            || PathBuf::from(env!("CARGO_BIN_EXE_underpass")),
-            PathBuf::from,
-        );
+        let program = std::env::var_os("UNDERPASS")
+            .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_underpass")), PathBuf::from);
         let run = |role: &str, config: &Path, log: &str| {
             let mut command = Command::new(&program);
             command.arg(role).arg(config);
@@ -286,12 +267,7 @@ impl Workshop {
         };
         let vps = vec![run("--server", &server, "server.log")?];
         let home = vec![run("--client", &client, "client.log")?];
-        let mut stack = Stack {
-            kind,
-            front,
-            vps,
-            home,
-        };
+        let mut stack = Stack { kind, front, vps, home };
         stack.wait_until_served(front)?;
         Ok(stack)
     }
@@ -315,9 +291,7 @@ const TOKEN: &str = "a token for the bench";
 /// A private and a public key for `pattern`, in base64.
 fn key_pair(pattern: &str) -> io::Result<(String, String)> {
     let pattern = pattern.parse().map_err(io::Error::other)?;
-    let keys = snow::Builder::new(pattern)
-        .generate_keypair()
-        .map_err(io::Error::other)?;
+    let keys = snow::Builder::new(pattern).generate_keypair().map_err(io::Error::other)?;
     Ok((STANDARD.encode(keys.private), STANDARD.encode(keys.public)))
 }
 
