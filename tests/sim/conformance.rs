@@ -411,9 +411,10 @@ impl<R: Rig> Script<R> {
             got += self.drain(&mut b);
             let mut wakes = Vec::new();
             self.rig.settle(&mut wakes);
-            told |= wakes.iter().any(
-                |wake| matches!(wake, Wake::Ready(ready) if ready.token == writer && ready.writable),
-            );
+            told |= wakes.iter().any(|wake| match wake {
+                Wake::Ready(ready) => ready.token == writer && ready.writable,
+                _ => false,
+            });
         }
         self.seen.push(format!("all arrived: {}, room was told: {told}", got == sent));
         self.write(&mut a, 10);

@@ -1,5 +1,5 @@
-//! Seeds to scenarios: a server, its clients and homes, visitors with their stories, and for half of
-//! the seeds faults. The oracle is at the end.
+//! Seeds to scenarios: a server, its clients and homes, visitors with their stories, and for half
+//! of the seeds faults. The oracle is at the end.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -493,7 +493,7 @@ impl Scenario {
         assert_eq!(open, 0, "the {name}'s end left descriptors open");
     }
 
-    /// Fresh visitors for every home after the last fault; one of each home's must be served in time.
+    /// Fresh visitors for every home after the last fault; one of each must be served in time.
     fn rescue(&mut self, healed: Time, patience: Duration) -> io::Result<Vec<String>> {
         let mut attempts: Vec<Vec<usize>> = vec![Vec::new(); self.homes.len()];
         for wait in (0..patience.as_secs() - 1).step_by(2) {

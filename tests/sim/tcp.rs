@@ -1,5 +1,5 @@
-//! TCP as Linux's kernel does it, seen through system calls and epoll's edge-triggered events. Where
-//! a rule looks odd it is Linux's; `conformance.rs` runs the same script on real sockets.
+//! TCP as Linux's kernel does it, seen through system calls and epoll's edge-triggered events.
+//! Where a rule looks odd it is Linux's; `conformance.rs` runs the same script on real sockets.
 //!
 //! ```text
 //!   ends[0].write -> pipes[0]: [ in flight | unsent ]  -> ends[1].received -> ends[1].read

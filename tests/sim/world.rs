@@ -294,8 +294,8 @@ impl World {
         self.agenda.peek().map(|Reverse(entry)| entry.0)
     }
 
-    /// Moves the time to `until` and lets everything due by then happen. Stops earlier, at the first
-    /// moment that made a process ready, if there is one.
+    /// Moves the time to `until` and lets everything due by then happen. Stops earlier, at the
+    /// first moment that made a process ready, if there is one.
     pub fn advance(&mut self, until: Time) {
         while let Some(at) = self.next_happening().filter(|at| *at <= until) {
             let Some(Reverse(Entry(_, _, happening))) = self.agenda.pop() else { break };
