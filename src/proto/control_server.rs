@@ -49,6 +49,8 @@ pub enum Asked {
     Refuse {
         /// The client's number for it.
         number: u16,
+        /// Its index, if there is one of that name.
+        service: Option<usize>,
         /// Why.
         answer: Registration,
     },
@@ -116,17 +118,16 @@ impl ControlServer {
         services: &[ServerService],
     ) -> Asked {
         let found = services.iter().position(|service| service.name.as_bytes() == name);
-        let Some(index) = found else {
-            return Asked::Refuse { number, answer: Registration::UnknownService };
-        };
+        let refuse = |answer| Asked::Refuse { number, service: found, answer };
+        let Some(index) = found else { return refuse(Registration::UnknownService) };
         let service = &services[index];
         let expected = proof::service(service.token.expose(), &self.hash, &self.nonce, kind, name);
         if !proof::matches(&expected, given) {
-            return Asked::Refuse { number, answer: Registration::WrongToken };
+            return refuse(Registration::WrongToken);
         }
         // The kind is part of the proof, so who gets here knows the token.
         if service.kind as u8 != kind {
-            return Asked::Refuse { number, answer: Registration::WrongKind };
+            return refuse(Registration::WrongKind);
         }
         Asked::Claim { holding: Holding { service: index, number }, if_free }
     }
@@ -176,13 +177,15 @@ mod tests {
             let register = Message::Register { number: 7, kind, if_free: false, proof, name };
             session.handle(&register, &services, Time::default()).expect("belongs here")
         };
-        let refuse = |answer| Asked::Refuse { number: 7, answer };
+        let refuse = |answer| Asked::Refuse { number: 7, service: Some(0), answer };
+        let unknown =
+            Asked::Refuse { number: 7, service: None, answer: Registration::UnknownService };
         let holding = Holding { service: 0, number: 7 };
         assert_eq!(ask(b"token", [3; 32], 3, b"pi"), Asked::Claim { holding, if_free: false });
         assert_eq!(ask(b"tokem", [3; 32], 3, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(ask(b"token", [4; 32], 3, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(ask(b"token", [3; 32], 4, b"pi"), refuse(Registration::WrongKind));
-        assert_eq!(ask(b"token", [3; 32], 3, b"po"), refuse(Registration::UnknownService));
+        assert_eq!(ask(b"token", [3; 32], 3, b"po"), unknown);
         assert_eq!(session.handle(&Message::Ready, &services, Time::default()), Err(Unexpected));
     }
 }

@@ -233,7 +233,9 @@ impl<N: Net> Server<N> {
                 Asked::Nothing => {}
                 Asked::Answer(message) => self.core.say(id, &message)?,
                 Asked::Claim { holding, if_free } => self.claim(id, holding, if_free)?,
-                Asked::Refuse { number, answer } => self.refuse(id, number, answer)?,
+                Asked::Refuse { number, service, answer } => {
+                    self.refuse(id, number, service, answer)?;
+                }
                 Asked::Close => return Err(Gone::Closed),
             }
         }
@@ -314,14 +316,25 @@ impl<N: Net> Server<N> {
         moved
     }
 
-    fn refuse(&mut self, id: ConnId, number: u16, answer: Registration) -> Result<(), Gone> {
+    fn refuse(
+        &mut self,
+        id: ConnId,
+        number: u16,
+        service: Option<usize>,
+        answer: Registration,
+    ) -> Result<(), Gone> {
         if let Some(address) = self.session(id).map(|session| session.address) {
-            let why = match answer {
-                Registration::UnknownService => "asks for a service that is not in this file",
-                Registration::WrongKind => "asks for a service of another type",
-                _ => "has the wrong token for a service",
-            };
-            self.complain(|| format!("client {address} {why}"));
+            // A name that is not in the file is a stranger's word, and stays out of the log.
+            let name = service.map_or("", |service| &self.config.services[service].name).to_owned();
+            self.complain(|| match answer {
+                Registration::WrongToken => {
+                    format!("client {address} has the wrong token for service {name}")
+                }
+                Registration::WrongKind => {
+                    format!("client {address} has service {name} with another type")
+                }
+                _ => format!("client {address} asks for a service that is not in this file"),
+            });
         }
         self.core.say(id, &Message::Registered { number, answer })
     }

@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""Does the simulation bite? Plants one typical bug at a time into a copy of the engine and runs the
+simulation on it. A bug is caught when a seed fails.
+
+    tests/sim/plant.py            all bugs, SEEDS (300) seeds each
+    tests/sim/plant.py fin-lost   those named
+
+Needs cargo. Ends with a table; the exit code is 1 if a bug that is caught by design was missed, or
+if a bug no longer fits the source.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# name, what it is, file, the right lines, the wrong ones
+BUGS = [
+    ("wake-up-lost", "an event overwrites the readiness that was remembered",
+     "src/engine/socket.rs",
+     "self.readable |= readiness.readable;",
+     "self.readable = readiness.readable;"),
+    ("read-once", "after one read the socket counts as drained",
+     "src/engine/socket.rs",
+     "if length < into.len() && !self.read_closed && !self.broken {",
+     "if true {"),
+    ("end-behind-short-read", "a short read hides the end of file behind it",
+     "src/engine/socket.rs",
+     "if length < into.len() && !self.read_closed && !self.broken {",
+     "if length < into.len() {"),
+    ("remainder-lost", "what a short write leaves over is dropped",
+     "src/engine/socket.rs",
+     "buffers.append(&mut self.pending, &bytes[written..]);",
+     "if written == 0 { buffers.append(&mut self.pending, bytes); }"),
+    ("remainder-unflushed", "bytes behind earlier pending ones are written first",
+     "src/engine/socket.rs",
+     "let written = if self.pending.is_empty() { self.write(net, bytes)? } else { 0 };",
+     "let written = self.write(net, bytes)?;"),
+    ("fin-lost", "a FIN behind queued bytes is never sent",
+     "src/engine/socket.rs",
+     "self.fin = Fin::BehindPending;",
+     ""),
+    ("fin-early", "a FIN overtakes queued bytes",
+     "src/engine/socket.rs",
+     """        if self.pending.is_empty() {
+            self.shut_down(net);
+        } else {""",
+     """        if true {
+            self.shut_down(net);
+        } else {"""),
+    ("abort-is-close", "a reset is passed on as an end of file",
+     "src/engine/socket.rs",
+     "net.abort(self.stream);",
+     "let _ = net;"),
+    ("buffer-kept", "an aborted connection's buffer is not given back",
+     "src/engine/socket.rs",
+     """    pub fn abort<N: Net<Stream = S>>(mut self, net: &mut N, buffers: &mut Buffers) {
+        buffers.give_back(&mut self.pending);""",
+     """    pub fn abort<N: Net<Stream = S>>(self, net: &mut N, _: &mut Buffers) {"""),
+    ("slot-reuse", "an event for a connection that has ended reaches the next one in its slot",
+     "src/engine/conns.rs",
+     """        let (generation, conn) = self.slab.get_mut(id.index as usize)?;
+        (*generation == id.generation).then_some(conn)""",
+     """        self.slab.get_mut(id.index as usize).map(|(_, conn)| conn)"""),
+    ("double-close", "a link that is lost is counted out twice",
+     "src/engine/server/tunnel.rs",
+     "LinkUse::Leased { .. } | LinkUse::Settling => session.pool.lost_leased(),",
+     """LinkUse::Leased { .. } | LinkUse::Settling => {
+                    session.pool.lost_leased();
+                    session.pool.lost_leased();
+                }"""),
+    ("deadline-cleared", "the proof's deadline is gone once the handshake is done",
+     "src/engine/server/tunnel.rs",
+     "shaken.hash = Some(hash);",
+     "shaken.hash = Some(hash);\n        self.core.timers_off(id);"),
+    ("deadline-between-ends", "a relay with both directions open has a deadline",
+     "src/engine/server/visitor.rs",
+     """        if !progress.half_closed {
+            return;
+        }""",
+     ""),
+    ("timer-not-rearmed", "a deadline that moved to later never fires",
+     "src/engine/timers.rs",
+     """            later => {
+                self.set(id, deadline, later);
+                false
+            }""",
+     "            _ => false,"),
+    ("link-back-early", "a link is spare before the client has read the last lease's end",
+     "src/engine/server/tunnel.rs",
+     "relay::settle(&mut self.core.io, conn, Lease::is_over)",
+     "relay::settle(&mut self.core.io, conn, Lease::has_ended)"),
+    ("link-back-unflushed", "a link is spare with bytes still pending",
+     "src/engine/relay.rs",
+     "Ok(link.socket.is_clear())",
+     "Ok(true)"),
+    ("link-not-back", "a link whose lease is over never comes back to the pool",
+     "src/engine/server/tunnel.rs",
+     "session.pool.returned(id);",
+     "let _ = session;"),
+    ("reset-kept", "a connection that breaks is not told to the peer",
+     "src/engine/relay.rs",
+     "    match link.say_reset(io, reason) {\n        Ok(()) => Outcome::PlainBroken,",
+     "    let _ = reason;\n    match link.flush(io).map(|_| ()) {\n        Ok(()) => Outcome::PlainBroken,"),
+    ("link-end-is-fin", "a tunnel connection that ends counts as an end of file",
+     "src/engine/relay.rs",
+     "            Err(Cut::Source(gone)) => return Outcome::LinkGone(gone),\n            Err(Cut::Sink(_))",
+     """            Err(Cut::Source(gone)) => {
+                plain.socket.finish(&mut io.net);
+                let _ = plain.flush(io);
+                return Outcome::LinkGone(gone);
+            }
+            Err(Cut::Sink(_))"""),
+    ("no-back-pressure", "a sink with pending bytes is given more",
+     "src/engine/relay.rs",
+     "if !open || !sink.socket.is_clear() {",
+     "if !open {"),
+    ("not-requeued", "a relay that has used up its budget is not queued again",
+     "src/engine/server/tunnel.rs",
+     """                self.note_progress(visitor, progress);
+                self.core.enqueue(link);""",
+     "                self.note_progress(visitor, progress);"),
+    ("half-close-is-close", "the end of one direction ends both",
+     "src/engine/relay.rs",
+     "        if lease.has_ended() {\n            return Outcome::Done;",
+     "        if lease.said() != lease::End::Open || lease.heard() != lease::End::Open {\n"
+     "            return Outcome::Done;"),
+    ("kind-not-restored", "the byte under a frame's kind is not put back",
+     "src/engine/conn.rs",
+     "scratch.clear[end] = borrowed;",
+     "let _ = borrowed;"),
+    ("cut-frame-lost", "a frame that is cut is thrown away",
+     "src/engine/conn.rs",
+     "buffers.append(&mut self.inbox, &scratch.wire[rest]);",
+     "let _ = rest;"),
+    ("waiting-forgotten", "a free link is not given to the visitor that waits for one",
+     "src/engine/server/tunnel.rs",
+     """        while let Some((visitor, link)) =
+            self.session(session).and_then(|session| session.pool.serve(now))""",
+     """        let _ = now;
+        while let Some((visitor, link)) = None::<(ConnId, ConnId)>"""),
+    ("visitors-outlive-session", "the end of a session leaves its visitors hanging",
+     "src/engine/server/tunnel.rs",
+     """        for link in links {
+            self.lose_link(link, "its session has ended");
+        }""",
+     "        let _ = links;"),
+    ("emfile-forgets-door", "an accept that fails for lack of descriptors spins",
+     "src/engine/server.rs",
+     "door.pause = Some(now + limits::ACCEPT_PAUSE);",
+     ""),
+    ("wrong-home", "a visitor waits at the session of another service's home",
+     "src/engine/server/visitor.rs",
+     "let owner = self.owners[waiting.service].last().copied();",
+     "let owner = self.owners.iter().flatten().next().copied();"),
+]
+
+# What `deadline-cleared` calls.
+HELPERS = {
+    "deadline-cleared": (
+        "src/engine/core.rs",
+        "    /// Takes a connection into the table;",
+        "    /// Planted.\n    pub fn timers_off(&mut self, id: ConnId) {\n"
+        "        if let Some(conn) = self.conns.get_mut(id) {\n"
+        "            self.timers.set(id, &mut conn.deadline, None);\n        }\n    }\n\n"
+        "    /// Takes a connection into the table;",
+    ),
+}
+
+
+def replace(tree, file, right, wrong):
+    path = tree / file
+    text = path.read_text()
+    if text.count(right) != 1:
+        return False
+    path.write_text(text.replace(right, wrong))
+    return True
+
+
+def run(tree, bug):
+    """'caught', 'missed', 'does not build' or 'does not fit', and the first failing line."""
+    name, _, file, right, wrong = bug
+    sources = {path: path.read_bytes() for path in (tree / "src").rglob("*.rs")}
+    try:
+        fits = replace(tree, file, right, wrong)
+        if name in HELPERS:
+            fits = fits and replace(tree, *HELPERS[name])
+        if not fits:
+            return "does not fit", ""
+        command = ["cargo", "test", "--quiet", "--test", "sim", "every_seed"]
+        quiet = {"RUSTFLAGS": "--cap-lints=allow", "SEEDS": os.environ.get("SEEDS", "300")}
+        environment = os.environ | quiet
+        built = subprocess.run(command[:3] + ["--no-run"] + command[3:-1], cwd=tree,
+                               env=environment, capture_output=True, text=True)
+        if built.returncode != 0:
+            return "does not build", built.stderr[-2000:]
+        try:
+            tested = subprocess.run(command, cwd=tree, env=environment, capture_output=True,
+                                    text=True, timeout=600)
+        except subprocess.TimeoutExpired:
+            return "caught", "hangs"
+        if tested.returncode == 0:
+            return "missed", ""
+        lines = (tested.stdout + tested.stderr).splitlines()
+        told = [line.strip() for line in lines if "seed" in line.lower()]
+        return "caught", (told or [""])[0][:110]
+    finally:
+        for path, content in sources.items():
+            if path.read_bytes() != content:
+                path.write_bytes(content)
+
+
+def main():
+    wanted = set(sys.argv[1:])
+    bugs = [bug for bug in BUGS if not wanted or bug[0] in wanted]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        ignore = shutil.ignore_patterns("target", ".git", "corpus")
+        shutil.copytree(ROOT, tree, ignore=ignore)
+        for bug in bugs:
+            verdict, detail = run(tree, bug)
+            rows.append((bug[0], verdict))
+            print(f"{bug[0]:26} {verdict:15} {bug[1]}\n{'':26} {detail}", flush=True)
+    caught = sum(verdict == "caught" for _, verdict in rows)
+    print(f"{caught} of {len(rows)} caught")
+    return 0 if all(verdict in ("caught", "missed") for _, verdict in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
