@@ -82,6 +82,9 @@ impl fmt::Display for Gone {
             Gone::Noise(noise::Reject::Handshake) => {
                 f.write_str("the Noise handshake failed: other keys, or another pattern")
             }
+            Gone::Noise(noise::Reject::PeerKey) => {
+                f.write_str("the peer's key is not remote_public_key")
+            }
             Gone::Noise(noise::Reject::Decrypt) => f.write_str("a message that does not decrypt"),
             Gone::Noise(noise::Reject::Empty) => f.write_str("a message without a kind"),
             Gone::Message(reject) => write!(f, "a message that may not be ({reject:?})"),
@@ -231,7 +234,7 @@ impl<S, Stage> Conn<S, Stage> {
             self.socket
                 .send(&mut io.net, &mut io.buffers, &io.scratch.message)
                 .map_err(Gone::Io)?;
-            if let Some(hash) = tunnel.channel.established() {
+            if let Some(hash) = tunnel.channel.established().map_err(Gone::Noise)? {
                 return Ok(Hands::Shaken(hash));
             }
             let Some(filled) = tunnel.fill(&mut self.socket, io)? else {

@@ -52,6 +52,8 @@ pub type Seed = [u8; 32];
 pub enum Reject {
     /// A handshake message that does not fit the keys or the pattern.
     Handshake,
+    /// The peer has another static key than the one configured.
+    PeerKey,
     /// A message that does not decrypt.
     Decrypt,
     /// A message without its kind.
@@ -117,6 +119,8 @@ pub enum Channel {
 /// A handshake under way.
 pub struct Handshake {
     state: HandshakeState,
+    /// Who the peer must be, also where the pattern sends its key instead of presupposing it.
+    peer_key: Option<Vec<u8>>,
 }
 
 /// A handshake's hash ties what is proved later to this very connection (Noise specification,
@@ -143,30 +147,37 @@ impl Channel {
             Protection::None => Ok(Channel::Clear),
             Protection::Noise(suite) => {
                 let state = suite.handshake(side, seed).map_err(|_| Reject::Handshake)?;
-                Ok(Channel::Handshaking(Box::new(Handshake { state })))
+                let peer_key = suite.remote_public_key.clone();
+                Ok(Channel::Handshaking(Box::new(Handshake { state, peer_key })))
             }
         }
     }
 
     /// The hash, once the handshake is done; then messages can be sealed and opened.
-    pub fn established(&mut self) -> Option<HandshakeHash> {
-        match self {
-            Channel::Clear => Some(HandshakeHash::NONE),
-            Channel::Sealed(_) => None,
-            Channel::Handshaking(handshake) if !handshake.state.is_handshake_finished() => None,
-            Channel::Handshaking(_) => {
-                let Channel::Handshaking(handshake) = std::mem::replace(self, Channel::Clear)
-                else {
-                    return None;
-                };
-                let mut bytes = [0; 64];
-                let hash = handshake.state.get_handshake_hash();
-                bytes[..hash.len()].copy_from_slice(hash);
-                // A finished handshake always has its transport.
-                *self = Channel::Sealed(Box::new(handshake.state.into_transport_mode().ok()?));
-                Some(HandshakeHash { bytes })
+    pub fn established(&mut self) -> Result<Option<HandshakeHash>, Reject> {
+        let handshake = match self {
+            Channel::Clear => return Ok(Some(HandshakeHash::NONE)),
+            Channel::Sealed(_) => return Ok(None),
+            Channel::Handshaking(handshake) if !handshake.state.is_handshake_finished() => {
+                return Ok(None);
             }
+            Channel::Handshaking(handshake) => handshake,
+        };
+        let (state, wanted) = (&handshake.state, &handshake.peer_key);
+        if let (Some(key), Some(wanted)) = (state.get_remote_static(), wanted)
+            && key != wanted
+        {
+            return Err(Reject::PeerKey);
         }
+        let mut bytes = [0; 64];
+        let hash = state.get_handshake_hash();
+        bytes[..hash.len()].copy_from_slice(hash);
+        let Channel::Handshaking(handshake) = std::mem::replace(self, Channel::Clear) else {
+            return Ok(None);
+        };
+        let state = handshake.state.into_transport_mode().map_err(|_| Reject::Handshake)?;
+        *self = Channel::Sealed(Box::new(state));
+        Ok(Some(HandshakeHash { bytes }))
     }
 
     /// Handshake: takes the peer's message.
@@ -309,8 +320,8 @@ mod tests {
         while hash_a.is_none() || hash_b.is_none() {
             step(&mut a, &mut b);
             step(&mut b, &mut a);
-            hash_a = hash_a.or_else(|| a.established());
-            hash_b = hash_b.or_else(|| b.established());
+            hash_a = hash_a.or_else(|| a.established().expect("the right key"));
+            hash_b = hash_b.or_else(|| b.established().expect("the right key"));
         }
         assert!(hash_a == hash_b && hash_a != Some(HandshakeHash::NONE));
         (a, b)

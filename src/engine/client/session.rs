@@ -295,14 +295,25 @@ impl<N: Net> Client<N> {
     fn end_session(&mut self, id: ConnId, why: Gone) {
         let Some(Stage::Control(control)) = self.core.stage(id) else { return };
         let server = control.server;
+        let hint = match (&control.step, &why) {
+            (Step::Shaking, Gone::Closed | Gone::Io(_)) => {
+                " during the Noise handshake: remote_public_key is not the server's key, or the \
+                 patterns differ"
+            }
+            (Step::Session(session), Gone::Closed | Gone::Io(_)) if !session.is_welcome() => {
+                " before its welcome: it may not be an underpass server"
+            }
+            _ => "",
+        };
+        let why = format!("{server}: {why}{hint}");
         let was_up = matches!(self.line, Line::Up { .. });
-        debug!("control connection with {server}: {why}");
+        debug!("control connection with {why}");
         self.core.close(id);
         self.lose_all_links();
         if was_up {
-            self.rest(format!("{server}: {why}"));
+            self.rest(why);
         } else {
-            self.dial_server(format!("{server}: {why}"));
+            self.dial_server(why);
         }
     }
 
