@@ -101,10 +101,10 @@ impl MioNet {
     }
 
     /// No Nagle delay on any leg (P13); dead hosts are found within a minute.
-    fn tune(&self, stream: &TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
+    fn tune(&self, socket: SockRef<'_>) -> io::Result<()> {
+        socket.set_tcp_nodelay(true)?;
         match &self.keepalive {
-            Some(keepalive) => SockRef::from(stream).set_tcp_keepalive(keepalive),
+            Some(keepalive) => socket.set_tcp_keepalive(keepalive),
             None => Ok(()),
         }
     }
@@ -149,6 +149,8 @@ impl Net for MioNet {
         }
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
+        // What is accepted inherits these (Linux), so that an accept is one call and not six.
+        self.tune(SockRef::from(&socket))?;
         socket.listen(limits::BACKLOG)?;
         let mut listener = TcpListener::from_std(socket.into());
         let address = listener.local_addr()?;
@@ -157,14 +159,12 @@ impl Net for MioNet {
     }
 
     fn accept(&mut self, listener: &mut TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, address) = listener.accept()?;
-        self.tune(&stream)?;
-        Ok((stream, address))
+        listener.accept()
     }
 
     fn connect(&mut self, address: SocketAddr) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(address)?;
-        self.tune(&stream)?;
+        self.tune(SockRef::from(&stream))?;
         Ok(stream)
     }
 
