@@ -551,6 +551,17 @@ impl Scenario {
         if server != listeners + clients.iter().sum::<usize>() {
             wrong.push(format!("at rest the server has {server} open, the clients {clients:?}"));
         }
+        for engine in 0..self.engines.len() {
+            let census = match &self.driver.tasks[self.engines[engine].1].program {
+                Some(Actor::Server(server)) => server.census(),
+                Some(Actor::Client(client)) => client.census(),
+                _ => continue,
+            };
+            let listeners = if engine == 0 { listeners } else { 0 };
+            if census.conns + listeners != open(engine) || census.buffers != 0 {
+                wrong.push(format!("at rest engine {engine} holds {census:?}"));
+            }
+        }
         wrong
     }
 
