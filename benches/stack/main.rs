@@ -95,8 +95,10 @@ fn measure(plan: &Plan) -> io::Result<()> {
     for line in &missing {
         say(line);
     }
+    let folder = scratch_folder()?;
+    process::stop_with_signals(folder.clone())?;
     let home = Role::start(&["home"])?;
-    let workshop = Workshop::new(scratch_folder()?, home.address);
+    let workshop = Workshop::new(folder, home.address);
     let mut report = Report::new(plan.stacks.clone());
     for round in 1..=plan.rounds {
         // Every other round goes backwards, so that a drift of the machine favours nobody.
@@ -115,11 +117,11 @@ fn measure(plan: &Plan) -> io::Result<()> {
             measure_short(&stack, plan, &mut report)?;
             measure_latency(&stack, plan, &mut report)?;
         }
-        say(&format!("round {round} of {}: the floor", plan.rounds));
         for kind in &stacks {
             let Some(pattern) = kind.noise_pattern() else {
                 continue;
             };
+            say(&format!("round {round} of {}: the floor of {kind}", plan.rounds));
             let seconds = measure_floor(pattern, &home, plan)?;
             report.add_floor(*kind, seconds);
         }

@@ -3,12 +3,16 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::process::{getrlimit, kill_process, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// A process that ends with this value, by its id.
 pub(crate) struct Running {
@@ -22,10 +26,12 @@ impl Running {
     pub(crate) fn start(mut command: Command, log: &Path) -> io::Result<Running> {
         let file = File::create(log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let mut running = running();
         let child = command.spawn().map_err(|error| {
             let program = command.get_program().to_string_lossy();
             io::Error::new(error.kind(), format!("{program}: {error}"))
         })?;
+        running.push(child.id());
         Ok(Running { child, log: log.to_owned() })
     }
 
@@ -51,8 +57,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        stop(&mut self.child);
     }
 }
 
@@ -65,11 +70,14 @@ pub(crate) struct Role {
 
 impl Role {
     pub(crate) fn start(arguments: &[&str]) -> io::Result<Role> {
+        let mut running = running();
         let mut child = Command::new(std::env::current_exe()?)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
+        running.push(child.id());
+        drop(running);
         let mut line = String::new();
         if let Some(output) = child.stdout.take() {
             BufReader::new(output).read_line(&mut line)?;
@@ -77,8 +85,8 @@ impl Role {
         match line.trim().parse() {
             Ok(address) => Ok(Role { child, address }),
             Err(_) => {
-                let status = child.wait()?;
-                Err(io::Error::other(format!("role {arguments:?}: {status}")))
+                stop(&mut child);
+                Err(io::Error::other(format!("the role {arguments:?} does not start")))
             }
         }
     }
@@ -90,14 +98,47 @@ impl Role {
 
 impl Drop for Role {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        stop(&mut self.child);
     }
 }
 
 /// For a [`Role`]: comes back when the process that started this one is gone.
 pub(crate) fn wait_for_parent() -> io::Result<()> {
     io::stdin().read_to_end(&mut Vec::new()).map(|_| ())
+}
+
+/// The processes that run now, for [`stop_with_signals`].
+static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+fn running() -> MutexGuard<'static, Vec<u32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends `child`, and waits for it so that its id is free.
+fn stop(child: &mut Child) {
+    running().retain(|id| *id != child.id());
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// From now on SIGINT and SIGTERM end this process and all that it has started, and take `folder`
+/// away: values are not dropped then.
+pub(crate) fn stop_with_signals(folder: PathBuf) -> io::Result<()> {
+    let (mut signalled, signals) = UnixStream::pair()?;
+    signal_hook::low_level::pipe::register(SIGINT, signals.try_clone()?)?;
+    signal_hook::low_level::pipe::register(SIGTERM, signals)?;
+    thread::spawn(move || {
+        let _ = signalled.read_exact(&mut [0]);
+        // Held to the end: nothing new is started meanwhile.
+        let running = running();
+        let ids = running.iter().filter_map(|id| Pid::from_raw(i32::try_from(*id).ok()?));
+        for id in ids {
+            let _ = kill_process(id, Signal::KILL);
+        }
+        let _ = fs::remove_dir_all(&folder);
+        std::process::exit(1);
+    });
+    Ok(())
 }
 
 pub(crate) fn own_id() -> u32 {

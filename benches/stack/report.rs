@@ -114,16 +114,17 @@ impl Report {
         writeln!(
             out,
             "\nMedians of {rounds} round{}, {idle} idle connections. With several processes on a \
-             side: the sum, then each. A ratio is the median of the rounds' own ratios, with the \
-             lowest and the highest.",
+             side: the sum, then each. The peer is {}. A ratio is the median of the rounds' own \
+             ratios, with the lowest and the highest.",
             if rounds == 1 { "" } else { "s" },
+            Kind::Peer,
         )
     }
 
     fn header(&self) -> Vec<String> {
         let mut cells = vec![String::new()];
         cells.extend(self.columns.iter().map(Kind::to_string));
-        cells.extend(self.compared().map(|kind| format!("{kind} / {}", Kind::Peer)));
+        cells.extend(self.compared().map(|kind| format!("{kind} / peer")));
         cells
     }
 
@@ -137,24 +138,25 @@ impl Report {
         cells
     }
 
-    /// The floor stands in its stack's column, the stack's ratio to it in the last one.
+    /// The floor stands in its stack's column, the stack's ratios to it in the last one.
     fn floor_row(&self, kind: Kind) -> Option<Vec<String>> {
         let floor = self.floors.get(&kind)?;
-        let figure = Figure::CpuPerGigabyte(Side::Vps, Direction::Download, 1);
-        let stack = self.samples.get(&figure)?.get(&kind)?;
+        let ratio = |direction| {
+            let figure = Figure::CpuPerGigabyte(Side::Vps, direction, 1);
+            let stack = self.samples.get(&figure).and_then(|by_kind| by_kind.get(&kind));
+            ratio_cell(&stack.map(sums).unwrap_or_default(), floor)
+        };
+        let ratios = format!(
+            "of the floor: {} down, {} up",
+            ratio(Direction::Download),
+            ratio(Direction::Upload)
+        );
         let mut cells = vec!["CPU s per GB, floor: read 64 KB, encrypt, write".to_owned()];
-        for column in &self.columns {
-            let here = if *column == kind { floor.as_slice() } else { &[] };
-            cells.push(middle(here).map_or_else(String::new, |value| figure.shown(value)));
-        }
-        for column in self.compared() {
-            let ratio = ratio_cell(&sums(stack), floor);
-            cells.push(if column == kind {
-                format!("{ratio} of the floor")
-            } else {
-                String::new()
-            });
-        }
+        let value = middle(floor).map(|seconds| format!("{seconds:.2}")).unwrap_or_default();
+        let only =
+            |text: &str, column| if column == kind { text.to_owned() } else { String::new() };
+        cells.extend(self.columns.iter().map(|column| only(&value, *column)));
+        cells.extend(self.compared().map(|column| only(&ratios, column)));
         Some(cells)
     }
 

@@ -251,13 +251,17 @@ impl Workshop {
              [server.services.home]\ntype = \"https\"\ntoken = \"{TOKEN}\"\nhosts = [\"{NAME}\"]\n"
             ),
         )?;
-        let client = self.write("client.toml", &format!(
-            "[client]\nremote_addr = \"{tunnel}\"\n\
+        let client = self.write(
+            "client.toml",
+            &format!(
+                "[client]\nremote_addr = \"{tunnel}\"\n\
              [client.transport]\ntype = \"noise\"\n\
              [client.transport.noise]\npattern = \"{pattern}\"\n\
              remote_public_key = \"{public}\"\n\
-             [client.services.home]\ntype = \"https\"\ntoken = \"{TOKEN}\"\nlocal_addr = \"{home}\"\n"
-        ))?;
+             [client.services.home]\ntype = \"https\"\ntoken = \"{TOKEN}\"\n\
+             local_addr = \"{home}\"\n"
+            ),
+        )?;
         let program = std::env::var_os("UNDERPASS")
             .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_underpass")), PathBuf::from);
         let run = |role: &str, config: &Path, log: &str| {
