@@ -3,8 +3,9 @@
 
 use crate::wire::frame;
 
-/// A batch: what one read takes at most. Several frames, so that one write carries them all.
-pub const BATCH: usize = 64 * 1024;
+/// A batch: what one read takes at most. Several frames, so that one write carries them all; with
+/// their headers and tags a little less than 64 KB, which is what one segment holds at most.
+pub const BATCH: usize = 63 * 1024;
 
 /// DATA in one frame at most. Small enough that the receiver starts on a batch before all of it is
 /// here and that a cut frame is cheap to carry over, large enough that the cipher's set-up is lost
