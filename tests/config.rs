@@ -460,8 +460,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "fallback = true\n[server.services.b]\ntype = 'https'\nfallback = true",
             "16: \
-          server.services.b.fallback: the same as server.services.pi.fallback (line 13); one service \
-          only can have it",
+          server.services.b.fallback: the same as server.services.pi.fallback (line 13); \
+          one service only can have it",
         ),
     ] {
         bad(&server(&format!("{pi}{rest}")), &format!("f.toml:{error}"));
@@ -529,7 +529,8 @@ fn a_client_file_says_what_is_wrong_in_it() {
     for (keys, error) in [
         (
             "",
-            "1: client.remote_addr: missing: the server's bind_addr, such as `vps.example.com:2333`",
+            "1: client.remote_addr: missing: the server's bind_addr, \
+          such as `vps.example.com:2333`",
         ),
         ("remote_addr = 'a'", "2: client.remote_addr: the port is missing: `host:80`"),
         (

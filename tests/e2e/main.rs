@@ -1,0 +1,31 @@
+//! End to end, with real programs: nginx at home, curl and `openssl s_client` as visitors, and the
+//! built `underpass` between them. Nothing here knows the inside of the program: it is started with
+//! a configuration file, looked at through /proc, and stopped by signals.
+//!
+//! Every test has its own directory and its own loopback address (127.x.y.z), so that tests run
+//! beside each other and no outgoing connection can take a port that a test was promised. Tests
+//! that load the machine, or that measure time under load, take [`harness::alone`].
+//!
+//! `E2E_LOG=debug` sets the programs' `RUST_LOG`; a failing test prints the end of their logs.
+//! `E2E_KEEP=1` keeps the directories.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a surprise is a failure")]
+
+mod harness;
+mod home;
+mod house;
+mod pki;
+mod visitor;
+
+mod bounds;
+mod cli;
+mod lifecycle;
+mod names;
+mod pitfalls_close;
+mod pitfalls_flood;
+mod pitfalls_line;
+mod transfer;
+mod tunnel;
+
+#[path = "../support/mod.rs"]
+mod support;
