@@ -1,0 +1,187 @@
+//! Style that a machine can check: widths, headers, who may import whom, and what no file may hold.
+//! Every finding is listed, not the first alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of code and scripts. Prose breaks where it likes, and TOML has tables on one line.
+const COLUMNS: usize = 100;
+
+/// A module's folder or file below `src/`, and what its code may not name. `wire` is pure bytes,
+/// `proto` decides without sockets or a clock; nothing points up.
+const FORBIDDEN: &[(&str, &[&str])] = &[
+    ("wire/", &["crate::proto", "crate::config", "crate::engine", "std::io", "std::time", "log::"]),
+    ("proto/", &["crate::engine", "std::io", "Instant", "SystemTime", "std::thread"]),
+    ("config/", &["crate::engine", "std::thread"]),
+    ("limits.rs", &["crate::"]),
+    ("engine/", &["crate::demo", "crate::cli"]),
+];
+
+/// What only some files below `src/` may name.
+const RESERVED: &[(&str, &[&str])] = &[
+    // One seam to the operating system.
+    ("mio::", &["engine/mio_net.rs", "engine/resolve.rs"]),
+    ("signal_hook_mio::", &["engine/mio_net.rs"]),
+    // Time is an argument.
+    ("Instant::now", &["engine/mio_net.rs", "demo"]),
+    ("SystemTime::now", &["engine/mio_net.rs", "demo"]),
+    ("process::exit", &["main.rs"]),
+];
+
+#[test]
+fn sources_are_tidy() {
+    let mut findings = Vec::new();
+    let files = text_files();
+    let sources = files.iter().filter(|(path, _)| path.starts_with("src")).count();
+    assert!(sources > 10, "only {sources} files below src: looked in the wrong place?");
+    for (path, text) in &files {
+        let mut find = |line: usize, what: &str| {
+            findings.push(format!("{}:{line}: {what}", path.display()));
+        };
+        layout(path, text, &mut find);
+        secrets_of_the_machine(text, &mut find);
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let header = text.lines().take_while(|line| !line.starts_with("use ")).take(8);
+            if !header.into_iter().any(|line| line.starts_with("//! ")) {
+                find(1, "a file says first what it is for (`//!`)");
+            }
+        }
+        if let Ok(below_src) = path.strip_prefix("src") {
+            source(&below_src.to_string_lossy(), text, &mut find);
+        }
+    }
+    assert!(findings.is_empty(), "{}\n{} findings", findings.join("\n"), findings.len());
+}
+
+/// Line ends, widths, white space.
+fn layout(path: &Path, text: &str, find: &mut impl FnMut(usize, &str)) {
+    let last = text.lines().count();
+    if !text.ends_with('\n') || text.ends_with("\n\n") {
+        find(last, "a text file ends with one line feed");
+    }
+    let kind = path.extension().and_then(|extension| extension.to_str());
+    let prose = matches!(kind, Some("md" | "toml"));
+    for (number, line) in numbered(text) {
+        if line.ends_with([' ', '\t', '\r']) {
+            find(number, "white space at the end");
+        }
+        if !prose && line.chars().count() > COLUMNS {
+            find(number, &format!("more than {COLUMNS} columns"));
+        }
+        if kind == Some("rs") && line.contains('\t') {
+            find(number, "a tab");
+        }
+    }
+}
+
+/// Paths and hosts of the machine that a file was written on. In pieces, so that this file passes.
+fn secrets_of_the_machine(text: &str, find: &mut impl FnMut(usize, &str)) {
+    const FOREIGN: &[&str] = &[
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+        concat!("registry+spa", "rse"),
+    ];
+    for (number, line) in numbered(text) {
+        for foreign in FOREIGN.iter().filter(|foreign| line.contains(**foreign)) {
+            find(number, &format!("{foreign}: a path or host of one machine"));
+        }
+    }
+}
+
+/// Imports and calls of one file below `src/`; its tests, which stand last, may do as they like.
+fn source(path: &str, text: &str, find: &mut impl FnMut(usize, &str)) {
+    for (number, line) in numbered(text) {
+        if line.trim_start().starts_with("#[cfg(test)]") {
+            break;
+        }
+        let code = line.split("//").next().unwrap_or_default();
+        for (folder, words) in FORBIDDEN {
+            for word in words.iter().filter(|word| path.starts_with(folder) && names(code, word)) {
+                find(number, &format!("{word} in {folder}"));
+            }
+        }
+        for (word, allowed) in RESERVED {
+            if names(code, word) && !allowed.iter().any(|place| path.starts_with(place)) {
+                find(number, &format!("{word} outside of {}", allowed.join(" and ")));
+            }
+        }
+        if code.contains(".unwrap()") {
+            find(number, "an unwrap without a proof");
+        }
+    }
+}
+
+/// Whether `code` holds `word`, not as the end of a longer one.
+fn names(code: &str, word: &str) -> bool {
+    code.match_indices(word).any(|(at, _)| {
+        !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_')
+    })
+}
+
+fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (1..).zip(text.split_terminator('\n'))
+}
+
+/// All text files of the repository, by their path in it. No git is needed: a release's archive is
+/// checked like a clone.
+fn text_files() -> Vec<(PathBuf, String)> {
+    const SKIPPED: &[&str] = &[".git", "target", "artifacts", "corpus"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a readable folder") {
+            let entry = entry.expect("a readable entry");
+            let (path, name) = (entry.path(), entry.file_name());
+            let kind = entry.file_type().expect("a file type");
+            if kind.is_dir() && !SKIPPED.iter().any(|skipped| name == *skipped) {
+                folders.push(path);
+            } else if kind.is_file() && is_text(&path) {
+                let text = fs::read_to_string(&path).expect("UTF-8 in a text file");
+                let below = path.strip_prefix(root).expect("below the root");
+                found.push((below.to_owned(), text));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Known kinds, and scripts, which have no extension.
+fn is_text(path: &Path) -> bool {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some(kind) => ["rs", "toml", "md", "sh", "py", "service", "yml"].contains(&kind),
+        None => fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"#!")),
+    }
+}
+
+#[test]
+fn findings_are_found() {
+    let count = |path: &str, text: &str| {
+        let mut found = 0;
+        layout(Path::new(path), text, &mut |_, _| found += 1);
+        secrets_of_the_machine(text, &mut |_, _| found += 1);
+        source(path, text, &mut |_, _| found += 1);
+        found
+    };
+    for (path, text, findings) in [
+        ("wire/a.rs", "use crate::limits::X;\n", 0),
+        ("wire/a.rs", "use crate::engine::X;\n", 1),
+        ("wire/a.rs", "// crate::engine\n", 0),
+        ("proto/a.rs", "use std::time::Instant;\n", 1),
+        ("engine/core.rs", "use mio::Poll;\n", 1),
+        ("engine/mio_net.rs", "use mio::Poll;\n", 0),
+        ("engine/core.rs", "use tokio_mio::Poll;\n", 0),
+        ("a.rs", "x.unwrap();\n", 1),
+        ("a.rs", "#[cfg(test)]\nx.unwrap();\n", 0),
+        ("a.rs", "no end", 1),
+        ("a.rs", "two ends\n\n", 1),
+        ("a.rs", "space \n\ttab\n", 2),
+        ("a.toml", concat!("x = \"/wo", "rk/hub\"\n"), 1),
+    ] {
+        assert_eq!(count(path, text), findings, "{path}: {text:?}");
+    }
+    let long = "x".repeat(COLUMNS + 1) + "\n";
+    assert_eq!((count("a.rs", &long), count("a.md", &long)), (1, 0));
+}
