@@ -11,8 +11,8 @@ use super::net::{Net, Readiness};
 
 /// One TCP connection.
 ///
-/// Invariants: `sent <= pending.len()`; `pending` is empty exactly when nothing waits to be written;
-/// a FIN is sent once and only behind all of `pending`.
+/// Invariants: `sent <= pending.len()`; `pending` is empty exactly when nothing waits to be
+/// written; a FIN is sent once and only behind all of `pending`.
 pub struct Socket<S> {
     stream: S,
     /// A read may give something.

@@ -109,10 +109,12 @@ BUGS = [
     ("reset-kept", "a connection that breaks is not told to the peer",
      "src/engine/relay.rs",
      "    match link.say_reset(io, reason) {\n        Ok(()) => Outcome::PlainBroken,",
-     "    let _ = reason;\n    match link.flush(io).map(|_| ()) {\n        Ok(()) => Outcome::PlainBroken,"),
+     "    let _ = reason;\n"
+     "    match link.flush(io).map(|_| ()) {\n        Ok(()) => Outcome::PlainBroken,"),
     ("link-end-is-fin", "a tunnel connection that ends counts as an end of file",
      "src/engine/relay.rs",
-     "            Err(Cut::Source(gone)) => return Outcome::LinkGone(gone),\n            Err(Cut::Sink(_))",
+     "            Err(Cut::Source(gone)) => return Outcome::LinkGone(gone),\n"
+     "            Err(Cut::Sink(_))",
      """            Err(Cut::Source(gone)) => {
                 plain.socket.finish(&mut io.net);
                 let _ = plain.flush(io);
