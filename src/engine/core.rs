@@ -28,6 +28,8 @@ pub struct Census {
     pub conns: usize,
     /// Buffers lent to connections.
     pub buffers: usize,
+    /// The most bytes that wait to be written on one connection.
+    pub backlog: usize,
 }
 
 /// Below this, entries in the heap of deadlines are not worth a sweep.
@@ -183,6 +185,11 @@ impl<N: Net, Stage> Core<N, Stage> {
 
     /// What the engine holds.
     pub fn census(&self) -> Census {
-        Census { conns: self.conns.len(), buffers: self.io.buffers.lent() }
+        let backlogs = self.conns.iter().map(|(_, conn)| conn.socket.backlog());
+        Census {
+            conns: self.conns.len(),
+            buffers: self.io.buffers.lent(),
+            backlog: backlogs.max().unwrap_or(0),
+        }
     }
 }

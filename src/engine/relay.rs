@@ -8,7 +8,7 @@ use crate::proto::lease;
 use crate::wire::message::Reason;
 
 /// Batches each way before others have their turn.
-const BUDGET: usize = 8;
+const BUDGET: usize = 4;
 
 /// Where a relay stands after its turn.
 #[derive(Debug)]

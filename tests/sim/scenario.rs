@@ -27,6 +27,8 @@ use super::world::{HostId, ProcessId, Shared, Tuning, World};
 const SEEDS: u64 = 200;
 /// From the start until visitors come: everybody has registered and dialled its spare links.
 const WARM_UP: Duration = Duration::from_secs(20);
+/// Bytes that wait on one connection at most: two batches, one that was cut and one behind it.
+const BACKLOG: usize = 2 * underpass::engine::buffers::BATCH;
 /// Quiet before the descriptors are counted.
 const QUIET: Duration = Duration::from_secs(90);
 /// After the last fault, a home is served within this.
@@ -49,12 +51,14 @@ enum Actor {
 
 impl Program for Actor {
     fn turn(&mut self) -> io::Result<bool> {
-        match self {
-            Actor::Server(server) => server.turn().map(|flow| matches!(flow, Flow::Continue)),
-            Actor::Client(client) => client.turn().map(|flow| matches!(flow, Flow::Continue)),
-            Actor::Visitors(visitors) => visitors.turn(),
-            Actor::Homes(homes) => homes.turn(),
-        }
+        let (flow, census) = match self {
+            Actor::Server(server) => (server.turn()?, server.census()),
+            Actor::Client(client) => (client.turn()?, client.census()),
+            Actor::Visitors(visitors) => return visitors.turn(),
+            Actor::Homes(homes) => return homes.turn(),
+        };
+        assert!(census.backlog <= BACKLOG, "back-pressure failed: {census:?}");
+        Ok(flow == Flow::Continue)
     }
 
     fn next_deadline(&self) -> Option<Time> {
