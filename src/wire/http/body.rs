@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn chunks_are_written_anew() {
         let (out, end, done) = chunked(b"05;a=\"b\"\r\nhello\r\n0\r\nX: y\r\n\r\nGET");
-        assert_eq!((out.as_str(), end, done), ("5\\r\\nhello\\r\\n0\\r\\n\\r\\n", Ok(29), true));
+        assert_eq!((out.as_str(), end, done), ("5\\r\\nhello\\r\\n0\\r\\n\\r\\n", Ok(28), true));
         assert_eq!(chunked(b"0\r\n\r\n"), ("0\\r\\n\\r\\n".into(), Ok(5), true));
     }
 
