@@ -280,7 +280,8 @@ const PASSED: &[(&str, &str, &str)] = &[
         "5\r\nhello\r\na\r\n0123456789\r\n0\r\n\r\n",
     ),
     (
-        "^Transfer-Encoding: chunked\r\nTrailer: Host\r\n\r\n0;a\r\nHost: b\r\nX-Real-IP: 1\r\n\r\n",
+        "^Transfer-Encoding: chunked\r\nTrailer: Host\r\n\r\n\
+         0;a\r\nHost: b\r\nX-Real-IP: 1\r\n\r\n",
         "^Transfer-Encoding: chunked\r\n",
         "0\r\n\r\n",
     ),
@@ -437,7 +438,8 @@ const RESPONSES: &[(&str, &str, Option<End>, Then)] = &[
     ),
     (
         GET,
-        "HTTP/1.1 200 OK\r\nConnection: close, X\r\nX: y\r\nKeep-Alive: 5\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nConnection: close, X\r\nX: y\r\nKeep-Alive: 5\r\n\
+         Content-Length: 0\r\n\r\n",
         None,
         Left(End::Fin, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     ),

@@ -42,18 +42,19 @@
 //! Back-pressure is the caller's: it gives bytes of one side only while the other side's output
 //! has gone out.
 
+mod home;
 mod page;
+mod why;
 
-use std::fmt;
 use std::mem;
 
 use crate::wire::Status;
 use crate::wire::host::HostName;
-use crate::wire::http::body::{self, Body, Form};
+use crate::wire::http::body::{Body, Form};
 use crate::wire::http::request::Request;
-use crate::wire::http::response::Response;
 use crate::wire::http::rewrite::{self, Answer, Visitor};
-use crate::wire::http::{self, Framing, HeadScan, Kind, Slots, Version};
+use crate::wire::http::{HeadScan, Kind, Slots, Version};
+pub use why::Why;
 
 /// The state machine.
 #[derive(Debug)]
@@ -144,37 +145,6 @@ pub enum Wait {
     None,
 }
 
-/// Why a page was sent or a connection broken off; for the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// The request's head.
-    Request(http::Reject),
-    /// The request's body.
-    RequestBody(body::Reject),
-    /// The visitor ended in the middle of its body.
-    CutRequest,
-    /// The visitor did not send a head in time.
-    Slow,
-    /// No service has this name.
-    UnknownHost,
-    /// The home is not there.
-    Offline,
-    /// No link in time.
-    NoLink,
-    /// The home's response head.
-    Response(http::Reject),
-    /// The home's response body.
-    ResponseBody(body::Reject),
-    /// 101 that nobody asked for, or before the request was whole.
-    Switched,
-    /// More interim responses than anybody needs.
-    ManyInterim,
-    /// The home ended before or in the middle of its response.
-    CutResponse,
-    /// The home did not answer in time.
-    Silent,
-}
-
 #[derive(Debug)]
 enum Stage {
     /// A head is awaited.
@@ -188,7 +158,14 @@ enum Stage {
     /// 101 has gone out.
     Relay { told: bool },
     /// Nothing more is read.
-    Closing { how: Action, told: bool },
+    Closing { how: Parting, told: bool },
+}
+
+/// How the visitor's connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parting {
+    Close,
+    Abort,
 }
 
 /// A request whose head is whole.
@@ -268,11 +245,11 @@ impl HttpEntry {
     pub fn handle_visitor_end(&mut self, end: End, out: &mut Out) {
         if end == End::Reset {
             self.let_go(End::Reset);
-            return self.close(Action::Abort);
+            return self.close(Parting::Abort);
         }
         self.ended = true;
         match &self.stage {
-            Stage::Head(_) => self.close(Action::Close),
+            Stage::Head(_) => self.close(Parting::Close),
             Stage::Routing { order, .. } | Stage::Linking { order, .. }
                 if !order.body.is_done() =>
             {
@@ -365,10 +342,10 @@ impl HttpEntry {
     pub fn handle_timeout(&mut self, out: &mut Out) {
         match self.wait() {
             Wait::Head => match &self.stage {
-                Stage::Head(scan) if scan.is_fresh() => self.close(Action::Close),
+                Stage::Head(scan) if scan.is_fresh() => self.close(Parting::Close),
                 _ => self.refuse(Why::Slow, false, out),
             },
-            Wait::NextRequest => self.close(Action::Close),
+            Wait::NextRequest => self.close(Parting::Close),
             Wait::Link => self.fail(Why::NoLink, out),
             Wait::Response => self.fail(Why::Silent, out),
             Wait::None => {}
@@ -387,7 +364,8 @@ impl HttpEntry {
             Stage::Routing { order, asked } => (asked, Action::Route(order.host)),
             Stage::Linking { service, asked, .. } => (asked, Action::Open { service: *service }),
             Stage::Relay { told } => (told, Action::Relay),
-            Stage::Closing { how, told } => (told, *how),
+            Stage::Closing { how: Parting::Close, told } => (told, Action::Close),
+            Stage::Closing { how: Parting::Abort, told } => (told, Action::Abort),
             Stage::Head(_) | Stage::Exchange { .. } => return None,
         };
         if mem::replace(told, true) { None } else { Some(action) }
@@ -523,116 +501,6 @@ impl HttpEntry {
         }
     }
 
-    fn take_from_home(&mut self, bytes: &[u8], out: &mut Out) -> usize {
-        if self.link.is_none() {
-            return bytes.len();
-        }
-        match &mut self.stage {
-            Stage::Exchange { order, reply: Reply::Head { scan, .. } } => {
-                order.head = Vec::new();
-                match scan.scan(bytes) {
-                    Ok(Status::Partial) => 0,
-                    Ok(Status::Complete(head)) => {
-                        let end = head.end;
-                        self.hear_head(&bytes[head], out);
-                        end
-                    }
-                    Err(reject) => {
-                        self.fail(Why::Response(reject), out);
-                        bytes.len()
-                    }
-                }
-            }
-            Stage::Exchange { reply: Reply::Body { body, .. }, .. } => {
-                match body.decode(bytes, &mut out.visitor) {
-                    Ok(taken) => {
-                        if body.is_done() {
-                            self.complete();
-                        }
-                        taken
-                    }
-                    Err(reject) => {
-                        self.fail(Why::ResponseBody(reject), out);
-                        bytes.len()
-                    }
-                }
-            }
-            Stage::Relay { .. } => 0,
-            // Nobody has asked for anything.
-            _ => {
-                self.let_go(End::Reset);
-                bytes.len()
-            }
-        }
-    }
-
-    fn hear_head(&mut self, head: &[u8], out: &mut Out) {
-        let Stage::Exchange { order, reply } = &mut self.stage else { return };
-        let Reply::Head { scan, patience } = reply else { return };
-        let Traits { version, is_head, .. } = order.traits;
-        let mut slots = Slots::new();
-        let response = match Response::parse(head, &mut slots) {
-            Ok(response) => response,
-            Err(reject) => return self.fail(Why::Response(reject), out),
-        };
-        let mut answer = Answer { to: version, to_head: is_head, persists: true };
-        if response.is_interim() {
-            let Some(left) = patience.checked_sub(1) else {
-                return self.fail(Why::ManyInterim, out);
-            };
-            *patience = left;
-            *scan = HeadScan::new(Kind::Response);
-            order.traits.expects_continue &= response.status != 100;
-            // HTTP/1.0 has no interim responses (RFC 9110 15.2).
-            if version == Version::Http11 {
-                rewrite::response(&response, answer, &mut out.visitor);
-            }
-            return;
-        }
-        if response.status == 101 {
-            if !order.traits.asks_upgrade || !order.body.is_done() {
-                return self.fail(Why::Switched, out);
-            }
-            rewrite::response(&response, answer, &mut out.visitor);
-            return self.enter(Stage::Relay { told: false });
-        }
-        let framing = response.framing(is_head);
-        let form = if version == Version::Http10 { Form::Plain } else { Form::Chunked };
-        let ends_itself = match framing {
-            Framing::None | Framing::Length(_) => true,
-            Framing::Chunked => form == Form::Chunked,
-            Framing::UntilClose => false,
-        };
-        let is_read = order.body.is_done();
-        answer.persists = order.traits.persists && ends_itself && is_read && !self.ended;
-        let home_persists = framing != Framing::UntilClose
-            && !order.traits.home_closes
-            && response.options.persists(response.version);
-        rewrite::response(&response, answer, &mut out.visitor);
-        let body = Body::new(framing, form);
-        let is_done = body.is_done();
-        *reply = Reply::Body { body, visitor_persists: answer.persists, home_persists };
-        if is_done {
-            self.complete();
-        }
-    }
-
-    /// The response is whole.
-    fn complete(&mut self) {
-        let Stage::Exchange { order, reply } = self.take_stage() else { return };
-        let Reply::Body { visitor_persists, home_persists, .. } = reply else { return };
-        if !order.body.is_done() {
-            self.let_go(End::Reset);
-        } else if !home_persists || self.ended {
-            self.let_go(End::Fin);
-        }
-        if visitor_persists && !self.ended {
-            self.enter(Stage::Head(HeadScan::new(Kind::Request)));
-        } else {
-            self.close(Action::Close);
-        }
-    }
-
     /// What is under way cannot be brought to its end.
     fn fail(&mut self, why: Why, out: &mut Out) {
         match self.take_stage() {
@@ -643,7 +511,7 @@ impl HttpEntry {
             Stage::Exchange { reply: Reply::Body { .. }, .. } => {
                 self.let_go(End::Reset);
                 self.refusal = Some(why);
-                self.close(Action::Abort);
+                self.close(Parting::Abort);
             }
             Stage::Routing { order, .. } | Stage::Linking { order, .. } => {
                 self.say_page(why, &order, out);
@@ -661,7 +529,7 @@ impl HttpEntry {
         if persists {
             self.enter(Stage::Head(HeadScan::new(Kind::Request)));
         } else {
-            self.close(Action::Close);
+            self.close(Parting::Close);
         }
     }
 
@@ -670,11 +538,11 @@ impl HttpEntry {
         self.refusal = Some(why);
         let answer = Answer { to: Version::Http11, to_head: is_head, persists: false };
         page::write(why, answer, &mut out.visitor);
-        self.close(Action::Close);
+        self.close(Parting::Close);
     }
 
     /// Nothing more is read; a link that is still held is idle.
-    fn close(&mut self, how: Action) {
+    fn close(&mut self, how: Parting) {
         self.let_go(End::Fin);
         self.enter(Stage::Closing { how, told: false });
     }
@@ -716,46 +584,17 @@ impl Order {
     }
 }
 
-impl Why {
-    /// The status of the page that says so.
-    pub fn status(self) -> u16 {
-        match self {
-            Why::Request(reject) => reject.status(),
-            Why::RequestBody(_) | Why::CutRequest => 400,
-            Why::Slow => 408,
-            Why::UnknownHost => 404,
-            Why::Offline | Why::NoLink => 503,
-            Why::Silent => 504,
-            Why::Response(_)
-            | Why::ResponseBody(_)
-            | Why::Switched
-            | Why::ManyInterim
-            | Why::CutResponse => 502,
-        }
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Why::Request(reject) => return write!(f, "request: {reject}"),
-            Why::RequestBody(reject) => return write!(f, "request body: {reject}"),
-            Why::CutRequest => "request cut off",
-            Why::Slow => "no request in time",
-            Why::UnknownHost => "unknown host",
-            Why::Offline => "home is offline",
-            Why::NoLink => "no link in time",
-            Why::Response(reject) => return write!(f, "response: {reject}"),
-            Why::ResponseBody(reject) => return write!(f, "response body: {reject}"),
-            Why::Switched => "response: 101 out of turn",
-            Why::ManyInterim => "response: too many interim ones",
-            Why::CutResponse => "response cut off",
-            Why::Silent => "home does not answer",
-        })
-    }
-}
-
 /// Interim responses to one request; an endless row of them is no answer.
 const INTERIM: u8 = 16;
 /// What most rewritten heads fit in.
 const HEAD_ROOM: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_visitor_takes_little_memory() {
+        assert!(size_of::<HttpEntry>() <= 192, "{}", size_of::<HttpEntry>());
+    }
+}

@@ -120,13 +120,12 @@ pub(crate) fn run(visitor: &[u8], ends: Option<End>, cut: Cut, homes: Homes<'_>)
         driver.settle();
         moved |= taken > 0;
         let all_given = unread.is_empty() || taken == 0 && driver.entry.wants_visitor();
-        if arrived == visitor.len() && all_given && !ended && driver.done.is_none() {
-            if let Some(end) = ends {
-                ended = true;
-                moved = true;
-                driver.entry.handle_visitor_end(end, &mut driver.out);
-                driver.settle();
-            }
+        let end_is_due = arrived == visitor.len() && all_given && !ended && driver.done.is_none();
+        if let Some(end) = ends.filter(|_| end_is_due) {
+            ended = true;
+            moved = true;
+            driver.entry.handle_visitor_end(end, &mut driver.out);
+            driver.settle();
         }
         if !moved {
             break;
