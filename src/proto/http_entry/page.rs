@@ -1,10 +1,8 @@
 //! What a visitor reads when no home answers it: small, plain, and without a name in it.
 
-use std::io::Write;
-
 use super::Why;
-use crate::wire::http::Version;
 use crate::wire::http::rewrite::Answer;
+use crate::wire::http::{Version, put_text};
 
 /// Appends the page that says `why`.
 pub(super) fn write(why: Why, answer: Answer, out: &mut Vec<u8>) {
@@ -22,14 +20,15 @@ pub(super) fn write(why: Why, answer: Answer, out: &mut Vec<u8>) {
         (true, Version::Http10) => "Connection: keep-alive\r\n",
         (true, Version::Http11) => "",
     };
-    write!(
+    put_text(
         out,
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
+        format_args!(
+            "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
          Cache-Control: no-store\r\n{more}{connection}\r\n"
-    )
-    .expect("a Vec takes all");
+        ),
+    );
     if !answer.to_head {
-        write!(out, "{status} {reason}\n\n{text}\n").expect("a Vec takes all");
+        put_text(out, format_args!("{status} {reason}\n\n{text}\n"));
     }
 }
 

@@ -11,9 +11,8 @@
 //! ```
 
 use std::fmt;
-use std::io::Write;
 
-use super::{Framing, is_text, is_token_byte};
+use super::{Framing, is_text, is_token_byte, put_text};
 
 /// Where the body of one message stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,7 +178,7 @@ impl Body {
         }
         match (self.at, next) {
             (At::SizeLf { .. }, At::Chunk { left }) => {
-                write!(out, "{left:x}\r\n").expect("a Vec takes all");
+                put_text(out, format_args!("{left:x}\r\n"));
             }
             (At::ChunkLf, _) => out.extend_from_slice(b"\r\n"),
             (At::LastLf, _) => out.extend_from_slice(b"0\r\n\r\n"),
@@ -363,9 +362,9 @@ mod tests {
         ) {
             let mut bytes = vec![2, cut];
             for chunk in &chunks {
-                write!(bytes, "{:X}{extension}\r\n{chunk}\r\n", chunk.len()).expect("a Vec");
+                put_text(&mut bytes, format_args!("{:X}{extension}\r\n{chunk}\r\n", chunk.len()));
             }
-            write!(bytes, "000{extension}\r\n{trailers}\r\nGET").expect("a Vec");
+            put_text(&mut bytes, format_args!("000{extension}\r\n{trailers}\r\nGET"));
             let (mut body, mut out) = (Body::new(Framing::Chunked, Form::Plain), Vec::new());
             prop_assert_eq!(body.decode(&bytes[2..], &mut out), Ok(bytes.len() - 5));
             prop_assert_eq!(out, chunks.concat().into_bytes());

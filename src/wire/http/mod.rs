@@ -277,6 +277,18 @@ impl From<httparse::Error> for Reject {
     }
 }
 
+/// Appends formatted text.
+pub(crate) fn put_text(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    struct Text<'a>(&'a mut Vec<u8>);
+    impl fmt::Write for Text<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+    }
+    fmt::Write::write_fmt(&mut Text(out), text).expect("a Vec takes all");
+}
+
 /// A head's first line, without its CRLF.
 fn first_line(head: &[u8]) -> &[u8] {
     head.split(|&byte| byte == b'\r').next().unwrap_or_default()

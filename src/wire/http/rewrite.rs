@@ -14,12 +14,11 @@
 //! X-Forwarded-For, -Host, -Port, -Proto, X-Real-IP
 //! ```
 
-use std::io::Write;
 use std::net::IpAddr;
 
 use super::request::{Request, Target};
 use super::response::Response;
-use super::{Framing, Version, list, starts_with};
+use super::{Framing, Version, list, put_text, starts_with};
 
 /// What the home is told about a visitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,16 +60,17 @@ pub fn request(request: &Request<'_, '_>, visitor: &Visitor, out: &mut Vec<u8>) 
         write_upgrade(fields.protocols(), out);
     }
     let address = visitor.address.to_canonical();
-    write!(out, "X-Forwarded-For: {address}\r\n").expect("a Vec takes all");
+    put_text(out, format_args!("X-Forwarded-For: {address}\r\n"));
     if let Some(host) = request.authority {
         field(out, b"X-Forwarded-Host", host);
     }
-    write!(
+    put_text(
         out,
-        "X-Forwarded-Port: {}\r\nX-Forwarded-Proto: http\r\nX-Real-IP: {address}\r\n\r\n",
-        visitor.port
-    )
-    .expect("a Vec takes all");
+        format_args!(
+            "X-Forwarded-Port: {}\r\nX-Forwarded-Proto: http\r\nX-Real-IP: {address}\r\n\r\n",
+            visitor.port
+        ),
+    );
 }
 
 /// To whom a response goes.
@@ -87,7 +87,7 @@ pub struct Answer {
 /// Appends a response head for the visitor. 101 keeps its `Upgrade`; an interim one says nothing
 /// about the connection.
 pub fn response(response: &Response<'_, '_>, answer: Answer, out: &mut Vec<u8>) {
-    write!(out, "HTTP/1.1 {:03} ", response.status).expect("a Vec takes all");
+    put_text(out, format_args!("HTTP/1.1 {:03} ", response.status));
     put(out, &[response.reason, b"\r\n"]);
     let fields = response.fields;
     for (name, value) in fields.iter() {
@@ -116,7 +116,7 @@ fn write_framing(framing: Framing, out: &mut Vec<u8>) {
     match framing {
         Framing::None | Framing::UntilClose => {}
         Framing::Length(length) => {
-            write!(out, "Content-Length: {length}\r\n").expect("a Vec takes all");
+            put_text(out, format_args!("Content-Length: {length}\r\n"));
         }
         Framing::Chunked => put(out, &[b"Transfer-Encoding: chunked\r\n"]),
     }
