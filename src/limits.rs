@@ -8,6 +8,17 @@ pub const CLIENT_HELLO_TIME: Duration = Duration::from_secs(10);
 /// The handshake message's bytes; post-quantum hellos are 2 KB, resumption tickets up to 16 KB.
 pub const CLIENT_HELLO_BYTES: usize = 64 * 1024;
 
+/// An HTTP head, request or response: browsers with many cookies reach 16 KB.
+pub const HTTP_HEAD_BYTES: usize = 64 * 1024;
+/// Fields of an HTTP head; browsers send 20.
+pub const HTTP_FIELDS: usize = 128;
+/// A request head: the first from accept to its last byte, later ones from their first byte.
+pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(10);
+/// Silence between two requests; below the 75 s after which nginx would close at home.
+pub const HTTP_IDLE_TIME: Duration = Duration::from_secs(60);
+/// From the end of a request to the home's answer: reports and uploads are slow to digest.
+pub const HTTP_RESPONSE_TIME: Duration = Duration::from_secs(300);
+
 /// A tunnel connection, from accept until it has proved a token or a session key. The first Noise
 /// message can be replayed by anyone who has seen one, so it proves nothing.
 pub const TUNNEL_PROOF_TIME: Duration = Duration::from_secs(5);

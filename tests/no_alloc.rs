@@ -12,8 +12,11 @@ use std::hint::black_box;
 use support::{Case, cases, host_value};
 use underpass::limits::CLIENT_HELLO_BYTES;
 use underpass::proto::route::{Entry, Pattern, RouteTable};
+use underpass::wire::Status;
 use underpass::wire::client_hello::{HelloScan, looks_like_http};
 use underpass::wire::host::{HostName, Hostname, parse_authority};
+use underpass::wire::http::request::Request;
+use underpass::wire::http::{HeadScan, Kind, Slots};
 
 #[test]
 fn p4_scanning_and_parsing_hellos_allocates_nothing() {
@@ -52,6 +55,26 @@ fn p4_parsing_names_allocates_nothing() {
         });
         assert_eq!(count, 0, "{name}");
     }
+}
+
+#[test]
+fn p4_scanning_and_parsing_http_heads_allocates_nothing() {
+    let mut sound = 0;
+    for Case { name, bytes, .. } in cases("http") {
+        let count = allocations(|| {
+            let mut scan = HeadScan::new(Kind::Request);
+            for end in 0..=bytes.len() {
+                if let Ok(Status::Complete(head)) = black_box(scan.scan(&bytes[..end])) {
+                    let mut slots = Slots::new();
+                    let request = black_box(Request::parse(&bytes[head], &mut slots));
+                    sound += usize::from(request.is_ok());
+                    break;
+                }
+            }
+        });
+        assert_eq!(count, 0, "{name}");
+    }
+    assert!(sound > 60, "{sound} sound heads");
 }
 
 #[test]

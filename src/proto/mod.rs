@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod control_client;
 pub mod control_server;
+pub mod http_entry;
 pub mod keepalive;
 pub mod lease;
 pub mod link_pool;

@@ -3,6 +3,7 @@
 pub mod client_hello;
 pub mod frame;
 pub mod host;
+pub mod http;
 pub mod message;
 pub mod reader;
 

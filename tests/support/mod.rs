@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test crate has its own copy and uses a part of it")]
 
+pub(crate) mod http;
+
 use std::fs;
 use std::path::PathBuf;
 

@@ -1,0 +1,75 @@
+//! Why a visitor gets a page in place of its home's answer, or no whole answer.
+
+use std::fmt;
+
+use crate::wire::http::{self, body};
+
+/// Why a page was sent or a connection broken off; for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The request's head.
+    Request(http::Reject),
+    /// The request's body.
+    RequestBody(body::Reject),
+    /// The visitor ended in the middle of its body.
+    CutRequest,
+    /// The visitor did not send a head in time.
+    Slow,
+    /// No service has this name.
+    UnknownHost,
+    /// The home is not there.
+    Offline,
+    /// No link in time.
+    NoLink,
+    /// The home's response head.
+    Response(http::Reject),
+    /// The home's response body.
+    ResponseBody(body::Reject),
+    /// 101 that nobody asked for, or before the request was whole.
+    Switched,
+    /// More interim responses than anybody needs.
+    ManyInterim,
+    /// The home ended before or in the middle of its response.
+    CutResponse,
+    /// The home did not answer in time.
+    Silent,
+}
+
+impl Why {
+    /// The status of the page that says so.
+    pub fn status(self) -> u16 {
+        match self {
+            Why::Request(reject) => reject.status(),
+            Why::RequestBody(_) | Why::CutRequest => 400,
+            Why::Slow => 408,
+            Why::UnknownHost => 404,
+            Why::Offline | Why::NoLink => 503,
+            Why::Silent => 504,
+            Why::Response(_)
+            | Why::ResponseBody(_)
+            | Why::Switched
+            | Why::ManyInterim
+            | Why::CutResponse => 502,
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Why::Request(reject) => return write!(f, "request: {reject}"),
+            Why::RequestBody(reject) => return write!(f, "request body: {reject}"),
+            Why::CutRequest => "request cut off",
+            Why::Slow => "no request in time",
+            Why::UnknownHost => "unknown host",
+            Why::Offline => "home is offline",
+            Why::NoLink => "no link in time",
+            Why::Response(reject) => return write!(f, "response: {reject}"),
+            Why::ResponseBody(reject) => return write!(f, "response body: {reject}"),
+            Why::Switched => "response: 101 out of turn",
+            Why::ManyInterim => "response: too many interim ones",
+            Why::CutResponse => "response cut off",
+            Why::Silent => "home does not answer",
+        })
+    }
+}

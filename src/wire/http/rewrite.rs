@@ -1,0 +1,196 @@
+//! The one canonical form in which heads are forwarded.
+//!
+//! What a hop says to the next one alone ends here (RFC 9110 7.6.1) and is said anew: `Host`, the
+//! framing, `Connection`, the forwarded fields. They are written from what was parsed, so nothing
+//! that a `Connection` field names can take them away, and nothing that a visitor sends can stand
+//! in for them. Everything else goes on as it came, in its order.
+//!
+//! ```text
+//! GET /path HTTP/1.1               as origin-form
+//! Host: as it came
+//! …                                all other fields
+//! Content-Length | Transfer-Encoding: chunked
+//! Connection: upgrade, Upgrade: …  if asked for, without h2c
+//! X-Forwarded-For, -Host, -Port, -Proto, X-Real-IP
+//! ```
+
+use std::net::IpAddr;
+
+use super::request::{Request, Target};
+use super::response::Response;
+use super::{Framing, Version, list, put_text, starts_with};
+
+/// What the home is told about a visitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visitor {
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// The port of ours that it dialled.
+    pub port: u16,
+}
+
+/// Appends a request head for the home.
+///
+/// It speaks HTTP/1.1, as a gateway says its own version (RFC 9110 2.5); but a request without
+/// Host stays HTTP/1.0, since HTTP/1.1 has none without, and an empty one many homes refuse.
+pub fn request(request: &Request<'_, '_>, visitor: &Visitor, out: &mut Vec<u8>) {
+    put(out, &[request.method.0, b" "]);
+    match request.target {
+        Target::Asterisk => put(out, &[b"*"]),
+        // RFC 9112 3.2.4: a proxy's last step turns this into the asterisk-form.
+        Target::Absolute(b"") if request.method.0 == b"OPTIONS" => put(out, &[b"*"]),
+        Target::Absolute(rest @ (b"" | [b'?', ..])) => put(out, &[b"/", rest]),
+        Target::Absolute(path) | Target::Origin(path) => put(out, &[path]),
+    }
+    match request.authority {
+        Some(host) => put(out, &[b" HTTP/1.1\r\nHost: ", host, b"\r\n"]),
+        None => put(out, &[b" HTTP/1.0\r\n"]),
+    }
+    let fields = request.fields;
+    for (name, value) in fields.iter() {
+        let ends_here = is_hop_by_hop(name) || is_of_request(name) || is_forwarded(name);
+        // An HTTP/1.0 client cannot be sent 100 (RFC 9110 10.1.1).
+        let pointless = request.version == Version::Http10 && name.eq_ignore_ascii_case(b"expect");
+        if !ends_here && !pointless && !fields.is_named_by_connection(name) {
+            field(out, name, value);
+        }
+    }
+    write_framing(request.framing, out);
+    if request.asks_upgrade() {
+        write_upgrade(fields.protocols(), out);
+    }
+    let address = visitor.address.to_canonical();
+    put_text(out, format_args!("X-Forwarded-For: {address}\r\n"));
+    if let Some(host) = request.authority {
+        field(out, b"X-Forwarded-Host", host);
+    }
+    put_text(
+        out,
+        format_args!(
+            "X-Forwarded-Port: {}\r\nX-Forwarded-Proto: http\r\nX-Real-IP: {address}\r\n\r\n",
+            visitor.port
+        ),
+    );
+}
+
+/// To whom a response goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// What the visitor speaks.
+    pub to: Version,
+    /// It asked by HEAD.
+    pub to_head: bool,
+    /// Its connection lives on after this response.
+    pub persists: bool,
+}
+
+/// Appends a response head for the visitor. 101 keeps its `Upgrade`; an interim one says nothing
+/// about the connection.
+pub fn response(response: &Response<'_, '_>, answer: Answer, out: &mut Vec<u8>) {
+    put_text(out, format_args!("HTTP/1.1 {:03} ", response.status));
+    put(out, &[response.reason, b"\r\n"]);
+    let fields = response.fields;
+    for (name, value) in fields.iter() {
+        if !is_hop_by_hop(name) && !fields.is_named_by_connection(name) {
+            field(out, name, value);
+        }
+    }
+    match response.fields_say {
+        _ if response.status < 200 || response.status == 204 => {}
+        Framing::Chunked if answer.to == Version::Http10 => {}
+        // Without a body there are no chunks to come.
+        Framing::Chunked if answer.to_head || response.status == 304 => {}
+        said => write_framing(said, out),
+    }
+    match (response.status, answer.persists, answer.to) {
+        (101, ..) => write_upgrade(fields.named("upgrade").flat_map(list), out),
+        (..200, ..) => {}
+        (_, false, _) => put(out, &[b"Connection: close\r\n"]),
+        (_, true, Version::Http10) => put(out, &[b"Connection: keep-alive\r\n"]),
+        (_, true, Version::Http11) => {}
+    }
+    put(out, &[b"\r\n"]);
+}
+
+fn write_framing(framing: Framing, out: &mut Vec<u8>) {
+    match framing {
+        Framing::None | Framing::UntilClose => {}
+        Framing::Length(length) => {
+            put_text(out, format_args!("Content-Length: {length}\r\n"));
+        }
+        Framing::Chunked => put(out, &[b"Transfer-Encoding: chunked\r\n"]),
+    }
+}
+
+fn write_upgrade<'a>(protocols: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
+    put(out, &[b"Connection: upgrade\r\nUpgrade: "]);
+    for (number, protocol) in protocols.enumerate() {
+        put(out, &[if number == 0 { b"" } else { b", " }, protocol]);
+    }
+    put(out, &[b"\r\n"]);
+}
+
+fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    put(out, &[name, b": ", value, b"\r\n"]);
+}
+
+fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Of this hop alone, or said anew. `Trailer` and `TE` speak of trailers, which are dropped.
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 8] = [
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    ];
+    NAMES.iter().any(|it| it.eq_ignore_ascii_case(name))
+}
+
+/// Of requests alone. `Proxy-Authorization` is for a proxy, which this is not.
+fn is_of_request(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 3] = [b"host", b"http2-settings", b"proxy-authorization"];
+    NAMES.iter().any(|it| it.eq_ignore_ascii_case(name))
+}
+
+/// Says where a request came from: nobody but us may. A home that reads fields as environment
+/// variables takes `_` for `-` (P9). `Forwarded` and the rarer `X-Forwarded-` fields are believed
+/// by some homes too, and nothing true can be said in them here.
+fn is_forwarded(name: &[u8]) -> bool {
+    let same =
+        |(it, byte): (&u8, &u8)| it.eq_ignore_ascii_case(byte) || *it == b'_' && *byte == b'-';
+    let is = |wanted: &[u8]| name.len() >= wanted.len() && name.iter().zip(wanted).all(same);
+    match name.first() {
+        Some(b'x' | b'X') => is(b"x-forwarded-") || name.len() == 9 && is(b"x-real-ip"),
+        Some(b'f' | b'F') => name.len() == 9 && starts_with(name, b"forwarded"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwarded_names_are_told_from_others() {
+        for name in ["X-Forwarded-For", "x_forwarded_for", "X-FORWARDED_PROTO", "x-forwarded-port"]
+        {
+            assert!(is_forwarded(name.as_bytes()), "{name}");
+        }
+        for name in ["X-Real-IP", "x_real_ip", "X_Real-Ip", "Forwarded", "X-Forwarded-Prefix"] {
+            assert!(is_forwarded(name.as_bytes()), "{name}");
+        }
+        for name in ["X-Real-IPs", "X-Real", "X", "Forwarded-For", "XX-Forwarded-For", "X-Forward"]
+        {
+            assert!(!is_forwarded(name.as_bytes()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,884 @@
+//! P8, P9: what the HTTP entry lets through, told at the home, and what it refuses. Every row is
+//! run whole and cut at every byte, with the same outcome to the last byte on both sides.
+
+mod support;
+
+use support::http::{Cut, Outcome, answers, forwarded, run, run_cut_everywhere};
+use underpass::proto::http_entry::{Action, End, HttpEntry, Out, Routed, Wait, Why};
+use underpass::wire::http::rewrite::Visitor;
+
+/// `~` at the start of a row stands for this.
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n";
+/// `^` for this.
+const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\n";
+/// Stands behind every row; whoever disagrees about where a request ends would forward it.
+const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: b\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn expand(row: &str) -> String {
+    match row.split_at_checked(1) {
+        Some(("~", rest)) => format!("{GET}{rest}"),
+        Some(("^", rest)) => format!("{POST}{rest}"),
+        _ => row.to_owned(),
+    }
+}
+
+/// Bytes as in Latin-1, so that rows can hold any.
+fn bytes(row: &str) -> Vec<u8> {
+    row.chars().map(|c| u8::try_from(u32::from(c)).expect("Latin-1")).collect()
+}
+
+const REFUSED: &[(u16, &str)] = &[
+    // Lines
+    (400, "\n"),
+    (400, "\r\r\n"),
+    (400, "\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET / HTTP/1.1\nHost: a\n\n"),
+    (400, "GET / HTTP/1.1\r\nHost: a\n\r\n"),
+    (400, "GET / HTTP/1.1\nHost: a\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: a\r\r\n\r\n"),
+    (400, "~X: a\rb\r\n\r\n"),
+    (400, "~X: a\nb\r\n\r\n"),
+    (400, "~X: a\r\n\n"),
+    (400, "~\rX: a\r\n\r\n"),
+    // First line
+    (400, "GET /\r\n\r\n"),
+    (400, "GET\r\n\r\n"),
+    (400, "GET / \r\nHost: a\r\n\r\n"),
+    (400, "GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET /  HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET / HTTP/1.1 \r\nHost: a\r\n\r\n"),
+    (400, " GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET /\tHTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET /#x HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET x HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET * HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "OPTIONS ** HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "G@T / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "G:T / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "(GET) / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "G\u{c9}T / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "\x16\x03\x01\x02\0"),
+    (400, "SSH-2.0-OpenSSH_9.2\r\n"),
+    // Version
+    (400, "GET / http/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET / HTTP/1.10\r\nHost: a\r\n\r\n"),
+    (400, "GET / HTTP/1\r\nHost: a\r\n\r\n"),
+    (400, "GET / HTTP/11\r\nHost: a\r\n\r\n"),
+    (400, "GET / HTTP/1.x\r\nHost: a\r\n\r\n"),
+    (400, "GET / HTTP/01.1\r\nHost: a\r\n\r\n"),
+    (400, "GET / ICY/1.1\r\nHost: a\r\n\r\n"),
+    (505, "GET / HTTP/0.9\r\nHost: a\r\n\r\n"),
+    (505, "GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
+    (505, "GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
+    (505, "GET / HTTP/9.9\r\nHost: a\r\n\r\n"),
+    (505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x12\x04\0\0\0\0\0"),
+    // Method
+    (405, "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"),
+    (405, "CONNECT a:443 HTTP/1.0\r\n\r\n"),
+    (405, "connect a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"),
+    // Field names
+    (400, "~X : y\r\n\r\n"),
+    (400, "~X\t: y\r\n\r\n"),
+    (400, "~: y\r\n\r\n"),
+    (400, "~X\r\n\r\n"),
+    (400, "~X Y: z\r\n\r\n"),
+    (400, "~X@Y: z\r\n\r\n"),
+    (400, "~X[]: z\r\n\r\n"),
+    (400, "~\"X\": z\r\n\r\n"),
+    (400, "~X\u{e9}: z\r\n\r\n"),
+    (400, "~X\0: z\r\n\r\n"),
+    (400, "~Content-Length : 5\r\n\r\n"),
+    (400, "~Transfer-Encoding : chunked\r\n\r\n"),
+    (400, "~Transfer-Encoding\0: chunked\r\n\r\n"),
+    (400, "~Content-Length\x0b: 5\r\n\r\n"),
+    // Field values
+    (400, "~X: \0\r\n\r\n"),
+    (400, "~X: a\x01b\r\n\r\n"),
+    (400, "~X: a\x0bb\r\n\r\n"),
+    (400, "~X: a\x7fb\r\n\r\n"),
+    (400, "~X: a\x1b[0m\r\n\r\n"),
+    // Folding
+    (400, "~X: a\r\n b\r\n\r\n"),
+    (400, "~X: a\r\n\tb\r\n\r\n"),
+    (400, "~X: a\r\n \r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\n Host: a\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost:\r\n a\r\n\r\n"),
+    (400, "~Transfer-Encoding:\r\n chunked\r\n\r\n"),
+    // Host
+    (400, "GET / HTTP/1.1\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nX-Host: a\r\n\r\n"),
+    (400, "GET http://a/ HTTP/1.1\r\n\r\n"),
+    (400, "~Host: a\r\n\r\n"),
+    (400, "~Host: b\r\n\r\n"),
+    (400, "~host: b\r\n\r\n"),
+    (400, "~X: y\r\nHOST:\r\n\r\n"),
+    (400, "GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: a:x\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: a:80:80\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: ::1\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: *\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: a..b\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: http://a\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: a#b\r\n\r\n"),
+    (400, "GET / HTTP/1.1\r\nHost: \u{e4}\r\n\r\n"),
+    // Absolute-form
+    (400, "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET http://a b/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET http://a:x/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET http://a\\b/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET http://a/#x HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET http:/a HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "GET //a:80@b HTTP/1.1\r\nHost: a@b\r\n\r\n"),
+    (400, "GET http://a/ HTTP/1.1\r\nHost: b c\r\n\r\n"),
+    (400, "GET http://a/ HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
+    // Content-Length
+    (400, "^Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
+    (400, "^Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"),
+    (400, "^Content-Length: 5\r\ncontent-length: 0\r\n\r\nhello"),
+    (400, "^Content-Length: 5, 5\r\n\r\nhello"),
+    (400, "^Content-Length: 5,\r\n\r\nhello"),
+    (400, "^Content-Length:\r\n\r\n"),
+    (400, "^Content-Length: +5\r\n\r\nhello"),
+    (400, "^Content-Length: -5\r\n\r\nhello"),
+    (400, "^Content-Length: 0x5\r\n\r\nhello"),
+    (400, "^Content-Length: 5a\r\n\r\nhello"),
+    (400, "^Content-Length: 5 5\r\n\r\nhello"),
+    (400, "^Content-Length: 5.0\r\n\r\nhello"),
+    (400, "^Content-Length: \"5\"\r\n\r\nhello"),
+    (400, "^Content-Length: 5;\r\n\r\nhello"),
+    (400, "^Content-Length: \u{b2}\r\n\r\nhello"),
+    (413, "^Content-Length: 18446744073709551616\r\n\r\n"),
+    (413, "^Content-Length: 99999999999999999999999\r\n\r\n"),
+    // Both
+    (400, "^Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (400, "^Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+    (400, "^Transfer-Encoding: gzip\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+    (400, "^Transfer-Encoding:\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+    // Transfer-Encoding
+    (501, "^Transfer-Encoding: gzip\r\n\r\n"),
+    (501, "^Transfer-Encoding: identity\r\n\r\n"),
+    (501, "^Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    (501, "^Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
+    (501, "^Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
+    (501, "^Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (501, "^Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"),
+    (501, "^Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+    (501, "^Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n"),
+    (501, "^Transfer-Encoding: chunked;a=b\r\n\r\n0\r\n\r\n"),
+    (501, "^Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n"),
+    (501, "^Transfer-Encoding: \u{a0}chunked\r\n\r\n0\r\n\r\n"),
+    (501, "^Transfer-Encoding:\r\n\r\n"),
+    (400, "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (400, "POST / HTTP/1.0\r\nTransfer-Encoding: identity\r\n\r\n"),
+    // Connection
+    (400, "~Connection: close, @\r\n\r\n"),
+    (400, "~Connection: a b\r\n\r\n"),
+];
+
+#[test]
+fn p9_nothing_of_a_refused_request_reaches_a_home() {
+    for &(status, row) in REFUSED {
+        let request = bytes(&(expand(row) + SMUGGLED));
+        let outcome = run_cut_everywhere(&request, None, &answers(&[OK], None));
+        assert_eq!(outcome.statuses(), [status], "{row:?}: {:?}", outcome.refusals);
+        assert_eq!(outcome.links, [], "{row:?}");
+        assert_eq!(outcome.done, Some(Action::Close), "{row:?}");
+        assert!(outcome.visitor.contains("\r\nConnection: close\r\n"), "{row:?}");
+    }
+}
+
+/// What is let through: the request; how its head begins at the home, without what is always
+/// added; its body there. The host is that of the head.
+const PASSED: &[(&str, &str, &str)] = &[
+    ("~\r\n", "~", ""),
+    ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "~", ""),
+    ("\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "~", ""),
+    ("get / HTTP/1.1\r\nHost: a\r\n\r\n", "get / HTTP/1.1\r\nHost: a\r\n", ""),
+    ("M-SEARCH /x HTTP/1.1\r\nhost:a\r\n\r\n", "M-SEARCH /x HTTP/1.1\r\nHost: a\r\n", ""),
+    ("GET / HTTP/1.1\r\nHost: \t A.:80 \t\r\n\r\n", "GET / HTTP/1.1\r\nHost: A.:80\r\n", ""),
+    ("GET / HTTP/1.1\r\nHost:\r\n\r\n", "GET / HTTP/1.1\r\nHost: \r\n", ""),
+    ("GET / HTTP/1.1\r\nHost: [::1]:8\r\n\r\n", "GET / HTTP/1.1\r\nHost: [::1]:8\r\n", ""),
+    ("GET /?a|b{c}^` HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?a|b{c}^` HTTP/1.1\r\nHost: a\r\n", ""),
+    ("GET //x/../y HTTP/1.1\r\nHost: a\r\n\r\n", "GET //x/../y HTTP/1.1\r\nHost: a\r\n", ""),
+    ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n", ""),
+    // Absolute-form
+    ("GET http://a/x?y HTTP/1.1\r\nHost: b\r\n\r\n", "GET /x?y HTTP/1.1\r\nHost: a\r\n", ""),
+    ("GET HTTP://A:81 HTTP/1.1\r\nHost: b\r\n\r\n", "GET / HTTP/1.1\r\nHost: A:81\r\n", ""),
+    ("GET http://a?q HTTP/1.1\r\nHost:\r\n\r\n", "GET /?q HTTP/1.1\r\nHost: a\r\n", ""),
+    ("GET https://a/x HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x HTTP/1.1\r\nHost: a\r\n", ""),
+    ("OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n", ""),
+    ("GET http://a/ HTTP/1.0\r\n\r\n", "~", ""),
+    // Fields
+    ("~X:y\r\nX:  z \t\r\nY:\r\n\r\n", "~X: y\r\nX: z\r\nY: \r\n", ""),
+    ("~X: a\tb, \"c\"\r\n\r\n", "~X: a\tb, \"c\"\r\n", ""),
+    ("~!#$%&'*+-.^_`|~0aZ: x\r\n\r\n", "~!#$%&'*+-.^_`|~0aZ: x\r\n", ""),
+    ("~Cookie: a=b\r\nAccept: */*\r\n\r\n", "~Cookie: a=b\r\nAccept: */*\r\n", ""),
+    // Hop by hop
+    ("~Connection: keep-alive\r\nKeep-Alive: 5\r\n\r\n", "~", ""),
+    ("~Proxy-Connection: keep-alive\r\nTE: trailers\r\nTrailer: X\r\n\r\n", "~", ""),
+    ("~Connection: X, y ,,Z\r\nx: 1\r\nY: 2\r\nZ: 3\r\nW: 4\r\n\r\n", "~W: 4\r\n", ""),
+    ("~X: 1\r\nConnection: a\r\nConnection: x\r\n\r\n", "~", ""),
+    ("~Proxy-Authorization: Basic eDp5\r\nAuthorization: z\r\n\r\n", "~Authorization: z\r\n", ""),
+    ("^Connection: Content-Length\r\nContent-Length: 2\r\n\r\nhi", "^Content-Length: 2\r\n", "hi"),
+    (
+        "^Connection: host, transfer-encoding\r\nContent-Length: 0\r\n\r\n",
+        "^Content-Length: 0\r\n",
+        "",
+    ),
+    (
+        "^Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "^Transfer-Encoding: chunked\r\n",
+        "0\r\n\r\n",
+    ),
+    // Forwarded fields
+    ("~X-Forwarded-For: 1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\n\r\n", "~", ""),
+    ("~x_forwarded_for: 1\r\nX-Forwarded_Host: 2\r\nX_Real_IP: 3\r\n\r\n", "~", ""),
+    ("~X-Forwarded-Proto: https\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Host: b\r\n\r\n", "~", ""),
+    ("~Forwarded: for=1.2.3.4\r\nX-Forwarded-Prefix: /x\r\n\r\n", "~", ""),
+    ("~Connection: X-Forwarded-For, X-Real-IP, X-Forwarded-Proto\r\n\r\n", "~", ""),
+    // Upgrade
+    (
+        "~Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
+        "~Sec-WebSocket-Key: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n",
+        "",
+    ),
+    (
+        "~Connection: keep-alive, Upgrade\r\nUpgrade: h2c, websocket\r\n\r\n",
+        "~Connection: upgrade\r\nUpgrade: websocket\r\n",
+        "",
+    ),
+    (
+        "~Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n\r\n",
+        "~",
+        "",
+    ),
+    ("~HTTP2-Settings: AAMA\r\n\r\n", "~", ""),
+    ("~Upgrade: websocket\r\n\r\n", "~", ""),
+    ("~Connection: upgrade\r\n\r\n", "~", ""),
+    // Bodies
+    ("^Content-Length: 005\r\n\r\nhello", "^Content-Length: 5\r\n", "hello"),
+    ("~Content-Length: 0\r\n\r\n", "~Content-Length: 0\r\n", ""),
+    ("~Content-Length: 2\r\n\r\nhi", "~Content-Length: 2\r\n", "hi"),
+    (
+        "^Transfer-Encoding: Chunked\r\n\r\n05;x=\"y\"\r\nhello\r\n0A\r\n0123456789\r\n00\r\n\r\n",
+        "^Transfer-Encoding: chunked\r\n",
+        "5\r\nhello\r\na\r\n0123456789\r\n0\r\n\r\n",
+    ),
+    (
+        "^Transfer-Encoding: chunked\r\nTrailer: Host\r\n\r\n\
+         0;a\r\nHost: b\r\nX-Real-IP: 1\r\n\r\n",
+        "^Transfer-Encoding: chunked\r\n",
+        "0\r\n\r\n",
+    ),
+    (
+        "^Expect: 100-continue\r\nContent-Length: 2\r\n\r\nhi",
+        "^Expect: 100-continue\r\nContent-Length: 2\r\n",
+        "hi",
+    ),
+    (
+        "^Content_Length: 9\r\nTransfer_Encoding: chunked\r\nContent-Length: 2\r\n\r\nhi",
+        "^Content_Length: 9\r\nTransfer_Encoding: chunked\r\nContent-Length: 2\r\n",
+        "hi",
+    ),
+];
+
+#[test]
+fn p9_what_passes_is_in_canonical_form() {
+    for &(row, head, body) in PASSED {
+        let (request, head) = (expand(row), expand(head));
+        let host = head.split("Host: ").nth(1).and_then(|it| it.split("\r\n").next());
+        let expected = head.clone() + &forwarded(host.expect("a Host in every row")) + body;
+        let outcome = run_cut_everywhere(&bytes(&request), None, &answers(&[OK], None));
+        assert_eq!(outcome.at_home(), expected, "{row:?}: {:?}", outcome.refusals);
+        assert_eq!(outcome.statuses(), [200], "{row:?}");
+    }
+}
+
+/// Bodies that break off what had begun: the home sees a reset, the visitor a page.
+const BROKEN: &[&str] = &[
+    "x\r\n",
+    "\r\n",
+    "-1\r\nx\r\n",
+    "0x1\r\nx\r\n",
+    " 1\r\nx\r\n",
+    "1 \r\nx\r\n",
+    "1\nx\r\n",
+    "1\r\nxy\r\n",
+    "1\r\nx\n0\r\n\r\n",
+    "1\r\nx\r0\r\n\r\n",
+    "1;a\nx\r\n0\r\n\r\n",
+    "1;\0\r\nx\r\n0\r\n\r\n",
+    "ffffffffffffffff1\r\nx\r\n",
+    "5\r\nhello\r\n0\r\nX\r\n\r\n",
+    "5\r\nhello\r\n0\r\nX : y\r\n\r\n",
+    "5\r\nhello\r\n0\r\n folded\r\n\r\n",
+    "5\r\nhello\r\n0\r\nX: y\n\r\n",
+    "5\r\nhello\r\n0\r\n\n",
+];
+
+#[test]
+fn p9_a_malformed_body_is_broken_off_on_both_sides() {
+    for body in BROKEN {
+        let request = expand("^Transfer-Encoding: chunked\r\n\r\n") + body + SMUGGLED;
+        let outcome = run_cut_everywhere(request.as_bytes(), None, &answers(&[OK], None));
+        assert_eq!(outcome.statuses(), [400], "{body:?}");
+        assert_eq!(outcome.done, Some(Action::Close), "{body:?}");
+        assert_eq!(outcome.links.len(), 1, "{body:?}");
+        assert_eq!(outcome.links[0].left, Some(End::Reset), "{body:?}");
+        assert!(!outcome.at_home().contains("0\r\n\r\n"), "{body:?}: an end at the home");
+        assert!(!outcome.at_home().contains("smuggled"), "{body:?}");
+    }
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let long = |prefix: &str, count| format!("{prefix}{}", "a".repeat(count));
+    for (status, request) in [
+        (414, long("GET /", 70_000)),
+        (431, long(&format!("{GET}X: "), 70_000)),
+        (431, format!("{GET}{}\r\n", "X: y\r\n".repeat(128))),
+        (400, format!("{GET}Connection: {}\r\n\r\n", "a,".repeat(40))),
+    ] {
+        for size in [usize::MAX / 4, 1000, 7] {
+            let cut = Cut { first: size, then: size };
+            let outcome = run(request.as_bytes(), None, cut, &answers(&[OK], None));
+            assert_eq!(outcome.statuses(), [status], "{}", &request[..60]);
+            assert_eq!((outcome.links.len(), outcome.done), (0, Some(Action::Close)));
+        }
+    }
+}
+
+/// What becomes of a response.
+enum Then {
+    /// The visitor gets this; the link is kept.
+    Kept(&'static str),
+    /// The visitor gets this; the link is left, the visitor's connection kept.
+    Left(End, &'static str),
+    /// The visitor gets this, and its connection is closed in order.
+    Closed(&'static str),
+    /// A page, 502; the link is reset.
+    Bad,
+    /// The visitor gets this and a reset.
+    Cut(&'static str),
+}
+use Then::{Bad, Closed, Cut as CutOff, Kept, Left};
+
+const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: a\r\n";
+const OLD: &str = "GET / HTTP/1.0\r\nHost: a\r\n";
+const OLD_KEPT: &str = "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n";
+const LAST: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+
+const RESPONSES: &[(&str, &str, Option<End>, Then)] = &[
+    (GET, OK, None, Kept(OK)),
+    (GET, "HTTP/1.1 204 \r\n\r\n", None, Kept("HTTP/1.1 204 \r\n\r\n")),
+    (
+        GET,
+        "HTTP/1.1 304 NM\r\nContent-Length: 9\r\n\r\n",
+        None,
+        Kept("HTTP/1.1 304 NM\r\nContent-Length: 9\r\n\r\n"),
+    ),
+    (
+        GET,
+        "HTTP/1.1 304 NM\r\nTransfer-Encoding: chunked\r\n\r\n",
+        None,
+        Kept("HTTP/1.1 304 NM\r\n\r\n"),
+    ),
+    (GET, "HTTP/1.1 204 NC\r\nContent-Length: 0\r\n\r\n", None, Kept("HTTP/1.1 204 NC\r\n\r\n")),
+    (
+        HEAD,
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+        None,
+        Kept("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
+    ),
+    (
+        HEAD,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        None,
+        Kept("HTTP/1.1 200 OK\r\n\r\n"),
+    ),
+    (HEAD, "HTTP/1.1 200 OK\r\n\r\n", None, Kept("HTTP/1.1 200 OK\r\n\r\n")),
+    (
+        HEAD,
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        None,
+        Left(End::Reset, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"),
+    ),
+    (
+        GET,
+        "HTTP/1.1 200\r\nContent-Length:02\r\n\r\nok",
+        None,
+        Kept("HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok"),
+    ),
+    (
+        GET,
+        "HTTP/1.1 999 \r\nContent-Length: 0\r\n\r\n",
+        None,
+        Kept("HTTP/1.1 999 \r\nContent-Length: 0\r\n\r\n"),
+    ),
+    (
+        GET,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n02;x\r\nok\r\n0\r\nX: y\r\n\r\n",
+        None,
+        Kept("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+    ),
+    (
+        GET,
+        "HTTP/1.1 200 OK\r\nConnection: close, X\r\nX: y\r\nKeep-Alive: 5\r\n\
+         Content-Length: 0\r\n\r\n",
+        None,
+        Left(End::Fin, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    ),
+    (
+        GET,
+        "HTTP/1.1 426 UR\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
+        None,
+        Kept("HTTP/1.1 426 UR\r\nContent-Length: 0\r\n\r\n"),
+    ),
+    (GET, "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", None, Left(End::Fin, OK)),
+    (
+        GET,
+        "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
+        None,
+        Kept(OK),
+    ),
+    (
+        GET,
+        "HTTP/1.1 200 OK\r\n\r\nuntil the end",
+        Some(End::Fin),
+        Closed("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the end"),
+    ),
+    (
+        GET,
+        "HTTP/1.1 200 OK\r\n\r\nuntil the",
+        Some(End::Reset),
+        CutOff("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the"),
+    ),
+    (GET, OK, Some(End::Fin), Left(End::Fin, OK)),
+    (GET, OK, Some(End::Reset), Left(End::Reset, OK)),
+    (LAST, OK, None, Closed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")),
+    (OLD, OK, None, Closed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")),
+    (
+        OLD_KEPT,
+        OK,
+        None,
+        Kept("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok"),
+    ),
+    (
+        OLD_KEPT,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        None,
+        Closed("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok"),
+    ),
+    (
+        OLD_KEPT,
+        "HTTP/1.1 103 EH\r\nLink: x\r\n\r\nHTTP/1.1 204 \r\n\r\n",
+        None,
+        Kept("HTTP/1.1 204 \r\nConnection: keep-alive\r\n\r\n"),
+    ),
+    (
+        GET,
+        "HTTP/1.1 103 EH\r\nLink: x\r\n\r\nHTTP/1.1 204 \r\n\r\n",
+        None,
+        Kept("HTTP/1.1 103 EH\r\nLink: x\r\n\r\nHTTP/1.1 204 \r\n\r\n"),
+    ),
+    (
+        GET,
+        "HTTP/1.1 100 \r\nContent-Length: 5\r\n\r\nHTTP/1.1 204 \r\n\r\n",
+        None,
+        Kept("HTTP/1.1 100 \r\n\r\nHTTP/1.1 204 \r\n\r\n"),
+    ),
+    // More than was asked for
+    (
+        GET,
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 EVIL\r\n\r\n",
+        None,
+        Left(End::Reset, OK),
+    ),
+    (GET, "HTTP/1.1 204 \r\n\r\nx", None, Left(End::Reset, "HTTP/1.1 204 \r\n\r\n")),
+    (
+        GET,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nx",
+        None,
+        Left(End::Reset, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ),
+    // Not HTTP, or not sound
+    (GET, "", Some(End::Fin), Bad),
+    (GET, "", Some(End::Reset), Bad),
+    (GET, "HTTP/1.1 200 OK\r\nContent-", Some(End::Fin), Bad),
+    (GET, "<html>hello</html>", None, Bad),
+    (GET, "\r\nHTTP/1.1 200 OK\r\n\r\n", None, Bad),
+    (GET, "HTTP/2.0 200 OK\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.2 200 OK\r\n\r\n", None, Bad),
+    (GET, "ICY 200 OK\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.1 20 OK\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.1 2000 OK\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.1 099 OK\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.1  200 OK\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.1 200 OK\nContent-Length: 0\n\n", None, Bad),
+    (GET, "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.1 200 OK\r\nX : a\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.1 200 OK\r\nX: \0\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", None, Bad),
+    (GET, "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", None, Bad),
+    (GET, "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nok", None, Bad),
+    (
+        GET,
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        None,
+        Bad,
+    ),
+    (GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.0 100 C\r\n\r\nHTTP/1.0 200 OK\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.1 101 SP\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", None, Bad),
+    (GET, "HTTP/1.1 204 \r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n", None, Bad),
+    // Broken off in the middle
+    (
+        GET,
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok",
+        Some(End::Fin),
+        CutOff("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok"),
+    ),
+    (
+        GET,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+        Some(End::Fin),
+        CutOff("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"),
+    ),
+    (
+        GET,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok!\r\n0\r\n\r\n",
+        None,
+        CutOff("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok"),
+    ),
+    (
+        GET,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        None,
+        CutOff("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    ),
+];
+
+#[test]
+fn responses_are_whole_or_broken_off() {
+    for (head, response, end, then) in RESPONSES {
+        let request = format!("{head}\r\n");
+        let outcome = run_cut_everywhere(request.as_bytes(), None, &answers(&[response], *end));
+        let (link, got) = (&outcome.links[0], outcome.visitor.as_str());
+        assert_eq!(outcome.links.len(), 1, "{response:?}");
+        match *then {
+            Kept(wanted) => assert_eq!((got, link.left, outcome.done), (wanted, None, None)),
+            Left(end, wanted) => {
+                assert_eq!((got, link.left, outcome.done), (wanted, Some(end), None));
+            }
+            Closed(wanted) => {
+                let fin = Some(End::Fin);
+                assert_eq!((got, link.left, outcome.done), (wanted, fin, Some(Action::Close)));
+            }
+            Bad => {
+                assert_eq!(outcome.statuses(), [502], "{response:?}");
+                assert_eq!((link.left, outcome.done), (Some(End::Reset), None), "{response:?}");
+            }
+            CutOff(wanted) => {
+                let reset = Some(End::Reset);
+                assert_eq!((got, link.left, outcome.done), (wanted, reset, Some(Action::Abort)));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_tables_are_as_long_as_they_should_be() {
+    let requests = REFUSED.len() + PASSED.len() + BROKEN.len();
+    assert!(requests >= 150, "{requests} requests");
+    assert!(RESPONSES.len() >= 40, "{} responses", RESPONSES.len());
+}
+
+/// Rows of all tables behind each other, in an order and cut that the seed chooses.
+#[test]
+fn p9_no_cut_changes_what_a_row_of_requests_does() {
+    let rows: Vec<String> = PASSED
+        .iter()
+        .map(|row| expand(row.0))
+        .chain(["a", "b", "off", "x"].map(|host| get(host, "/")))
+        .chain(REFUSED.iter().map(|row| expand(row.1)))
+        .chain(BROKEN.iter().map(|row| expand("^Transfer-Encoding: chunked\r\n\r\n") + row))
+        .collect();
+    let replies =
+        [OK, "HTTP/1.1 204 \r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 100 \r\n\r\nHT"];
+    let mut seed: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut below = |bound: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % bound as u64) as usize
+    };
+    let sound = PASSED.len() + 4;
+    for round in 0..3000 {
+        // Most are sound, or few rounds would get beyond the first.
+        let mut requests: String = (0..below(6)).map(|_| rows[below(sound)].as_str()).collect();
+        requests.push_str(&rows[below(rows.len())]);
+        let reply = replies[below(10).saturating_sub(6)];
+        let end = [None, None, Some(End::Fin), Some(End::Reset)][below(4)];
+        let ends = [None, Some(End::Fin)][below(2)];
+        let homes = answers(std::slice::from_ref(&reply), end);
+        let whole = run(&bytes(&requests), ends, Cut::NONE, &homes);
+        let cut = Cut { first: 1 + below(200), then: 1 + below(60) };
+        let pieces = run(&bytes(&requests), ends, cut, &homes);
+        assert_eq!(pieces, whole, "round {round}, {cut:?}, {reply:?} {end:?}: {requests:?}");
+    }
+}
+
+fn get(host: &str, path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+}
+
+/// Each request to its own home, and what its link saw: service, requests, how it was left.
+fn shape(outcome: &Outcome) -> Vec<(usize, usize, Option<End>)> {
+    let count = |sent: &[u8]| support::http::whole_requests(sent).len();
+    outcome.links.iter().map(|link| (link.service, count(&link.sent), link.left)).collect()
+}
+
+#[test]
+fn p8_every_request_goes_to_its_own_home() {
+    let hosts = ["a", "a", "b", "nobody", "b", "off", "a", "192.0.2.1"];
+    let requests: String =
+        hosts.iter().enumerate().map(|(n, host)| get(host, &format!("/{n}"))).collect();
+    let outcome = run_cut_everywhere(requests.as_bytes(), None, &|_, _, sent: &[u8]| {
+        // Each answer names what it answers.
+        let text = String::from_utf8_lossy(sent);
+        let paths = text.split("GET ").skip(1).filter(|it| it.ends_with("\r\n\r\n"));
+        let answer = |it: &str| format!("HTTP/1.1 200 {}\r\nContent-Length: 0\r\n\r\n", &it[..2]);
+        (paths.map(answer).collect::<String>().into_bytes(), None)
+    });
+    assert_eq!(outcome.statuses(), [200, 200, 200, 404, 200, 503, 200, 200]);
+    let order: Vec<_> = ["/0", "/1", "/2", "404", "/4", "503", "/6", "/7"]
+        .map(|mark| outcome.visitor.find(&format!(" {mark}")).expect(mark))
+        .into();
+    assert!(order.is_sorted(), "{order:?}");
+    let fin = Some(End::Fin);
+    assert_eq!(shape(&outcome), [(0, 2, fin), (1, 2, fin), (0, 1, fin), (2, 1, None)]);
+    assert_eq!((outcome.wait, outcome.done), (Wait::NextRequest, None));
+}
+
+#[test]
+fn a_kept_link_that_closed_is_replaced_once_and_never_for_post() {
+    // Every link answers one request, and ends once a second one has come.
+    let homes = |_: usize, _: usize, sent: &[u8]| match support::http::whole_requests(sent).len() {
+        0 => (Vec::new(), None),
+        1 => (OK.as_bytes().to_vec(), None),
+        _ => (OK.as_bytes().to_vec(), Some(End::Fin)),
+    };
+    for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
+        let second = format!("{method} /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let both = get("a", "/1") + &second;
+        let outcome = run(both.as_bytes(), None, Cut::NONE, &homes);
+        assert_eq!(outcome.statuses(), [200, 200], "{method}");
+        assert_eq!(outcome.links.len(), 2, "{method}");
+        assert!(outcome.links[1].sent.starts_with(format!("{method} /2").as_bytes()));
+    }
+    for second in [
+        "POST / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "PATCH / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "get / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+    ] {
+        let both = get("a", "/1") + second;
+        let outcome = run_cut_everywhere(both.as_bytes(), None, &homes);
+        assert_eq!(outcome.statuses(), [200, 502], "{second:?}");
+        assert_eq!(outcome.refusals, [Why::CutResponse]);
+        assert_eq!(outcome.links.len(), 1, "{second:?}");
+    }
+    // A fresh link that closes is not tried again, nor is a second one.
+    let deaf = |_: usize, number: usize, sent: &[u8]| {
+        let count = support::http::whole_requests(sent).len();
+        let answer = if number == 0 && count > 0 { OK } else { "" };
+        (answer.as_bytes().to_vec(), Some(End::Fin).filter(|_| count > 1 - number.min(1)))
+    };
+    let outcome = run_cut_everywhere((get("a", "/1") + &get("a", "/2")).as_bytes(), None, &deaf);
+    assert_eq!(outcome.statuses(), [200, 502]);
+    assert_eq!(outcome.links.len(), 2);
+}
+
+#[test]
+fn after_101_nothing_is_touched() {
+    let ask = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let yes = "HTTP/1.1 101 SP\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX: y\r\n\r\n";
+    let frames = format!("{ask}\0\r\n\u{1}");
+    let raw = [yes, "\0raw"].concat();
+    let outcome = run_cut_everywhere(frames.as_bytes(), None, &answers(&[&raw], None));
+    assert_eq!(outcome.done, Some(Action::Relay));
+    let passed = "HTTP/1.1 101 SP\r\nX: y\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(outcome.visitor, passed, "what follows is the relay's");
+    assert!(outcome.at_home().ends_with("\r\n\r\n"), "{}", outcome.at_home());
+    assert_eq!(outcome.links[0].left, None);
+    // A home that does not switch answers as always.
+    let outcome = run_cut_everywhere(ask.as_bytes(), None, &answers(&[OK], None));
+    assert_eq!((outcome.visitor.as_str(), outcome.done), (OK, None));
+}
+
+#[test]
+fn ends_are_passed_on_as_what_they_are() {
+    // After the request: the response is still wanted, and nothing follows it.
+    let silent = |_: usize, _: usize, _: &[u8]| (Vec::new(), None);
+    let outcome = run_cut_everywhere(get("a", "/").as_bytes(), Some(End::Fin), &silent);
+    assert!(outcome.links[0].finished);
+    assert_eq!((outcome.links[0].left, outcome.done), (None, None));
+    let outcome = run(get("a", "/").as_bytes(), Some(End::Reset), Cut::NONE, &silent);
+    assert_eq!(outcome.links[0].left, Some(End::Reset));
+    assert_eq!(outcome.done, Some(Action::Abort));
+    // In the middle of a head, or of nothing: nobody is told.
+    for part in ["", "GET / HT", "\r\n", "GET / HTTP/1.1\r\nHost: a\r\n"] {
+        let outcome = run_cut_everywhere(part.as_bytes(), Some(End::Fin), &answers(&[OK], None));
+        assert_eq!((outcome.visitor.as_str(), outcome.done), ("", Some(Action::Close)));
+    }
+    // In the middle of a body: the home must not take it for whole.
+    for part in ["^Content-Length: 9\r\n\r\nhi", "^Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"] {
+        let request = expand(part);
+        let outcome = run_cut_everywhere(request.as_bytes(), Some(End::Fin), &answers(&[OK], None));
+        assert_eq!((outcome.statuses(), outcome.done), (vec![400], Some(Action::Close)));
+        assert_eq!(outcome.links[0].left, Some(End::Reset), "{part:?}");
+        assert!(!outcome.links[0].finished);
+    }
+}
+
+/// The machine alone, on a link to service 0, after `request`.
+fn on_link(request: &str) -> (HttpEntry, Out) {
+    let address = "::ffff:192.0.2.7".parse().expect("an address");
+    let mut entry = HttpEntry::new(Visitor { address, port: 80 });
+    let mut out = Out::default();
+    let taken = entry.handle_visitor(request.as_bytes(), &mut out);
+    assert_eq!(taken, request.len());
+    assert!(matches!(entry.poll_action(), Some(Action::Route(_))));
+    entry.handle_route(Routed::Service(0), &mut out);
+    assert_eq!(entry.poll_action(), Some(Action::Open { service: 0 }));
+    entry.handle_link(&mut out);
+    assert_eq!(entry.poll_action(), None);
+    (entry, out)
+}
+
+#[test]
+fn an_early_response_is_passed_and_the_connection_closed() {
+    let (mut entry, mut out) = on_link(&expand("^Content-Length: 9\r\n\r\n"));
+    assert_eq!(entry.handle_visitor(b"part", &mut out), 4);
+    assert_eq!(entry.handle_home(OK.as_bytes(), &mut out), OK.len());
+    let text = String::from_utf8_lossy(&out.visitor);
+    assert!(text.contains("\r\nConnection: close\r\n") && text.ends_with("ok"), "{text}");
+    assert_eq!(entry.poll_action(), Some(Action::Leave(End::Reset)));
+    assert_eq!(entry.poll_action(), Some(Action::Close));
+    assert_eq!(entry.poll_action(), None);
+    assert_eq!(entry.handle_visitor(b"the rest", &mut out), 8, "thrown away");
+    // While it is still under way, both directions flow on.
+    let (mut entry, mut out) = on_link(&expand("^Content-Length: 9\r\n\r\n"));
+    assert_eq!(entry.handle_home(&OK.as_bytes()[..OK.len() - 1], &mut out), OK.len() - 1);
+    assert_eq!(entry.handle_visitor(b"123456789GET", &mut out), 9);
+    assert!(out.home.ends_with(b"123456789"));
+    assert_eq!((entry.plain_down(), entry.plain_up()), (1, 0));
+    entry.note_moved_down(1);
+    assert_eq!(entry.poll_action(), Some(Action::Leave(End::Fin)));
+    assert_eq!(entry.poll_action(), Some(Action::Close));
+}
+
+#[test]
+fn every_wait_has_its_deadline() {
+    let (mut entry, mut out) =
+        on_link(&expand("^Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"));
+    assert_eq!(entry.wait(), Wait::Response, "the visitor may wait for 100");
+    entry.handle_home(b"HTTP/1.1 100 \r\n\r\n", &mut out);
+    assert_eq!(entry.wait(), Wait::None, "the body comes");
+    let turn = entry.wait_and_turn().1;
+    assert_eq!(entry.plain_up(), 2);
+    entry.note_moved_up(2);
+    assert_eq!(entry.wait(), Wait::Response);
+    assert_ne!(entry.wait_and_turn().1, turn);
+    out.visitor.clear();
+    entry.handle_timeout(&mut out);
+    assert!(out.visitor.starts_with(b"HTTP/1.1 504 "));
+    assert_eq!(entry.take_refusal(), Some(Why::Silent));
+    assert_eq!(entry.poll_action(), Some(Action::Leave(End::Reset)));
+    assert_eq!((entry.poll_action(), entry.wait()), (None, Wait::NextRequest));
+    let turn = entry.wait_and_turn().1;
+    assert_eq!(entry.handle_visitor(b"GET", &mut out), 0);
+    assert_eq!(entry.wait(), Wait::Head);
+    assert_ne!(entry.wait_and_turn().1, turn);
+    entry.handle_timeout(&mut out);
+    assert!(String::from_utf8_lossy(&out.visitor).contains("HTTP/1.1 408 "));
+    assert_eq!(entry.poll_action(), Some(Action::Close));
+
+    let address = "192.0.2.7".parse().expect("an address");
+    let mut entry = HttpEntry::new(Visitor { address, port: 80 });
+    let mut out = Out::default();
+    assert_eq!(entry.wait(), Wait::Head, "from accept on");
+    entry.handle_visitor(format!("{GET}\r\n").as_bytes(), &mut out);
+    entry.poll_action();
+    entry.handle_route(Routed::Service(0), &mut out);
+    assert_eq!(entry.wait(), Wait::Link);
+    assert!(!entry.wants_visitor());
+    entry.handle_timeout(&mut out);
+    let page = String::from_utf8_lossy(&out.visitor).into_owned();
+    assert!(page.starts_with("HTTP/1.1 503 ") && page.contains("\r\nRetry-After: "), "{page}");
+    entry.handle_link(&mut out);
+    assert!(out.home.is_empty(), "a link that comes too late gets nothing");
+    out.visitor.clear();
+    assert_eq!(entry.wait(), Wait::NextRequest);
+    entry.handle_timeout(&mut out);
+    assert_eq!((entry.poll_action(), out.visitor.len()), (Some(Action::Close), 0));
+}
+
+#[test]
+fn unasked_bytes_of_an_idle_home_end_its_link() {
+    let (mut entry, mut out) = on_link(&format!("{GET}\r\n"));
+    entry.handle_home(OK.as_bytes(), &mut out);
+    assert_eq!(entry.poll_action(), None);
+    out.visitor.clear();
+    assert_eq!(entry.handle_home(b"HTTP/1.1 200 EVIL\r\n\r\n", &mut out), 21);
+    assert_eq!(entry.poll_action(), Some(Action::Leave(End::Reset)));
+    assert!(out.visitor.is_empty());
+    assert_eq!(entry.wait(), Wait::NextRequest);
+}
+
+#[test]
+fn pages_are_small_plain_and_nameless() {
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        ("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        ("HEAD x", 408),
+    ] {
+        let address = "192.0.2.7".parse().expect("an address");
+        let mut entry = HttpEntry::new(Visitor { address, port: 80 });
+        let mut out = Out::default();
+        entry.handle_visitor(request.as_bytes(), &mut out);
+        if status == 408 {
+            entry.handle_timeout(&mut out);
+        }
+        entry.poll_action();
+        entry.handle_route(Routed::Unknown, &mut out);
+        let page = String::from_utf8(out.visitor).expect("text");
+        let (head, body) = page.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{page}");
+        assert!(head.contains("\r\nContent-Type: text/plain\r\n"));
+        assert!(!page.to_ascii_lowercase().contains("underpass"));
+        let length = format!("\r\nContent-Length: {}\r\n", body.len());
+        if request.starts_with("HEAD /") {
+            assert_eq!(body, "");
+        } else {
+            assert!(head.contains(&length), "{page}");
+        }
+    }
+}
