@@ -85,3 +85,5 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(8);
 /// After a link that could not be dialled, the first pause.
 pub const LINK_RETRY: Duration = Duration::from_millis(200);
+/// A link that a visitor's next request does not go to: the home has so long to end its direction.
+pub const HTTP_LEAVE_TIME: Duration = Duration::from_secs(5);

@@ -154,8 +154,9 @@ fn read_limits(section: &Section<'_>) -> Result<ServerLimits, ConfigError> {
 }
 
 fn warn(section: &Section<'_>, server: &ServerConfig, warnings: &mut Vec<String>) {
-    if !server.http_addrs.is_empty() {
-        warnings.push(section.place_of("http_addr").warning("not served yet in this version"));
+    if !server.http_addrs.is_empty() && server.routes.list(Entry::Http).is_empty() {
+        let reason = "no service of type http or web takes its visitors";
+        warnings.push(section.place_of("http_addr").warning(reason));
     }
     if !server.https_addrs.is_empty() && server.routes.list(Entry::Https).is_empty() {
         let reason = "no service of type https or web takes its visitors";

@@ -72,6 +72,16 @@ impl Buffers {
         buffer.extend_from_slice(bytes);
     }
 
+    /// Drops the first `length` bytes of a buffer; whether there were any.
+    pub fn take_front(&mut self, buffer: &mut Vec<u8>, length: usize) -> bool {
+        if length == buffer.len() {
+            self.give_back(buffer);
+        } else {
+            buffer.drain(..length);
+        }
+        length > 0
+    }
+
     /// Takes a buffer's memory back.
     pub fn give_back(&mut self, buffer: &mut Vec<u8>) {
         if buffer.is_empty() {

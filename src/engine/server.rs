@@ -9,8 +9,10 @@
 //!             +------no name, home offline, not TLS-----------------------------> Parting
 //! ```
 //!
-//! [`tunnel`] has the upper half, [`visitor`] the lower one; this file has the doors and the turn.
+//! [`tunnel`] has the upper half, [`visitor`] the lower one, [`http`] the visitors of the HTTP entry,
+//! who come from one link to another; this file has the doors and the turn.
 
+mod http;
 mod tunnel;
 mod visitor;
 
@@ -29,11 +31,12 @@ use super::net::{Net, Signal, Token, Wake};
 use super::socket::Socket;
 use crate::config::ServerConfig;
 use crate::limits;
+use crate::proto::http_entry::Out;
 use crate::proto::noise::{Channel, Protection, Side};
 use crate::proto::quiet::Quiet;
 use crate::proto::strangers::{Strangers, Ticket, network};
 use crate::proto::time::Time;
-use crate::wire::message::{Entry, Message};
+use crate::wire::message::Message;
 
 /// The server; [`Server::turn`] until it says stop.
 pub struct Server<N: Net> {
@@ -52,8 +55,10 @@ pub struct Server<N: Net> {
     crowd: HashMap<IpAddr, usize>,
     visitors: usize,
     bounds: Bounds,
-    /// Bytes in the `held` of visitors.
+    /// Bytes of visitors that no link has taken.
     held: usize,
+    /// What the HTTP machines write, on its way out.
+    http_out: Out,
     refusals: Quiet,
 }
 
@@ -83,6 +88,7 @@ struct Door<L> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LeadsTo {
     Tunnel,
+    Http,
     Https,
     Service(usize),
 }
@@ -102,11 +108,12 @@ impl<N: Net> Server<N> {
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
         let mut doors = Vec::new();
         let tunnels = config.bind_addrs.iter().map(|at| (*at, LeadsTo::Tunnel));
+        let http = config.http_addrs.iter().map(|at| (*at, LeadsTo::Http));
         let https = config.https_addrs.iter().map(|at| (*at, LeadsTo::Https));
         let own = config.services.iter().enumerate().flat_map(|(index, service)| {
             service.bind_addrs.iter().map(move |at| (*at, LeadsTo::Service(index)))
         });
-        for (wanted, leads_to) in tunnels.chain(https).chain(own) {
+        for (wanted, leads_to) in tunnels.chain(http).chain(https).chain(own) {
             let token = Token(doors.len() as u64);
             let (listener, address) = net.listen(wanted, token).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot listen on {wanted}: {error}"))
@@ -137,11 +144,12 @@ impl<N: Net> Server<N> {
             visitors: 0,
             bounds: Bounds { visitors, links: visitors + spare },
             held: 0,
+            http_out: Out::default(),
             refusals: Quiet::default(),
         })
     }
 
-    /// Where it listens, in the order of the configuration: tunnels, https, services.
+    /// Where it listens: tunnels, http, https, services, each in the order of the configuration.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.doors.iter().map(|door| door.address).collect()
     }
@@ -229,7 +237,10 @@ impl<N: Net> Server<N> {
             }
             door.pause = None;
             match self.core.io.net.accept(&mut door.listener) {
-                Ok((stream, address)) => self.admit(stream, address, leads_to),
+                Ok((stream, address)) => {
+                    let port = door.address.port();
+                    self.admit(stream, address, leads_to, port);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => door.ready = false,
                 Err(error) => match error.kind() {
                     // The peer has given up before we took it.
@@ -245,7 +256,7 @@ impl<N: Net> Server<N> {
         }
     }
 
-    fn admit(&mut self, stream: N::Stream, address: SocketAddr, leads_to: LeadsTo) {
+    fn admit(&mut self, stream: N::Stream, address: SocketAddr, leads_to: LeadsTo, port: u16) {
         if leads_to == LeadsTo::Tunnel {
             return self.admit_tunnel(stream, address);
         }
@@ -262,6 +273,7 @@ impl<N: Net> Server<N> {
         }
         match leads_to {
             LeadsTo::Service(service) => self.admit_to_service(stream, address, service),
+            LeadsTo::Http => self.admit_to_http(stream, address, port),
             LeadsTo::Https | LeadsTo::Tunnel => self.admit_to_https(stream, address),
         }
     }
@@ -302,11 +314,12 @@ impl<N: Net> Server<N> {
             Some(Stage::Control(_)) => self.hear_control(id),
             Some(Stage::Link(link)) => match link.usage {
                 LinkUse::Spare => self.watch_spare(id),
-                LinkUse::Leased { visitor } => self.relay(id, visitor),
+                LinkUse::Leased { visitor } => self.serve(id, visitor),
                 LinkUse::Settling => self.settle(id),
             },
             Some(Stage::Visitor(visitor)) => match &visitor.doing {
                 Doing::Hello(_) => self.hear_hello(id),
+                Doing::Http(_) => self.hear_http(id),
                 Doing::Waiting(_) => self.watch_waiting(id),
                 Doing::Relayed { link } => {
                     let link = *link;
@@ -326,6 +339,7 @@ impl<N: Net> Server<N> {
             Some(Stage::Link(_)) => self.lose_link(id, "no answer to RESET in time"),
             Some(Stage::Visitor(visitor)) => match visitor.doing {
                 Doing::Hello(_) => self.drop_visitor(id, "no whole hello in time"),
+                Doing::Http(_) => self.http_overdue(id),
                 Doing::Waiting(_) => self.turn_away(id, "no link in time"),
                 Doing::Relayed { link } => self.cut_silent(link, id),
                 Doing::Parting { .. } => self.drop_visitor(id, "would not part"),
@@ -348,15 +362,9 @@ impl LeadsTo {
     fn describe(self, config: &ServerConfig) -> String {
         match self {
             LeadsTo::Tunnel => "tunnels".to_owned(),
+            LeadsTo::Http => "visitors over HTTP".to_owned(),
             LeadsTo::Https => "visitors over TLS".to_owned(),
             LeadsTo::Service(index) => format!("service {}", config.services[index].name),
-        }
-    }
-
-    fn entry(self) -> Entry {
-        match self {
-            LeadsTo::Https => Entry::Https,
-            LeadsTo::Tunnel | LeadsTo::Service(_) => Entry::Tcp,
         }
     }
 }

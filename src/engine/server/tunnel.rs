@@ -7,6 +7,7 @@ use log::{debug, info};
 
 use super::visitor::{Doing, Waiting};
 use super::{Server, Stage};
+use crate::engine::buffers::BATCH;
 use crate::engine::conn::{End, Gone, Hands};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
@@ -19,7 +20,7 @@ use crate::proto::link_pool::LinkPool;
 use crate::proto::noise::HandshakeHash;
 use crate::proto::strangers::Ticket;
 use crate::wire::frame;
-use crate::wire::message::{Message, Open, Reason, Registration, VERSION};
+use crate::wire::message::{Entry, Message, Open, Reason, Registration, VERSION};
 
 /// How far a greeting is.
 pub(super) struct Shaken {
@@ -52,6 +53,13 @@ pub(super) enum LinkUse {
     Leased { visitor: ConnId },
     /// The visitor has gone; the peer's end or our own last bytes are still under way.
     Settling,
+}
+
+impl Session {
+    /// The client's number for a service that it has.
+    pub(super) fn number_of(&self, service: usize) -> Option<u16> {
+        self.control.number_of(service)
+    }
 }
 
 /// Messages of one connection before others have their turn.
@@ -261,7 +269,10 @@ impl<N: Net> Server<N> {
         }
         info!("service {} is served by client {address}", self.config.services[service].name);
         for visitor in moved {
-            self.place(visitor);
+            match self.is_http(visitor) {
+                true => self.http_place_again(visitor),
+                false => self.place(visitor),
+            }
         }
         self.ask_for_links(id);
         self.set_session_deadline(id);
@@ -417,7 +428,10 @@ impl<N: Net> Server<N> {
             }
         }
         if let LinkUse::Leased { visitor } = usage {
-            self.abort_visitor(visitor, "its link is gone");
+            match self.is_http(visitor) {
+                true => self.http_link_lost(visitor),
+                false => self.abort_visitor(visitor, "its link is gone"),
+            }
         }
         self.ask_for_links(session);
     }
@@ -477,12 +491,15 @@ impl<N: Net> Server<N> {
         if let Some(Stage::Link(link)) = self.core.stage(link_id) {
             link.usage = LinkUse::Leased { visitor: visitor_id };
         }
+        if self.is_http(visitor_id) {
+            return self.open_http_waiting(visitor_id, link_id, session_id);
+        }
         let Some(mut waiting) = self.take_waiting(visitor_id, link_id) else {
             // Whoever leaves is taken out of the queue, so this does not happen.
             return self.lose_link(link_id, Gone::Unexpected);
         };
         let number =
-            self.session(session_id).and_then(|session| session.control.number_of(waiting.service));
+            self.session(session_id).and_then(|session| session.number_of(waiting.service));
         let sent = match number {
             Some(number) => self.send_open(visitor_id, link_id, number, &waiting),
             None => Err(Gone::Unexpected),
@@ -501,30 +518,59 @@ impl<N: Net> Server<N> {
         service: u16,
         waiting: &Waiting,
     ) -> Result<(), Gone> {
+        let name = waiting.name.as_ref().map_or(&[][..], |name| name.as_str().as_bytes());
+        let room = waiting.held.len().min(Open::room(usize::from(u8::MAX)));
+        let (first, rest) = waiting.held.split_at(room);
+        self.say_open(visitor_id, link_id, service, waiting.entry, name, first)?;
+        self.push_bytes(link_id, rest)
+    }
+
+    /// Says OPEN for a visitor.
+    pub(super) fn say_open(
+        &mut self,
+        visitor_id: ConnId,
+        link_id: ConnId,
+        service: u16,
+        entry: Entry,
+        name: &[u8],
+        first_bytes: &[u8],
+    ) -> Result<(), Gone> {
         let Some((link, visitor)) = self.core.conns.pair_mut(link_id, visitor_id) else {
             return Err(Gone::Unexpected);
         };
         let Stage::Visitor(details) = &visitor.stage else { return Err(Gone::Unexpected) };
-        let name = waiting.name.as_ref().map_or(&[][..], |name| name.as_str().as_bytes());
-        let (first, rest) =
-            waiting.held.split_at(waiting.held.len().min(Open::room(usize::from(u8::MAX))));
-        let local = self.core.io.net.local_addr(visitor.socket.stream_mut()).map_err(Gone::Io)?;
+        let address = details.address;
+        let local = self.core.io.net.local_addr(visitor.socket.stream_mut());
+        let local = local.map_err(Gone::Io)?;
         let Some(tunnel) = &mut link.tunnel else { return Err(Gone::Unexpected) };
-        let open = Open {
-            lease: tunnel.lease.open_next(),
-            service,
-            entry: waiting.entry,
-            visitor: details.address,
-            local,
-            name,
-            first_bytes: first,
-        };
-        link.say(&mut self.core.io, &Message::Open(open))?;
-        for part in rest.chunks(crate::engine::buffers::BATCH) {
+        let lease = tunnel.lease.open_next();
+        let open = Open { lease, service, entry, visitor: address, local, name, first_bytes };
+        link.say(&mut self.core.io, &Message::Open(open))
+    }
+
+    /// Sends bytes on a link as DATA.
+    pub(super) fn push_bytes(&mut self, link: ConnId, bytes: &[u8]) -> Result<(), Gone> {
+        let conn = self.core.conns.get_mut(link).ok_or(Gone::Unexpected)?;
+        for part in bytes.chunks(BATCH) {
             self.core.io.scratch.clear[..part.len()].copy_from_slice(part);
-            link.push(&mut self.core.io, part.len())?;
+            conn.push(&mut self.core.io, part.len())?;
         }
         Ok(())
+    }
+
+    /// An event of a leased link: its visitor's turn.
+    pub(super) fn serve(&mut self, link: ConnId, visitor: ConnId) {
+        match self.is_http(visitor) {
+            true => self.hear_http(visitor),
+            false => self.relay(link, visitor),
+        }
+    }
+
+    fn is_http(&mut self, visitor: ConnId) -> bool {
+        matches!(
+            self.core.stage(visitor),
+            Some(Stage::Visitor(visitor)) if matches!(visitor.doing, Doing::Http(_))
+        )
     }
 
     /// Moves bytes between a link and its visitor.

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use log::debug;
 
+use super::http::Http;
 use super::tunnel::Why;
-use super::{LeadsTo, Server, Stage};
+use super::{Server, Stage};
 use crate::engine::conn::{Conn, End};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
@@ -28,6 +29,8 @@ pub(super) struct Visitor {
 pub(super) enum Doing {
     /// Its ClientHello is not whole.
     Hello(Box<Hello>),
+    /// It speaks HTTP, with one home after another.
+    Http(Box<Http>),
     /// Its service is known; it waits for a link.
     Waiting(Box<Waiting>),
     /// It is on a link.
@@ -61,6 +64,7 @@ impl Visitor {
     pub(super) fn waits_for(&self) -> Option<usize> {
         match &self.doing {
             Doing::Waiting(waiting) => Some(waiting.service),
+            Doing::Http(http) => http.waits_for(),
             _ => None,
         }
     }
@@ -98,13 +102,28 @@ impl<N: Net> Server<N> {
         }
     }
 
+    /// `port` is the door's, which the home is told.
+    pub(super) fn admit_to_http(&mut self, stream: N::Stream, address: SocketAddr, port: u16) {
+        if let Some(longest) = self.guests.make_room(address.ip()) {
+            self.drop_visitor(longest, "made room for others");
+        }
+        let ticket = self.guests.enter(self.core.conns.next_id(), address.ip());
+        let http = Http::new(address, port, ticket);
+        match self.seat(stream, address, Doing::Http(Box::new(http))) {
+            Some(id) => self.set_http_deadline(id),
+            None => {
+                self.guests.leave(ticket);
+            }
+        }
+    }
+
     pub(super) fn admit_to_service(
         &mut self,
         stream: N::Stream,
         address: SocketAddr,
         service: usize,
     ) {
-        let entry = LeadsTo::Service(service).entry();
+        let entry = Entry::Tcp;
         let waiting = Waiting { service, entry, name: None, held: Vec::new(), session: None };
         if let Some(id) = self.seat(stream, address, Doing::Waiting(Box::new(waiting))) {
             self.place(id);
@@ -224,7 +243,11 @@ impl<N: Net> Server<N> {
     /// Tells a visitor with a route that there is no way there now.
     pub(super) fn turn_away(&mut self, id: ConnId, why: &'static str) {
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
-        let Doing::Waiting(waiting) = &visitor.doing else { return };
+        let waiting = match &visitor.doing {
+            Doing::Waiting(waiting) => waiting,
+            Doing::Http(_) => return self.http_turned_away(id),
+            _ => return,
+        };
         match waiting.entry {
             Entry::Https => self.answer_and_part(id, INTERNAL_ERROR, why),
             Entry::Tcp | Entry::Http => self.abort_visitor(id, why),
@@ -232,7 +255,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Sends a last word and closes once it is read.
-    fn answer_and_part(&mut self, id: ConnId, answer: &[u8], why: &'static str) {
+    pub(super) fn answer_and_part(&mut self, id: ConnId, answer: &[u8], why: &'static str) {
         self.leave_queues(id);
         let now = self.core.now();
         let Some(conn) = self.core.conns.get_mut(id) else { return };
@@ -244,7 +267,11 @@ impl<N: Net> Server<N> {
             return self.abort_visitor(id, "broken");
         }
         conn.socket.finish(&mut io.net);
-        self.core.set_deadline(id, Some(now + limits::PARTING_TIME));
+        let patience = match conn.socket.is_clear() {
+            true => limits::PARTING_TIME,
+            false => limits::HALF_CLOSED_SILENCE,
+        };
+        self.core.set_deadline(id, Some(now + patience));
         self.part(id);
     }
 
@@ -268,10 +295,14 @@ impl<N: Net> Server<N> {
         let listen = *listen;
         match conn.flush(&mut self.core.io) {
             Err(_) => return self.abort_visitor(id, "broken"),
-            Ok(true) if !listen => {
-                self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
+            Ok(true) => {
+                let patience = match conn.socket.is_clear() {
+                    true => limits::PARTING_TIME,
+                    false => limits::HALF_CLOSED_SILENCE,
+                };
+                self.core.set_deadline(id, Some(now + patience));
             }
-            Ok(_) => {}
+            Ok(false) => {}
         }
         let Some(conn) = self.core.conns.get_mut(id) else { return };
         if conn.socket.is_broken() {
@@ -339,6 +370,7 @@ impl<N: Net> Server<N> {
     fn leave_queues(&mut self, id: ConnId) {
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
         let (mut held, ticket, session) = match &mut visitor.doing {
+            Doing::Http(_) => return self.leave_http(id),
             Doing::Hello(hello) => (std::mem::take(&mut hello.held), Some(hello.ticket), None),
             Doing::Waiting(waiting) => (std::mem::take(&mut waiting.held), None, waiting.session),
             Doing::Relayed { .. } | Doing::Parting { .. } => return,

@@ -1,0 +1,580 @@
+//! Visitors of the HTTP entry: drives [`HttpEntry`] between a visitor's socket and its link.
+//!
+//! The machine decides, this file moves bytes: what comes is given to it, what it writes is sent,
+//! what it asks for is done. Bytes that it does not take yet are kept and given again. A side is
+//! read only while the other side's output has gone out; that is the flow control.
+
+use std::net::SocketAddr;
+
+use log::debug;
+
+use super::tunnel::LinkUse;
+use super::visitor::Doing;
+use super::{Server, Stage};
+use crate::engine::buffers::BATCH;
+use crate::engine::conn;
+use crate::engine::conns::ConnId;
+use crate::engine::net::Net;
+use crate::limits;
+use crate::proto::http_entry::{Action, End, HttpEntry, Routed, Wait};
+use crate::proto::lease::End as LeaseEnd;
+use crate::proto::route;
+use crate::proto::strangers::Ticket;
+use crate::wire::host::HostName;
+use crate::wire::http::rewrite;
+use crate::wire::message::{Entry, Open, Reason};
+
+/// A visitor's HTTP connection.
+pub(super) struct Http {
+    entry: HttpEntry,
+    /// Set until its first request is whole.
+    ticket: Option<Ticket>,
+    /// The name of the request at hand.
+    name: HostName,
+    /// The link that is held.
+    link: Option<ConnId>,
+    /// Where it waits for a link: service and session.
+    waiting: Option<(usize, ConnId)>,
+    /// Nobody is there to wait for: to be told.
+    no_link: bool,
+    /// The visitor's bytes that were not taken.
+    unread: Vec<u8>,
+    /// The home's bytes that were not taken.
+    unheard: Vec<u8>,
+    /// The visitor's end of file has come, and was told.
+    visitor_end: Option<Told>,
+    /// The home's end has come; to be told behind `unheard`.
+    home_end: Option<End>,
+    /// What the deadline is set for.
+    awaits: Option<(Wait, u32)>,
+}
+
+/// Whether the machine knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    No,
+    Yes,
+}
+
+/// What a step has brought.
+enum Step {
+    Moved,
+    Blocked,
+    /// It is no HTTP visitor any more.
+    Left,
+}
+
+/// Steps of one visitor before others have their turn.
+const BUDGET: usize = 8;
+
+impl Http {
+    pub(super) fn new(address: SocketAddr, port: u16, ticket: Ticket) -> Http {
+        let visitor = rewrite::Visitor { address: address.ip(), port };
+        Http {
+            entry: HttpEntry::new(visitor),
+            ticket: Some(ticket),
+            name: HostName::Empty,
+            link: None,
+            waiting: None,
+            no_link: false,
+            unread: Vec::new(),
+            unheard: Vec::new(),
+            visitor_end: None,
+            home_end: None,
+            awaits: None,
+        }
+    }
+
+    /// The service whose link it waits for.
+    pub(super) fn waits_for(&self) -> Option<usize> {
+        self.waiting.map(|(service, _)| service)
+    }
+}
+
+impl<N: Net> Server<N> {
+    /// A turn of an HTTP visitor, for an event of its own or of its link.
+    pub(super) fn hear_http(&mut self, id: ConnId) {
+        for _ in 0..BUDGET {
+            match self.step_http(id) {
+                Step::Moved => {}
+                Step::Blocked => return self.set_http_deadline(id),
+                Step::Left => return,
+            }
+        }
+        self.set_http_deadline(id);
+        self.core.enqueue(id);
+    }
+
+    /// The machine's deadline has passed.
+    pub(super) fn http_overdue(&mut self, id: ConnId) {
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Doing::Http(http) = &mut visitor.doing else { return };
+        http.awaits = None;
+        http.entry.handle_timeout(&mut self.http_out);
+        self.forget_waiting(id);
+        if self.carry_out(id) {
+            self.hear_http(id);
+        }
+    }
+
+    /// The link that it held is gone.
+    pub(super) fn http_link_lost(&mut self, id: ConnId) {
+        if let Some(http) = self.http(id) {
+            http.link = None;
+            http.home_end = Some(End::Reset);
+            self.core.enqueue(id);
+        }
+    }
+
+    /// There is no link to wait for.
+    pub(super) fn http_turned_away(&mut self, id: ConnId) {
+        if let Some(http) = self.http(id) {
+            http.waiting = None;
+            http.no_link = true;
+            self.core.enqueue(id);
+        }
+    }
+
+    /// Another session has the service that it waits for.
+    pub(super) fn http_place_again(&mut self, id: ConnId) {
+        let waiting = self.http(id).and_then(|http| http.waiting.take());
+        if let Some((service, _)) = waiting {
+            self.open_http(id, service);
+            self.core.enqueue(id);
+        }
+    }
+
+    /// What an HTTP visitor holds, given back.
+    pub(super) fn leave_http(&mut self, id: ConnId) {
+        self.forget_waiting(id);
+        self.leave_link(id, End::Reset);
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Doing::Http(http) = &mut visitor.doing else { return };
+        let (mut unread, mut unheard) =
+            (std::mem::take(&mut http.unread), std::mem::take(&mut http.unheard));
+        let ticket = http.ticket.take();
+        self.held -= unread.len();
+        self.core.io.buffers.give_back(&mut unread);
+        self.core.io.buffers.give_back(&mut unheard);
+        if let Some(ticket) = ticket {
+            self.guests.leave(ticket);
+        }
+    }
+
+    fn step_http(&mut self, id: ConnId) -> Step {
+        let Some(conn) = self.core.conns.get_mut(id) else { return Step::Left };
+        let Ok(mut moved) = conn.flush(&mut self.core.io) else { return self.visitor_broke(id) };
+        let Some(http) = self.http(id) else { return Step::Left };
+        if let Some(link) = http.link {
+            let Some(conn) = self.core.conns.get_mut(link) else { return Step::Left };
+            match conn.flush(&mut self.core.io) {
+                Ok(flushed) => moved |= flushed,
+                Err(gone) => self.lose_link(link, gone),
+            }
+        }
+        if let Some(http) = self.http(id)
+            && std::mem::take(&mut http.no_link)
+        {
+            let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
+            http.entry.handle_no_link(&mut self.http_out);
+            if !self.carry_out(id) {
+                return Step::Left;
+            }
+            moved = true;
+        }
+        for side in [Self::hear_home, Self::hear_visitor] {
+            match side(self, id) {
+                Step::Moved => moved = true,
+                Step::Blocked => {}
+                Step::Left => return Step::Left,
+            }
+            if !self.carry_out(id) {
+                return Step::Left;
+            }
+        }
+        if moved {
+            return Step::Moved;
+        }
+        if self.core.conns.get(id).is_some_and(|conn| conn.socket.is_broken()) {
+            return self.visitor_broke(id);
+        }
+        let link = self.http(id).and_then(|http| http.link);
+        let is_broken =
+            |link| self.core.conns.get(link).is_some_and(|conn| conn.socket.is_broken());
+        if let Some(link) = link.filter(|link| is_broken(*link)) {
+            self.lose_link(link, "broken");
+            return Step::Moved;
+        }
+        Step::Blocked
+    }
+
+    /// Gives the machine what the home says, while the visitor takes what comes of it.
+    fn hear_home(&mut self, id: ConnId) -> Step {
+        let Some(conn) = self.core.conns.get_mut(id) else { return Step::Left };
+        if !conn.socket.is_clear() {
+            return Step::Blocked;
+        }
+        let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
+        let mut moved = false;
+        let kept = http.unheard.len();
+        if kept > 0 {
+            let taken = http.entry.handle_home(&http.unheard, &mut self.http_out);
+            moved = self.core.io.buffers.take_front(&mut http.unheard, taken);
+        }
+        if let Some(link_id) = http.link.filter(|_| !moved && http.home_end.is_none()) {
+            let Some(link) = self.core.conns.get_mut(link_id) else { return Step::Left };
+            let pulled = match link.pull(&mut self.core.io) {
+                Ok(pulled) => pulled,
+                Err(gone) => {
+                    self.lose_link(link_id, gone);
+                    return Step::Moved;
+                }
+            };
+            moved = pulled.moved;
+            let end = match pulled.end {
+                None => None,
+                Some(conn::End::Fin) => Some(End::Fin),
+                Some(conn::End::Reset(reason)) => {
+                    debug!("visitor's request: {reason}");
+                    Some(End::Reset)
+                }
+                Some(conn::End::Message(..)) => {
+                    self.lose_link(link_id, conn::Gone::Unexpected);
+                    return Step::Moved;
+                }
+            };
+            let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
+            http.home_end = end;
+            let bytes = &self.core.io.scratch.clear[..pulled.data];
+            if http.unheard.is_empty() {
+                let taken = http.entry.handle_home(bytes, &mut self.http_out);
+                self.core.io.buffers.append(&mut http.unheard, &bytes[taken..]);
+            } else {
+                self.core.io.buffers.append(&mut http.unheard, bytes);
+                let taken = http.entry.handle_home(&http.unheard, &mut self.http_out);
+                self.core.io.buffers.take_front(&mut http.unheard, taken);
+            }
+        }
+        // The end stands behind the bytes; those that nobody takes any more do not hold it up.
+        let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
+        if let Some(end) = http.home_end
+            && (http.unheard.is_empty() || !moved)
+        {
+            http.home_end = None;
+            self.core.io.buffers.give_back(&mut http.unheard);
+            http.entry.handle_home_end(end, &mut self.http_out);
+            moved = true;
+        }
+        if moved { Step::Moved } else { Step::Blocked }
+    }
+
+    /// Gives the machine what the visitor says, while home and visitor take what comes of it.
+    fn hear_visitor(&mut self, id: ConnId) -> Step {
+        let Some(http) = self.http(id) else { return Step::Left };
+        let link = http.link;
+        let is_clear = |conn| self.core.conns.get(conn).is_some_and(|conn| conn.socket.is_clear());
+        let may_go_on = match link {
+            // An upload goes on while the visitor is slow to read; pages do not pile up for ever.
+            Some(link) => {
+                is_clear(link)
+                    && self.core.conns.get(id).is_some_and(|conn| conn.socket.backlog() < BATCH)
+            }
+            None => is_clear(id),
+        };
+        if !may_go_on {
+            return Step::Blocked;
+        }
+        let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
+        let mut moved = false;
+        let kept = http.unread.len();
+        if kept > 0 {
+            let taken = http.entry.handle_visitor(&http.unread, &mut self.http_out);
+            moved = self.core.io.buffers.take_front(&mut http.unread, taken);
+        }
+        let wants = http.unread.is_empty() || http.entry.wants_visitor();
+        if !moved && wants && http.visitor_end.is_none() {
+            let Some(conn) = self.core.conns.get_mut(id) else { return Step::Left };
+            let Ok(pulled) = conn.pull(&mut self.core.io) else { return self.visitor_broke(id) };
+            moved = pulled.moved;
+            let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
+            if pulled.end.is_some() {
+                http.visitor_end = Some(Told::No);
+            }
+            let bytes = &self.core.io.scratch.clear[..pulled.data];
+            if http.unread.is_empty() {
+                let taken = http.entry.handle_visitor(bytes, &mut self.http_out);
+                self.core.io.buffers.append(&mut http.unread, &bytes[taken..]);
+            } else {
+                self.core.io.buffers.append(&mut http.unread, bytes);
+                let taken = http.entry.handle_visitor(&http.unread, &mut self.http_out);
+                self.core.io.buffers.take_front(&mut http.unread, taken);
+            }
+        }
+        let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
+        let nothing_left = http.unread.is_empty() || (!moved && http.entry.wants_visitor());
+        if http.visitor_end == Some(Told::No) && nothing_left {
+            http.visitor_end = Some(Told::Yes);
+            http.entry.handle_visitor_end(End::Fin, &mut self.http_out);
+            moved = true;
+        }
+        self.held = self.held - kept + http.unread.len();
+        while self.held > limits::HELD_BYTES {
+            let Some(longest) = self.guests.evict() else { break };
+            self.drop_visitor(longest, "made room for others");
+        }
+        if moved { Step::Moved } else { Step::Blocked }
+    }
+
+    /// Sends what the machine has written and does what it asks for; whether it goes on.
+    fn carry_out(&mut self, id: ConnId) -> bool {
+        loop {
+            if !self.send_http(id) {
+                return false;
+            }
+            let Some(http) = self.http(id) else { return false };
+            if let Some(why) = http.entry.take_refusal() {
+                debug!("visitor's request: {why}");
+            }
+            match http.entry.poll_action() {
+                None => return true,
+                Some(Action::Route(name)) => {
+                    http.name = name;
+                    let ticket = http.ticket.take();
+                    if let Some(ticket) = ticket {
+                        self.guests.leave(ticket);
+                    }
+                    let routed = self.route_http(&name);
+                    let Some(http) = http_of(&mut self.core.conns, id) else { return false };
+                    http.entry.handle_route(routed, &mut self.http_out);
+                }
+                Some(Action::Open { service }) => self.open_http(id, service),
+                Some(Action::Finish) => self.finish_link(id),
+                Some(Action::Leave(end)) => self.leave_link(id, end),
+                Some(Action::Relay) => {
+                    self.relay_http(id);
+                    return false;
+                }
+                Some(Action::Close) => {
+                    self.answer_and_part(id, &[], "done");
+                    return false;
+                }
+                Some(Action::Abort) => {
+                    self.abort_visitor(id, "broken off");
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn send_http(&mut self, id: ConnId) -> bool {
+        let mut out = std::mem::take(&mut self.http_out);
+        let link = self.http(id).and_then(|http| http.link);
+        if let Some(link) = link
+            && let Err(gone) = self.push_bytes(link, &out.home)
+        {
+            self.lose_link(link, gone);
+        }
+        let sent = self.core.conns.get_mut(id).is_some_and(|conn| {
+            let io = &mut self.core.io;
+            conn.socket.send(&mut io.net, &mut io.buffers, &out.visitor).is_ok()
+        });
+        out.home.clear();
+        out.visitor.clear();
+        self.http_out = out;
+        if !sent {
+            self.visitor_broke(id);
+        }
+        sent
+    }
+
+    fn route_http(&mut self, name: &HostName) -> Routed {
+        match self.config.routes.find(route::Entry::Http, name) {
+            None => Routed::Unknown,
+            Some(found) if self.owners[found.service].is_empty() => Routed::Offline,
+            Some(found) => Routed::Service(found.service),
+        }
+    }
+
+    /// Gets a link to a service for the request at hand, or a place in the queue for one.
+    fn open_http(&mut self, id: ConnId, service: usize) {
+        let now = self.core.now();
+        let full = self.held > limits::HELD_BYTES;
+        let session_id = self.owners[service].last().copied();
+        let Some((session_id, session)) =
+            session_id.and_then(|id| self.session(id).map(|session| (id, session)))
+        else {
+            return self.http_turned_away(id);
+        };
+        if let Some(link) = session.pool.lease(now) {
+            self.start_http(id, link, session_id, service);
+        } else if full || session.pool.waiting() >= limits::VISITORS_WAITING {
+            self.http_turned_away(id);
+        } else {
+            session.pool.wait(id, now);
+            if let Some(http) = self.http(id) {
+                http.waiting = Some((service, session_id));
+            }
+        }
+        self.ask_for_links(session_id);
+    }
+
+    /// The link that it waited for is here.
+    pub(super) fn open_http_waiting(&mut self, id: ConnId, link: ConnId, session: ConnId) {
+        let waiting = self.http(id).and_then(|http| http.waiting.take());
+        if let Some((service, _)) = waiting {
+            self.start_http(id, link, session, service);
+            self.core.enqueue(id);
+        }
+    }
+
+    /// Puts the request at hand on a link: OPEN with the head.
+    fn start_http(&mut self, id: ConnId, link_id: ConnId, session: ConnId, service: usize) {
+        if let Some(Stage::Link(link)) = self.core.stage(link_id) {
+            link.usage = LinkUse::Leased { visitor: id };
+        }
+        let number = self.session(session).and_then(|session| session.number_of(service));
+        let Some(http) = http_of(&mut self.core.conns, id) else { return };
+        http.link = Some(link_id);
+        http.home_end = None;
+        http.entry.handle_link(&mut self.http_out);
+        let name = match &http.name {
+            HostName::Dns(name) => Some(*name),
+            HostName::Ip(_) | HostName::Empty => None,
+        };
+        let name = name.as_ref().map_or("", |name| name.as_str()).as_bytes();
+        let mut head = std::mem::take(&mut self.http_out.home);
+        let room = head.len().min(Open::room(usize::from(u8::MAX)));
+        let sent = match number {
+            Some(number) => self
+                .say_open(id, link_id, number, Entry::Http, name, &head[..room])
+                .and_then(|()| self.push_bytes(link_id, &head[room..])),
+            None => Err(conn::Gone::Unexpected),
+        };
+        head.clear();
+        self.http_out.home = head;
+        if let Err(gone) = sent {
+            self.lose_link(link_id, gone);
+        }
+    }
+
+    fn finish_link(&mut self, id: ConnId) {
+        let Some(link) = self.http(id).and_then(|http| http.link) else { return };
+        let Some(conn) = self.core.conns.get_mut(link) else { return };
+        if conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Open)
+            && let Err(gone) = conn.finish(&mut self.core.io)
+        {
+            self.lose_link(link, gone);
+        }
+    }
+
+    /// Ends the visitor's use of its link; the link settles by itself.
+    fn leave_link(&mut self, id: ConnId, end: End) {
+        let Some(http) = http_of(&mut self.core.conns, id) else { return };
+        http.home_end = None;
+        self.core.io.buffers.give_back(&mut http.unheard);
+        let Some(link_id) = http.link.take() else { return };
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.get_mut(link_id) else { return };
+        if let Stage::Link(link) = &mut conn.stage {
+            link.usage = LinkUse::Settling;
+        }
+        let is_open = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Open);
+        let said = match end {
+            End::Fin if is_open => conn.finish(&mut self.core.io),
+            End::Fin => Ok(()),
+            End::Reset => conn.say_reset(&mut self.core.io, Reason::Broken),
+        };
+        match said {
+            Ok(()) => {
+                // A home that keeps its idle connection open after our end is not waited for.
+                let patience = match end {
+                    End::Fin => limits::HTTP_LEAVE_TIME,
+                    End::Reset => limits::RESET_ANSWER_TIME,
+                };
+                self.core.set_deadline(link_id, Some(now + patience));
+                self.settle(link_id);
+            }
+            Err(gone) => self.lose_link(link_id, gone),
+        }
+    }
+
+    /// After 101: both directions are raw from here on.
+    fn relay_http(&mut self, id: ConnId) {
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Doing::Http(http) = &mut visitor.doing else { return };
+        let Some(link) = http.link.take() else {
+            return self.abort_visitor(id, "its link is gone");
+        };
+        let (mut unread, mut unheard) =
+            (std::mem::take(&mut http.unread), std::mem::take(&mut http.unheard));
+        let (visitor_end, home_end) = (http.visitor_end, http.home_end);
+        visitor.doing = Doing::Relayed { link };
+        self.held -= unread.len();
+        self.core.set_deadline(id, None);
+        let mut pushed = self.push_bytes(link, &unread);
+        if let Some((link, visitor)) = self.core.conns.pair_mut(link, id) {
+            let io = &mut self.core.io;
+            if pushed.is_ok() && visitor_end.is_some() {
+                pushed = link.finish(io);
+            }
+            // A visitor that is broken shows it in its next turn.
+            let _ = visitor.socket.send(&mut io.net, &mut io.buffers, &unheard);
+            if home_end == Some(End::Fin) {
+                visitor.socket.finish(&mut io.net);
+            }
+        }
+        self.core.io.buffers.give_back(&mut unread);
+        self.core.io.buffers.give_back(&mut unheard);
+        match pushed {
+            Ok(()) => self.relay(link, id),
+            Err(gone) => self.lose_link(link, gone),
+        }
+    }
+
+    fn visitor_broke(&mut self, id: ConnId) -> Step {
+        self.abort_visitor(id, "broken");
+        Step::Left
+    }
+
+    fn forget_waiting(&mut self, id: ConnId) {
+        let waiting = self.http(id).and_then(|http| http.waiting.take());
+        if let Some(session) = waiting.and_then(|(_, session)| self.session(session)) {
+            session.pool.forget_visitor(id);
+        }
+    }
+
+    /// Sets the deadline that the machine names, anew whenever it begins anew.
+    pub(super) fn set_http_deadline(&mut self, id: ConnId) {
+        let now = self.core.now();
+        let Some(http) = self.http(id) else { return };
+        let awaits = http.entry.wait_and_turn();
+        if http.awaits == Some(awaits) {
+            return;
+        }
+        http.awaits = Some(awaits);
+        let at = match awaits.0 {
+            Wait::Head => Some(now + limits::HTTP_HEAD_TIME),
+            Wait::NextRequest => Some(now + limits::HTTP_IDLE_TIME),
+            Wait::Link => Some(now + limits::LINK_WAIT),
+            Wait::Response => Some(now + limits::HTTP_RESPONSE_TIME),
+            Wait::None => None,
+        };
+        self.core.set_deadline(id, at);
+    }
+
+    fn http(&mut self, id: ConnId) -> Option<&mut Http> {
+        http_of(&mut self.core.conns, id)
+    }
+}
+
+type Conns<S> = crate::engine::conns::Conns<conn::Conn<S, Stage>>;
+
+fn http_of<S>(conns: &mut Conns<S>, id: ConnId) -> Option<&mut Http> {
+    match &mut conns.get_mut(id)?.stage {
+        Stage::Visitor(visitor) => match &mut visitor.doing {
+            Doing::Http(http) => Some(http),
+            _ => None,
+        },
+        _ => None,
+    }
+}
