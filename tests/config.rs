@@ -159,18 +159,19 @@ nodelay = true
             "f.toml:31: server.transport.tls: not used: type is not tls",
             "f.toml:31: server.transport.type: the tunnel is not encrypted; type = \"noise\" is",
             "f.toml:34: server.transport.noise: not used: type is not noise",
+            "f.toml:11: client.transport.tcp.nodelay: not used: TCP_NODELAY is always on",
             "f.toml:14: client.transport.tls: not used: type is not tls",
             "f.toml:17: client.transport.websocket: not used: type is not websocket",
             "f.toml:9: client.transport.type: the tunnel is not encrypted; type = \"noise\" is",
             "f.toml:24: client.services.one.retry_interval: not used: one session carries all \
              services; [client] has its retry_interval",
+            "f.toml:23: client.services.one.nodelay: not used: TCP_NODELAY is always on",
         ],
     );
     let client = config.client.expect("[client]");
-    assert!(client.prefer_ipv6 && client.services[0].prefer_ipv6 && !client.services[0].nodelay);
+    assert!(client.prefer_ipv6 && client.services[0].prefer_ipv6);
     assert_eq!(client.heartbeat_timeout, None);
     assert_eq!(client.retry_interval, Duration::from_secs(3));
-    assert!(!client.tcp.nodelay);
     let keepalive = client.tcp.keepalive.expect("keepalive");
     assert_eq!((keepalive.idle.as_secs(), keepalive.interval.as_secs()), (30, 5));
     let server = config.server.expect("[server]");

@@ -55,6 +55,7 @@ fn read_service(
         let reason = "not used: one session carries all services; [client] has its retry_interval";
         warnings.push(section.place_of("retry_interval").warning(reason));
     }
+    section.check_nodelay(warnings)?;
     Ok(ClientService {
         name,
         kind,
@@ -63,7 +64,6 @@ fn read_service(
         local_http_addr: targets.http,
         local_https_addr: targets.https,
         prefer_ipv6: section.flag("prefer_ipv6")?.unwrap_or(false),
-        nodelay: section.flag("nodelay")?.unwrap_or(true),
     })
 }
 

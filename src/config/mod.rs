@@ -116,8 +116,6 @@ pub struct ServerService {
     pub token: Secret,
     /// Ports of its own.
     pub bind_addrs: Vec<SocketAddr>,
-    /// TCP_NODELAY towards visitors.
-    pub nodelay: bool,
 }
 
 /// `type = "…"` of a service. The number is its code in REGISTER (PROTOCOL.md).
@@ -195,8 +193,6 @@ pub struct ClientService {
     pub local_https_addr: Option<HostPort>,
     /// Dial the local IPv6 addresses first.
     pub prefer_ipv6: bool,
-    /// TCP_NODELAY towards the local program.
-    pub nodelay: bool,
 }
 
 /// `[….transport]`.
@@ -222,8 +218,6 @@ pub struct NoiseConfig {
 /// `[….transport.tcp]`, for tunnel connections of every transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpOptions {
-    /// TCP_NODELAY.
-    pub nodelay: bool,
     /// `None`: no keepalive.
     pub keepalive: Option<Keepalive>,
 }

@@ -41,6 +41,7 @@ pub(super) fn read(
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
         check_name(&name, &service)?;
         let token = read_token(&service, "token")?.or_else(|| default_token.clone());
+        service.check_nodelay(warnings)?;
         let service =
             read_service(name, &service, token, &mut server, &mut listeners, &mut claims)?;
         server.services.push(service);
@@ -73,8 +74,7 @@ fn read_service(
     }
     claims.read(section, kind, server)?;
     let token = token.ok_or_else(|| missing_token(section))?;
-    let nodelay = section.flag("nodelay")?.unwrap_or(true);
-    Ok(ServerService { name, kind, token, bind_addrs, nodelay })
+    Ok(ServerService { name, kind, token, bind_addrs })
 }
 
 /// Which key gave each route, to name both where two services claim one.

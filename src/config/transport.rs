@@ -30,7 +30,7 @@ pub(super) fn read(
         return Ok((Transport::Tcp, DEFAULT_TCP));
     };
     let tcp = match section.section("tcp", &TCP_KEYS)? {
-        Some(section) => read_tcp(&section)?,
+        Some(section) => read_tcp(&section, warnings)?,
         None => DEFAULT_TCP,
     };
     check_unused(&section, warnings)?;
@@ -55,7 +55,7 @@ pub(super) fn read(
     Ok((transport, tcp))
 }
 
-fn read_tcp(section: &Section<'_>) -> Result<TcpOptions, ConfigError> {
+fn read_tcp(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<TcpOptions, ConfigError> {
     if section.has("proxy") {
         let reason = "dialling through a proxy is not supported yet in this version";
         return Err(section.place_of("proxy").error(reason));
@@ -65,10 +65,8 @@ fn read_tcp(section: &Section<'_>) -> Result<TcpOptions, ConfigError> {
     };
     let idle = seconds("keepalive_secs", 0, limits::KEEPALIVE_IDLE)?;
     let interval = seconds("keepalive_interval", 1, limits::KEEPALIVE_INTERVAL)?;
-    Ok(TcpOptions {
-        nodelay: section.flag("nodelay")?.unwrap_or(true),
-        keepalive: (!idle.is_zero()).then_some(Keepalive { idle, interval }),
-    })
+    section.check_nodelay(warnings)?;
+    Ok(TcpOptions { keepalive: (!idle.is_zero()).then_some(Keepalive { idle, interval }) })
 }
 
 /// Transports that rathole has and this program has not: their tables load, with a warning.
@@ -189,7 +187,6 @@ const UNENCRYPTED: &str = "the tunnel is not encrypted; type = \"noise\" is";
 const USE_NOISE: &str =
     "as a transport is not supported; use type = \"noise\", with keys from `underpass --genkey`";
 const DEFAULT_TCP: TcpOptions = TcpOptions {
-    nodelay: true,
     keepalive: Some(Keepalive {
         idle: limits::KEEPALIVE_IDLE,
         interval: limits::KEEPALIVE_INTERVAL,

@@ -167,7 +167,6 @@ mod tests {
             kind: ServiceKind::Https,
             token: Secret::new(*b"token"),
             bind_addrs: Vec::new(),
-            nodelay: true,
         }];
         let hash = HandshakeHash::NONE;
         let pulse = pulse(None, Time::default());

@@ -310,7 +310,9 @@ fn p12(starved: &str) {
     let port = free_port(vps.ip);
     let limited: Vec<String> = ["prlimit", "--nofile=64:64", "--"].map(str::to_owned).into();
     vps.wrapper = if starved == "server" { limited.clone() } else { Vec::new() };
-    let services = server_service("pi", &["pi.example.com"]) + &server_port("echo", port);
+    let services = server_service("pi", &["pi.example.com"])
+        + &server_service("late", &["late.example.com"])
+        + &server_port("echo", port);
     let mut server = vps.server(&services);
     vps.wrapper = if starved == "client" { limited } else { Vec::new() };
     let services = client_service("pi", there.address) + &client_port("echo", echo.address);
@@ -347,6 +349,11 @@ fn p12(starved: &str) {
         let used = used - before;
         assert!(used < Duration::from_millis(600), "{used:?} of processor in 6 s: it spins");
     }
+    // Visitors have not eaten what tunnels need: a home that comes now is let in.
+    vps.wrapper = Vec::new();
+    let late = vps.client("late", &client_service("late", there.address));
+    late.wait_for_log(&["late", "up"]);
+    drop(late);
     visitors.into_iter().for_each(reset);
     let start = Instant::now();
     wait_until(Duration::from_secs(5), "visitors are served again", || {
