@@ -9,8 +9,8 @@
 //!             +------no name, home offline, not TLS-----------------------------> Parting
 //! ```
 //!
-//! [`tunnel`] has the upper half, [`visitor`] the lower one, [`http`] the visitors of the HTTP entry,
-//! who come from one link to another; this file has the doors and the turn.
+//! [`tunnel`] has the upper half, [`visitor`] the lower one, [`http`] the visitors of the HTTP
+//! entry, who go from one link to another; this file has the doors and the turn.
 
 mod http;
 mod tunnel;
