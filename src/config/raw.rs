@@ -192,8 +192,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// `nodelay`: TCP_NODELAY is on everywhere, so that no leg waits for another byte; `false` loads
-    /// with a warning.
+    /// `nodelay`: TCP_NODELAY is on everywhere, so that no leg waits for another byte; `false`
+    /// loads with a warning.
     pub(super) fn check_nodelay(&self, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
         if self.flag("nodelay")? == Some(false) {
             warnings.push(self.place_of("nodelay").warning("not used: TCP_NODELAY is always on"));
