@@ -129,6 +129,8 @@ pub(crate) struct Site {
     dir: PathBuf,
     pub(crate) address: SocketAddr,
     pub(crate) mtls_address: SocketAddr,
+    /// The same site without TLS.
+    pub(crate) plain_address: SocketAddr,
     pub(crate) authority: Authority,
     pub(crate) visitor: Certificate,
     _backend: Home,
@@ -150,6 +152,7 @@ impl Site {
             dir: prefix,
             address: free_port(ip),
             mtls_address: free_port(ip),
+            plain_address: free_port(ip),
             authority,
             visitor,
             _backend: backend,
@@ -182,6 +185,7 @@ impl Site {
 
     fn configuration(&self, certificate: &Certificate) -> String {
         let (name, address, mtls_address) = (self.name, self.address, self.mtls_address);
+        let plain_address = self.plain_address;
         let backend = self._backend.address;
         let certificate_file = certificate.file.display();
         let key = certificate.key.display();
@@ -204,6 +208,17 @@ http {{
         location = /status {{ stub_status; }}
         location /files/ {{ alias www/; }}
         location /slow/ {{ alias www/; limit_rate 32k; }}
+        location = /up {{ proxy_pass http://{backend}; }}
+        location = /ws {{
+            proxy_pass http://{backend};
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
+        }}
+    }}
+    server {{
+        listen {plain_address} backlog=2048;
+        location = /whoami {{ return 200 "{name} $host $http_x_forwarded_for\n"; }}
+        location /files/ {{ alias www/; }}
         location = /up {{ proxy_pass http://{backend}; }}
         location = /ws {{
             proxy_pass http://{backend};

@@ -19,6 +19,7 @@ mod visitor;
 
 mod bounds;
 mod cli;
+mod http;
 mod lifecycle;
 mod names;
 mod pitfalls_close;

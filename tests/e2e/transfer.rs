@@ -54,7 +54,7 @@ fn download(pair: &Pair, url: &str) -> (u64, String) {
 }
 
 /// Fills `path` with bytes that do not compress or repeat, and gives their hash.
-fn write_noise(path: &Path, size: u64) -> String {
+pub(crate) fn write_noise(path: &Path, size: u64) -> String {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..size / 8 {
