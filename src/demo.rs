@@ -1,10 +1,7 @@
 //! `underpass demo`: the whole thing on one machine, in a second.
 //!
-//! A server, two homes with a client and an HTTPS site each, all on free loopback ports; visits
-//! to both by several names; a table of who answered; and the commands to try it by hand.
-//!
-//! To add an entry (plain HTTP): give [`Tunnel`] and [`Site`] its address, [`Visitor`] its way of
-//! asking, and [`VISITS`] its lines.
+//! A server, two homes with a client and a site each (HTTP and HTTPS), all on free loopback ports;
+//! visits to both by several names; a table of who answered; and the commands to try it by hand.
 
 mod site;
 mod tunnel;
@@ -27,18 +24,53 @@ use visit::{Answer, Visitor};
 /// The homes: name, and the domain whose names are its own, with all below it.
 const HOMES: [(&str, &str); 2] = [("pi", "pi.example.test"), ("local", "local.example.test")];
 
+/// The way a visitor comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
 /// Who is to answer to which name; `None` as the name: a visitor who sends none; as the home:
 /// nobody, the server refuses.
-const VISITS: [(Option<&str>, Option<&str>); 8] = [
-    (Some("pi.example.test"), Some("pi")),
-    (Some("www.pi.example.test"), Some("pi")),
-    (Some("x.pi.example.test"), Some("pi")),
-    (Some("PI.EXAMPLE.TEST"), Some("pi")),
-    (Some("local.example.test"), Some("local")),
-    (Some("www.local.example.test"), Some("local")),
-    (Some("nobody.example.test"), None),
-    (None, None),
+const VISITS: [(Scheme, Option<&str>, Option<&str>); 12] = [
+    (Scheme::Https, Some("pi.example.test"), Some("pi")),
+    (Scheme::Https, Some("www.pi.example.test"), Some("pi")),
+    (Scheme::Https, Some("x.pi.example.test"), Some("pi")),
+    (Scheme::Https, Some("PI.EXAMPLE.TEST"), Some("pi")),
+    (Scheme::Https, Some("local.example.test"), Some("local")),
+    (Scheme::Https, Some("www.local.example.test"), Some("local")),
+    (Scheme::Http, Some("pi.example.test"), Some("pi")),
+    (Scheme::Http, Some("x.pi.example.test"), Some("pi")),
+    (Scheme::Http, Some("local.example.test"), Some("local")),
+    (Scheme::Http, Some("nobody.example.test"), None),
+    (Scheme::Https, Some("nobody.example.test"), None),
+    (Scheme::Https, None, None),
 ];
+
+impl Scheme {
+    fn name(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+
+    fn visit(self, visitor: &Visitor, tunnel: &Tunnel, name: Option<&str>) -> Answer {
+        match self {
+            Scheme::Http => visitor.visit_http(tunnel.http, name),
+            Scheme::Https => visitor.visit(tunnel.https, name),
+        }
+    }
+
+    /// What the server says for a name that nobody has.
+    fn refusal(self) -> Answer {
+        match self {
+            Scheme::Http => Answer::NotFound,
+            Scheme::Https => Answer::Unrecognized,
+        }
+    }
+}
 
 /// For the clients to dial in and register; it takes milliseconds.
 const REGISTRATION_TIME: Duration = Duration::from_secs(10);
@@ -68,6 +100,7 @@ fn show(once: bool, out: &mut impl Write) -> io::Result<bool> {
         name,
         domain,
         https: site.https,
+        http: site.http,
     });
     let homes: Vec<Home> = homes.collect();
     let tunnel = Tunnel::start(&homes, &Secrets::new(homes.len())?)?;
@@ -75,7 +108,7 @@ fn show(once: bool, out: &mut impl Write) -> io::Result<bool> {
 
     let visitor = Visitor::new(&sites)?;
     wait_for_homes(&visitor, &tunnel);
-    let answers = VISITS.map(|(name, _)| visitor.visit(tunnel.https, name));
+    let answers = VISITS.map(|(scheme, name, _)| scheme.visit(&visitor, &tunnel, name));
     let all_right = print_answers(out, &answers)?;
 
     if let Some(goodbye) = goodbye {
@@ -100,22 +133,24 @@ fn wait_for_homes(visitor: &Visitor, tunnel: &Tunnel) {
 
 fn print_stage(out: &mut impl Write, tunnel: &Tunnel, homes: &[Home]) -> io::Result<()> {
     writeln!(out, "A server with two homes behind it, all on this machine:\n")?;
-    writeln!(out, "  server  https {}, tunnels {}", tunnel.https, tunnel.clients_dial)?;
-    for Home { name, domain, https } in homes {
-        writeln!(out, "  {name:6}  its site on {https}, for {domain} and all names below")?;
+    let Tunnel { http, https, clients_dial, .. } = tunnel;
+    writeln!(out, "  server  http {http}, https {https}, tunnels {clients_dial}")?;
+    for Home { name, domain, https, http } in homes {
+        writeln!(out, "  {name:6}  its site on {http} and {https}, for {domain} and names below")?;
     }
     Ok(())
 }
 
 /// The table; true if every answer is right.
 fn print_answers(out: &mut impl Write, answers: &[Answer; VISITS.len()]) -> io::Result<bool> {
-    writeln!(out, "\n  {:24} answered by", "asked for")?;
+    writeln!(out, "\n  {:32} answered by", "asked for")?;
     let mut wrong = 0;
-    for ((name, home), answer) in VISITS.into_iter().zip(answers) {
-        let expected = home.map_or(Answer::Unrecognized, Answer::Home);
+    for ((scheme, name, home), answer) in VISITS.into_iter().zip(answers) {
+        let expected = home.map_or_else(|| scheme.refusal(), Answer::Home);
         let verdict = if *answer == expected { "right" } else { "WRONG" };
         wrong += usize::from(*answer != expected);
-        writeln!(out, "  {:24} {:28} {verdict}", name.unwrap_or("(no name)"), answer.to_string())?;
+        let asked = format!("{}://{}", scheme.name(), name.unwrap_or("(no name)"));
+        writeln!(out, "  {asked:32} {:28} {verdict}", answer.to_string())?;
     }
     match wrong {
         0 => writeln!(out, "\nAll {} answers are right, certificates too.", answers.len())?,
@@ -129,21 +164,23 @@ fn print_commands(
     tunnel: &Tunnel,
     authorities: &AuthorityFiles,
 ) -> io::Result<()> {
-    let port = tunnel.https.port();
     writeln!(out, "\nTry it:\n")?;
-    for (name, home) in VISITS {
+    for (scheme, name, home) in VISITS {
         // curl writes names in lower case itself.
         let Some(name) = name.filter(|name| !name.contains(char::is_uppercase)) else {
             continue;
         };
-        let file = authorities.path(home.unwrap_or(HOMES[0].0));
-        writeln!(
-            out,
-            "curl --resolve {name}:{port}:127.0.0.1 --cacert '{}' https://{name}:{port}/",
-            file.display(),
-        )?;
+        let (port, trust) = match scheme {
+            Scheme::Http => (tunnel.http.port(), String::new()),
+            Scheme::Https => {
+                let file = authorities.path(home.unwrap_or(HOMES[0].0));
+                (tunnel.https.port(), format!("--cacert '{}' ", file.display()))
+            }
+        };
+        let url = format!("{}://{name}:{port}/", scheme.name());
+        writeln!(out, "curl --resolve {name}:{port}:127.0.0.1 {trust}{url}")?;
     }
-    writeln!(out, "\nThe last one is refused. Ctrl-C ends the demo.")?;
+    writeln!(out, "\nThose for nobody are refused. Ctrl-C ends the demo.")?;
     out.flush()
 }
 

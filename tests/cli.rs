@@ -41,6 +41,8 @@ server.toml: ok
 warning: services pi, local have names right under example.com: a certificate for *.example.com \
 at one home makes browsers send it the other's requests too (HTTP/2 connection coalescing); give \
 each home a certificate for its own names alone
+http   pi.example.com           pi
+http   **.pi.example.com        pi
 https  local.example.com        local
 https  www.local.example.com    local
 https  pi.example.com           pi
@@ -52,7 +54,8 @@ port   0.0.0.0:5022             pi-ssh
     );
     done(
         &["check", "client.toml"],
-        "client.toml: ok\nhttps  pi      traefik:443\nport   pi-ssh  127.0.0.1:22\n",
+        "client.toml: ok\nhttp   pi      traefik:80\nhttps  pi      traefik:443\n\
+         port   pi-ssh  127.0.0.1:22\n",
     );
 }
 
@@ -71,9 +74,12 @@ fn explain_names_the_service_and_the_pattern() {
         ("::1", "::1", "nobody: no pattern matches (visitors send no SNI for an address)"),
         ("a b", "invalid: byte not allowed in a name", "nobody: a TLS alert"),
     ] {
+        // `local` is a service of type https, `pi` of type web.
         let http = match name {
             "a b" => "nobody: status 400",
-            _ => "nobody: there is no http_addr",
+            "::1" => "nobody: no pattern matches",
+            _ if https.contains("service local") => "nobody: no pattern matches",
+            _ => https,
         };
         let stdout = format!("name   {shown}\nhttp   {http}\nhttps  {https}\n");
         done(&["explain", "server.toml", name], &stdout);

@@ -83,9 +83,9 @@ fn the_samples_load_without_a_word() {
     let client = good(include_str!("../config/client.toml"), &[]).client.expect("[client]");
     assert_eq!(client.heartbeat_timeout, Some(Duration::from_secs(25)));
     assert_eq!(client.retry_interval, Duration::from_secs(1));
-    let traefik = HostPort { host: "traefik".into(), port: 443 };
-    assert_eq!(client.services[0].local_https_addr, Some(traefik));
-    assert_eq!(client.services[0].local_http_addr, None);
+    let traefik = |port| Some(HostPort { host: "traefik".into(), port });
+    assert_eq!(client.services[0].local_https_addr, traefik(443));
+    assert_eq!(client.services[0].local_http_addr, traefik(80));
 }
 
 #[test]

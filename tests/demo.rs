@@ -19,7 +19,7 @@ fn once_every_answer_is_right() {
     let lines = demo.lines_until(|_| false);
     assert!(demo.wait().success(), "{lines:#?}");
     let right = lines.iter().filter(|line| line.ends_with(" right")).count();
-    assert_eq!(right, 8, "{lines:#?}");
+    assert_eq!(right, 12, "{lines:#?}");
     assert!(!lines.iter().any(|line| line.contains("WRONG")), "{lines:#?}");
     assert!(!lines.iter().any(|line| line.starts_with("curl")), "{lines:#?}");
 }
@@ -34,7 +34,12 @@ fn the_printed_commands_work_until_ctrl_c() {
         let output = run(command);
         let page = String::from_utf8_lossy(&output.stdout);
         let error = String::from_utf8_lossy(&output.stderr);
-        if command.contains("https://nobody.") {
+        if command.contains("http://nobody.") {
+            assert!(
+                output.status.success() && page.starts_with("404 "),
+                "{command}: {page}{error}"
+            );
+        } else if command.contains("https://nobody.") {
             assert_eq!(output.status.code(), Some(35), "{command}: {page}{error}");
             assert!(error.contains("unrecognized name"), "{command}: {error}");
         } else {

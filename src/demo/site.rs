@@ -1,4 +1,4 @@
-//! A home's web site: one page over HTTPS, with a certificate made on the spot.
+//! A home's web site: one page over HTTP and HTTPS, with a certificate made on the spot.
 //!
 //! Threads that block are fine here: this plays the part of nginx, not of underpass.
 
@@ -21,8 +21,10 @@ const HEAD_BYTES: usize = 8 * 1024;
 pub(super) struct Site {
     /// Whose site it is.
     pub(super) home: &'static str,
-    /// Where it listens.
+    /// Where it speaks TLS.
     pub(super) https: SocketAddr,
+    /// Where it speaks plain HTTP.
+    pub(super) http: SocketAddr,
     /// What a visitor must trust: this home's own certificate authority.
     pub(super) authority: Authority,
     /// What the site shows.
@@ -38,7 +40,7 @@ pub(super) struct Authority {
 }
 
 impl Site {
-    /// A site for `domain` and the names one label below it, on a free port.
+    /// A site for `domain` and the names one label below it, on free ports.
     pub(super) fn start(home: &'static str, domain: &str) -> io::Result<Site> {
         let (authority, certificate, key) = certify(home, domain).map_err(io::Error::other)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -51,17 +53,29 @@ impl Site {
             .map_err(io::Error::other)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let config = Arc::new(config);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let https = listener.local_addr()?;
-        thread::spawn(move || {
-            for visitor in listener.incoming().flatten() {
-                let config = Arc::clone(&config);
-                // What goes wrong with one visitor, that visitor sees and reports.
-                thread::spawn(move || serve_https(visitor, config, home));
-            }
-        });
-        Ok(Site { home, https, authority, certificate })
+        // What goes wrong with one visitor, that visitor sees and reports.
+        let https = listen(move |visitor| {
+            let _ = serve_https(visitor, Arc::clone(&config), home);
+        })?;
+        let http = listen(move |visitor| {
+            let _ = serve_http(visitor, home);
+        })?;
+        Ok(Site { home, https, http, authority, certificate })
     }
+}
+
+/// Serves each visitor of a free port on a thread of its own.
+fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let serve = Arc::new(serve);
+    thread::spawn(move || {
+        for visitor in listener.incoming().flatten() {
+            let serve = Arc::clone(&serve);
+            thread::spawn(move || serve(visitor));
+        }
+    });
+    Ok(address)
 }
 
 /// An authority, and a certificate by it for `domain` and `*.domain`.
@@ -87,18 +101,32 @@ fn certify(
     Ok((authority, certificate.der().clone(), key.serialize_der().into()))
 }
 
+fn serve_http(mut visitor: TcpStream, home: &str) -> io::Result<()> {
+    be_patient(&visitor)?;
+    serve_page(&mut visitor, home)?;
+    part(&mut visitor)
+}
+
 fn serve_https(visitor: TcpStream, config: Arc<ServerConfig>, home: &str) -> io::Result<()> {
-    visitor.set_nodelay(true)?;
-    visitor.set_read_timeout(Some(PATIENCE))?;
-    visitor.set_write_timeout(Some(PATIENCE))?;
+    be_patient(&visitor)?;
     let tls = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(tls, visitor);
     serve_page(&mut stream, home)?;
     stream.conn.send_close_notify();
     stream.flush()?;
-    stream.sock.shutdown(Shutdown::Write)?;
-    // Closing with unread bytes would be a reset, and could overtake the page.
-    io::copy(&mut stream.sock, &mut io::sink()).map(|_| ())
+    part(&mut stream.sock)
+}
+
+fn be_patient(visitor: &TcpStream) -> io::Result<()> {
+    visitor.set_nodelay(true)?;
+    visitor.set_read_timeout(Some(PATIENCE))?;
+    visitor.set_write_timeout(Some(PATIENCE))
+}
+
+/// Closing with unread bytes would be a reset, and could overtake the page.
+fn part(visitor: &mut TcpStream) -> io::Result<()> {
+    visitor.shutdown(Shutdown::Write)?;
+    io::copy(visitor, &mut io::sink()).map(|_| ())
 }
 
 /// One request, one page; over whatever carries the bytes.

@@ -48,12 +48,16 @@ pub(super) struct Home<'a> {
     pub(super) name: &'a str,
     /// Its names: this one and all below it.
     pub(super) domain: &'a str,
-    /// Its site.
+    /// Its site, over TLS.
     pub(super) https: SocketAddr,
+    /// Its site, without.
+    pub(super) http: SocketAddr,
 }
 
 /// A server and one client for each home; they stop with this value.
 pub(super) struct Tunnel {
+    /// Where visitors' plain HTTP comes in.
+    pub(super) http: SocketAddr,
     /// Where visitors' TLS comes in.
     pub(super) https: SocketAddr,
     /// Where clients dial in.
@@ -72,7 +76,7 @@ impl Tunnel {
             Ok((server.local_addrs(), Box::new(move || server.turn())))
         })?;
         // In the order of the configuration; it has one of each.
-        let [clients_dial, https] = addresses[..] else {
+        let [clients_dial, http, https] = addresses[..] else {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         };
         let mut engines = Vec::new();
@@ -86,7 +90,7 @@ impl Tunnel {
             engines.push(client);
         }
         engines.push(server);
-        Ok(Tunnel { https, clients_dial, _engines: engines })
+        Ok(Tunnel { http, https, clients_dial, _engines: engines })
     }
 }
 
@@ -98,6 +102,7 @@ fn server_file(homes: &[Home], secrets: &Secrets) -> String {
     let mut text = format!(
         "[server]\n\
          bind_addr = \"127.0.0.1:0\"\n\
+         http_addr = \"127.0.0.1:0\"\n\
          https_addr = \"127.0.0.1:0\"\n\
          [server.transport]\n\
          type = \"noise\"\n\
@@ -108,7 +113,7 @@ fn server_file(homes: &[Home], secrets: &Secrets) -> String {
     for (Home { name, domain, .. }, token) in homes.iter().zip(&secrets.tokens) {
         text += &format!(
             "[server.services.{name}]\n\
-             type = \"https\"\n\
+             type = \"web\"\n\
              token = \"{token}\"\n\
              hosts = [\"{domain}\", \"**.{domain}\"]\n"
         );
@@ -117,7 +122,7 @@ fn server_file(homes: &[Home], secrets: &Secrets) -> String {
 }
 
 fn client_file(home: &Home, token: &str, server: SocketAddr, public_key: &str) -> String {
-    let Home { name, https, .. } = home;
+    let Home { name, https, http, .. } = home;
     format!(
         "[client]\n\
          remote_addr = \"{server}\"\n\
@@ -126,9 +131,10 @@ fn client_file(home: &Home, token: &str, server: SocketAddr, public_key: &str) -
          [client.transport.noise]\n\
          remote_public_key = \"{public_key}\"\n\
          [client.services.{name}]\n\
-         type = \"https\"\n\
+         type = \"web\"\n\
          token = \"{token}\"\n\
-         local_addr = \"{https}\"\n"
+         local_http_addr = \"{http}\"\n\
+         local_https_addr = \"{https}\"\n"
     )
 }
 

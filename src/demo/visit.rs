@@ -1,4 +1,4 @@
-//! A visitor: opens a page over HTTPS and finds out who answered.
+//! A visitor: opens a page over HTTP or HTTPS and finds out who answered.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -21,10 +21,12 @@ const PAGE_BYTES: u64 = 64 * 1024;
 /// Who answered a visitor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// A home: its certificate was good for the name, and its page said the same home.
+    /// A home: its page said so, and over HTTPS its certificate was good for the name.
     Home(&'static str),
     /// Nobody: the server refused the name with the TLS alert `unrecognized_name`.
     Unrecognized,
+    /// Nobody: the server's own page for a name that it does not know.
+    NotFound,
     /// Anything else.
     Failed(String),
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Answer {
         match self {
             Answer::Home(home) => f.write_str(home),
             Answer::Unrecognized => f.write_str("nobody: unrecognized_name"),
+            Answer::NotFound => f.write_str("nobody: 404"),
             Answer::Failed(why) => write!(f, "failed: {why}"),
         }
     }
@@ -61,7 +64,20 @@ impl Visitor {
         Ok(Visitor { tls: Arc::new(tls), certificates })
     }
 
-    /// Asks at `front` for `name`; `None`: as one who knows the address alone.
+    /// Asks at `front` for `name` over plain HTTP; `None`: as one who knows the address alone.
+    pub(super) fn visit_http(&self, front: SocketAddr, name: Option<&str>) -> Answer {
+        match fetch_http(front, name) {
+            Ok(page) if page.starts_with("HTTP/1.1 404 ") => Answer::NotFound,
+            Ok(page) => {
+                let mut homes = self.certificates.iter().map(|(home, _)| *home);
+                let home = homes.find(|home| is_page_of(&page, home));
+                home.map_or_else(|| Answer::Failed("another page".into()), Answer::Home)
+            }
+            Err(error) => Answer::Failed(error.to_string()),
+        }
+    }
+
+    /// The same over HTTPS.
     pub(super) fn visit(&self, front: SocketAddr, name: Option<&str>) -> Answer {
         match self.fetch(front, name) {
             Ok(answer) => answer,
@@ -71,33 +87,51 @@ impl Visitor {
     }
 
     fn fetch(&self, front: SocketAddr, name: Option<&str>) -> io::Result<Answer> {
-        let host = name.unwrap_or("127.0.0.1");
         let server = match name {
             Some(name) => ServerName::try_from(name.to_owned()).map_err(io::Error::other)?,
             None => ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST)),
         };
-        let socket = TcpStream::connect_timeout(&front, PATIENCE)?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        let socket = connect(front)?;
         let tls = ClientConnection::new(Arc::clone(&self.tls), server).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(tls, socket);
-        write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
-        stream.flush()?;
-        // To the end: a connection that is cut, not closed, is an error of rustls here.
-        let mut page = String::new();
-        Read::by_ref(&mut stream).take(PAGE_BYTES).read_to_string(&mut page)?;
+        let page = ask(&mut stream, name)?;
         let shown = stream.conn.peer_certificates().and_then(|chain| chain.first());
         let home = self.certificates.iter().find(|(_, own)| Some(own) == shown);
         let Some((home, _)) = home else {
             return Ok(Answer::Failed("a stranger's certificate".into()));
         };
-        if page.starts_with("HTTP/1.1 200 ") && page.contains(&format!("\r\nHome: {home}\r\n")) {
+        if is_page_of(&page, home) {
             Ok(Answer::Home(home))
         } else {
             Ok(Answer::Failed(format!("{home}'s certificate with another page")))
         }
     }
+}
+
+fn fetch_http(front: SocketAddr, name: Option<&str>) -> io::Result<String> {
+    ask(&mut connect(front)?, name)
+}
+
+fn connect(front: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&front, PATIENCE)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// One request, and the answer to its end: a connection that is cut, not closed, is an error.
+fn ask(stream: &mut (impl Read + Write), name: Option<&str>) -> io::Result<String> {
+    let host = name.unwrap_or("127.0.0.1");
+    write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    stream.flush()?;
+    let mut page = String::new();
+    stream.take(PAGE_BYTES).read_to_string(&mut page)?;
+    Ok(page)
+}
+
+fn is_page_of(page: &str, home: &str) -> bool {
+    page.starts_with("HTTP/1.1 200 ") && page.contains(&format!("\r\nHome: {home}\r\n"))
 }
 
 fn is_unrecognized(error: &io::Error) -> bool {
@@ -125,6 +159,16 @@ mod tests {
         for name in ["pi.example.test", "x.pi.example.test", "PI.Example.TEST"] {
             assert_eq!(visitor.visit(sites[0].https, Some(name)), Answer::Home("pi"), "{name}");
         }
+    }
+
+    #[test]
+    fn over_http_a_home_is_known_by_its_page() {
+        let sites = sites();
+        let visitor = Visitor::new(&sites).expect("a visitor");
+        let name = Some("pi.example.test");
+        assert_eq!(visitor.visit_http(sites[0].http, name), Answer::Home("pi"));
+        assert_eq!(visitor.visit_http(sites[1].http, name), Answer::Home("local"));
+        assert!(matches!(visitor.visit_http(sites[0].https, name), Answer::Failed(_)));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The HTTP entry between real programs: two nginx sites on port 80 by name, curl, raw visitors that
-//! keep and pipeline, WebSockets, server-sent events, and homes that record what reaches them.
+//! The HTTP entry between real programs: two nginx sites by Host, curl, raw visitors that keep and
+//! pipeline, WebSockets, server-sent events, and homes that record what reaches them.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
