@@ -325,6 +325,11 @@ impl Homes {
     pub fn are_done(&self) -> bool {
         self.talks.iter().all(|talk| talk.stream.is_none())
     }
+
+    /// Whether it has had a part in this story.
+    pub fn met(&self, story: StoryId) -> bool {
+        self.talks.iter().any(|talk| talk.story == Some(story))
+    }
 }
 
 impl Program for Homes {

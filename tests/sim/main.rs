@@ -5,6 +5,7 @@
 //! - `driver`: gives the programs of a world their turns.
 //! - `actors`: scripted visitors and homes, which check every byte.
 //! - `scenario`: a seed's plan, and what must be true of its outcome.
+//! - `pitfalls`: fixed plays, one for each way in which programs of this kind broke.
 //!
 //! `SEED=123 cargo test --test sim scenario` runs one seed, `SEEDS=2000` so many.
 
@@ -16,6 +17,7 @@ mod actors;
 mod conformance;
 mod driver;
 mod net;
+mod pitfalls;
 mod rng;
 mod scenario;
 mod story;

@@ -42,7 +42,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// A program of the scenario.
 #[expect(clippy::large_enum_variant, reason = "there are ten of them")]
-enum Actor {
+pub(super) enum Actor {
     Server(Server<SimNet>),
     Client(Client<SimNet>),
     Visitors(Visitors),
@@ -599,7 +599,7 @@ impl Scenario {
 }
 
 /// What must have come of a story in a world without faults.
-fn judge(story: &Story) -> Result<(), String> {
+pub(super) fn judge(story: &Story) -> Result<(), String> {
     let [visitor, home] = &story.witnesses;
     let seen = || format!("{:?}", story.witnesses);
     let demand = |what: bool| if what { Ok(()) } else { Err(seen()) };
@@ -717,7 +717,7 @@ fn sends(total: usize, rng: &mut Rng, pauses: u64) -> Vec<Act> {
     acts
 }
 
-fn server_config(homes: usize, noise: bool) -> String {
+pub(super) fn server_config(homes: usize, noise: bool) -> String {
     let mut text =
         "[server]\nbind_addr = \"0.0.0.0:2333\"\nhttps_addr = \"0.0.0.0:443\"\n".to_owned();
     let key = format!("local_private_key = \"{}\"", keys().0);
@@ -736,7 +736,7 @@ fn server_config(homes: usize, noise: bool) -> String {
     text
 }
 
-fn client_config(home: usize, remote: &str, local: &str, noise: bool) -> String {
+pub(super) fn client_config(home: usize, remote: &str, local: &str, noise: bool) -> String {
     let mut text = format!("[client]\nremote_addr = \"{remote}:2333\"\n");
     let key = format!("remote_public_key = \"{}\"", keys().1);
     text += &transport("client", noise, &key);
