@@ -239,7 +239,6 @@ impl<N: Net> Client<N> {
     }
 
     fn complain_of_home(&mut self, target: &HostPort, error: &io::Error) {
-        let HostPort { host, port } = target.clone();
-        self.complain(|| format!("service at {host}:{port} cannot be reached: {error}"));
+        self.complain(|| format!("service at {target} cannot be reached: {error}"));
     }
 }

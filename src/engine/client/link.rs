@@ -325,9 +325,7 @@ fn log_open(open: &Open<'_>, target: Option<&HostPort>) {
     if log::log_enabled!(log::Level::Debug) {
         let name = String::from_utf8_lossy(open.name).into_owned();
         match target {
-            Some(HostPort { host, port }) => {
-                debug!("visitor {} for {name:?} goes to {host}:{port}", open.visitor);
-            }
+            Some(target) => debug!("visitor {} for {name:?} goes to {target}", open.visitor),
             None => debug!("visitor {} for {name:?}: no such service here", open.visitor),
         }
     }

@@ -97,7 +97,7 @@ impl<N: Net> Client<N> {
         self.core.io.net.random(&mut random);
         let pause = self.backoff.next(u64::from_le_bytes(random));
         self.line = Line::Down { until: self.core.now() + pause };
-        let server = format!("{}:{}", self.config.remote_addr.host, self.config.remote_addr.port);
+        let server = self.config.remote_addr.clone();
         self.complain(|| {
             format!("no session with server {server}: {why}; again in {:.1} s", seconds(pause))
         });
