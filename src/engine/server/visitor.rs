@@ -316,7 +316,16 @@ impl<N: Net> Server<N> {
         }
         for _ in 0..BUDGET {
             match conn.pull(&mut self.core.io) {
-                Ok(pulled) if pulled.end.is_some() => return self.close_visitor(id),
+                Ok(pulled) if pulled.end.is_some() => {
+                    if conn.socket.is_clear() {
+                        return self.close_visitor(id);
+                    }
+                    // It has ended its side and still reads ours.
+                    if let Stage::Visitor(visitor) = &mut conn.stage {
+                        visitor.doing = Doing::Parting { listen: false };
+                    }
+                    return;
+                }
                 Ok(pulled) if pulled.moved => {}
                 Ok(_) => return,
                 Err(_) => return self.abort_visitor(id, "broken"),
