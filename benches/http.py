@@ -3,10 +3,10 @@
 
     benches/http.py            needs wrk, nginx and HAProxy (Debian), and rathole 0.5.0
 
-RATHOLE, HAPROXY and UNDERPASS name other files; ROUNDS (5), SECONDS (3), VISITORS (16). nginx plays
-both homes. Each stack is measured once in each round, in turn; the table has medians. CPU is that of
-the processes on the VPS, from /proc, from before the first request until they are quiet. Everything
-is on loopback and is stopped by its id.
+RATHOLE, HAPROXY and UNDERPASS name other files; ROUNDS (5), SECONDS (3), VISITORS (16). nginx
+plays both homes. Each stack is measured once in each round, in turn; the table has medians. CPU is
+that of the processes on the VPS, from /proc, from before the first request until they are quiet.
+Everything is on loopback and is stopped by its id.
 """
 
 import os
@@ -39,7 +39,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def wait_for(port, end=10):
+def wait_for(port, end=30):
     until = time.monotonic() + end
     while time.monotonic() < until:
         with socket.socket() as probe:
