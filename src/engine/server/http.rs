@@ -255,11 +255,10 @@ impl<N: Net> Server<N> {
                 self.core.io.buffers.take_front(&mut http.unheard, taken);
             }
         }
-        // The end stands behind the bytes; those that nobody takes any more do not hold it up.
+        // The end stands behind the bytes, and behind what they lead to: behind 101 it is the
+        // relay's. Bytes that nobody takes any more do not hold it up.
         let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
-        if let Some(end) = http.home_end
-            && (http.unheard.is_empty() || !moved)
-        {
+        if let Some(end) = http.home_end.filter(|_| !moved) {
             http.home_end = None;
             self.core.io.buffers.give_back(&mut http.unheard);
             http.entry.handle_home_end(end, &mut self.http_out);
@@ -502,9 +501,11 @@ impl<N: Net> Server<N> {
     fn relay_http(&mut self, id: ConnId) {
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
         let Doing::Http(http) = &mut visitor.doing else { return };
-        let Some(link) = http.link.take() else {
-            return self.abort_visitor(id, "its link is gone");
+        let broken = http.home_end == Some(End::Reset);
+        let Some(link) = http.link.filter(|_| !broken) else {
+            return self.abort_visitor(id, "broken off");
         };
+        http.link = None;
         let (mut unread, mut unheard) =
             (std::mem::take(&mut http.unread), std::mem::take(&mut http.unheard));
         let (visitor_end, home_end) = (http.visitor_end, http.home_end);
@@ -514,7 +515,8 @@ impl<N: Net> Server<N> {
         let mut pushed = self.push_bytes(link, &unread);
         if let Some((link, visitor)) = self.core.conns.pair_mut(link, id) {
             let io = &mut self.core.io;
-            if pushed.is_ok() && visitor_end.is_some() {
+            let is_open = link.lease().is_some_and(|lease| lease.said() == LeaseEnd::Open);
+            if pushed.is_ok() && visitor_end.is_some() && is_open {
                 pushed = link.finish(io);
             }
             // A visitor that is broken shows it in its next turn.
