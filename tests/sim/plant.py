@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Does the simulation bite? Plants one typical bug at a time into a copy of the engine and runs the
-simulation on it. A bug is caught when a seed fails.
+simulation on it. A bug is caught when a seed, or a play of `pitfalls.rs`, fails.
 
-    tests/sim/plant.py            all bugs, SEEDS (300) seeds each
+    tests/sim/plant.py            all bugs, SEEDS (300) seeds each; for some the fixed plays
     tests/sim/plant.py fin-lost   those named
 
 Needs cargo. The exit code is 1 if a bug no longer fits the source. ARCHITECTURE.md has the result.
@@ -165,6 +165,81 @@ BUGS = [
      "let owner = self.owners.iter().flatten().next().copied();"),
 ]
 
+# The same, for `pitfalls.rs`: what shows in deadlines, in hours, or after the hundredth time only.
+LATE_BUGS = [
+    ("proof-deadline-moved", "each byte of a stranger on the tunnel port gives it more time",
+     "src/engine/server/tunnel.rs",
+     "    fn try_greet(&mut self, id: ConnId) -> Result<(), Gone> {\n",
+     "    fn try_greet(&mut self, id: ConnId) -> Result<(), Gone> {\n"
+     "        let at = self.core.now() + limits::TUNNEL_PROOF_TIME;\n"
+     "        self.core.set_deadline(id, Some(at));\n"),
+    ("proof-deadline-cleared", "who has said HELLO needs no token any more to stay",
+     "src/engine/server/tunnel.rs",
+     "        self.core.enqueue(id);\n        Ok(())\n    }\n\n    fn add_link",
+     "        self.core.set_deadline(id, None);\n"
+     "        self.core.enqueue(id);\n        Ok(())\n    }\n\n    fn add_link"),
+    ("hello-deadline-moved", "each byte of a hello gives it more time",
+     "src/engine/server/visitor.rs",
+     "    pub(super) fn hear_hello(&mut self, id: ConnId) {\n",
+     "    pub(super) fn hear_hello(&mut self, id: ConnId) {\n"
+     "        let at = self.core.now() + limits::CLIENT_HELLO_TIME;\n"
+     "        self.core.set_deadline(id, Some(at));\n"),
+    ("half-close-wall-clock", "after a half-close there are five minutes in all",
+     "src/engine/server/visitor.rs",
+     "if progress.moved || !set {",
+     "if !set {"),
+    ("half-close-for-ever", "who never closes after a half-close is kept for an hour",
+     "src/limits.rs",
+     "HALF_CLOSED_SILENCE: Duration = Duration::from_secs(5 * 60);",
+     "HALF_CLOSED_SILENCE: Duration = Duration::from_secs(3600);"),
+    ("reset-is-fin", "a visitor whose home resets sees an end of file",
+     "src/engine/server/visitor.rs",
+     "            self.count_out(address);\n            self.core.abort(id);",
+     "            self.count_out(address);\n            self.core.close(id);"),
+    ("wait-for-the-dead", "a service that has an owner is not given to another",
+     "src/engine/server/tunnel.rs",
+     "if if_free && owner.is_some() {",
+     "if owner.is_some() {"),
+    ("never-polite", "who has lost a service takes it back",
+     "src/proto/control_client.rs",
+     "services.get(at)?, number, true))",
+     "services.get(at)?, number, false))"),
+    ("loser-untold", "who has lost a service is not told",
+     "src/engine/server/tunnel.rs",
+     "let _ = self.core.say(from, &Message::Withdrawn { number });",
+     "let _ = number;"),
+    ("newest-goes", "when there are too many strangers, the newest one goes",
+     "src/proto/strangers.rs",
+     "self.queue.first_key_value()",
+     "self.queue.last_key_value()"),
+    ("wall-clock", "a visitor has six hours",
+     "src/engine/server/tunnel.rs",
+     "        self.core.set_deadline(visitor, None);\n        Some(waiting)",
+     "        let at = self.core.now() + std::time::Duration::from_secs(6 * 3600);\n"
+     "        self.core.set_deadline(visitor, Some(at));\n        Some(waiting)"),
+    ("no-jitter", "all clients pause equally long",
+     "src/proto/backoff.rs",
+     "half + half.mul_f64(random as f64 / u64::MAX as f64)",
+     "{ let _ = random; whole }"),
+    ("back-off-far", "the pause grows to a minute",
+     "src/proto/backoff.rs",
+     "AT_MOST: Duration = Duration::from_secs(5);",
+     "AT_MOST: Duration = Duration::from_secs(60);"),
+    ("visitors-miscounted", "a visitor that leaves in order is not counted out",
+     "src/engine/server/visitor.rs",
+     "        self.visitors -= 1;\n",
+     ""),
+    ("links-miscounted", "a link that is lost still counts",
+     "src/engine/client/link.rs",
+     "        self.links -= 1;\n",
+     ""),
+    ("session-kept", "a client that is gone for long keeps its session",
+     "src/proto/control_server.rs",
+     "Keepalive::new(interval, interval.map(|interval| interval * 5 / 2), now)",
+     "Keepalive::new(interval, None, now)"),
+]
+
+
 def replace(tree, file, right, wrong):
     path = tree / file
     text = path.read_text()
@@ -174,14 +249,14 @@ def replace(tree, file, right, wrong):
     return True
 
 
-def run(tree, bug):
+def run(tree, bug, tests):
     """'caught', 'missed', 'does not build' or 'does not fit', and the first failing line."""
     _, _, file, right, wrong = bug
     sources = {path: path.read_bytes() for path in (tree / "src").rglob("*.rs")}
     try:
         if not replace(tree, file, right, wrong):
             return "does not fit", ""
-        command = ["cargo", "test", "--quiet", "--test", "sim", "every_seed"]
+        command = ["cargo", "test", "--quiet", "--test", "sim", tests]
         quiet = {"RUSTFLAGS": "--cap-lints=allow", "SEEDS": os.environ.get("SEEDS", "300")}
         environment = os.environ | quiet
         built = subprocess.run(command[:3] + ["--no-run"] + command[3:-1], cwd=tree,
@@ -206,14 +281,15 @@ def run(tree, bug):
 
 def main():
     wanted = set(sys.argv[1:])
-    bugs = [bug for bug in BUGS if not wanted or bug[0] in wanted]
+    bugs = [(bug, "every_seed") for bug in BUGS] + [(bug, "pitfalls") for bug in LATE_BUGS]
+    bugs = [(bug, tests) for bug, tests in bugs if not wanted or bug[0] in wanted]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         ignore = shutil.ignore_patterns("target", ".git", "corpus")
         shutil.copytree(ROOT, tree, ignore=ignore)
-        for bug in bugs:
-            verdict, detail = run(tree, bug)
+        for bug, tests in bugs:
+            verdict, detail = run(tree, bug, tests)
             rows.append((bug[0], verdict))
             print(f"{bug[0]:26} {verdict:15} {bug[1]}\n{'':26} {detail}", flush=True)
     caught = sum(verdict == "caught" for _, verdict in rows)
