@@ -39,8 +39,10 @@ pub enum Outcome {
 pub struct Progress {
     /// Something has moved.
     pub moved: bool,
-    /// One direction has ended: from now on silence has a deadline.
-    pub half_closed: bool,
+    /// The peer has ended, the plain connection has been told all and still owes its own end: its
+    /// silence has a deadline. Each role times its own plain connection alone; the other one is the
+    /// other role's to time, and bytes that wait for a slow reader are no silence.
+    pub awaits_end: bool,
 }
 
 /// Moves what can be moved between `link` and `plain`.
@@ -53,7 +55,7 @@ pub fn relay<N: Net, Stage>(
     let Some((link, plain)) = conns.pair_mut(link, plain) else {
         return Outcome::LinkGone(Gone::Unexpected);
     };
-    let mut progress = Progress { moved: false, half_closed: false };
+    let mut progress = Progress { moved: false, awaits_end: false };
     for _ in 0..BUDGET {
         let mut moved = false;
         match up(io, plain, link) {
@@ -77,8 +79,10 @@ pub fn relay<N: Net, Stage>(
         if lease.has_ended() {
             return Outcome::Done;
         }
-        progress.half_closed =
-            lease.said() != lease::End::Open || lease.heard() != lease::End::Open;
+        progress.awaits_end = lease.said() == lease::End::Open
+            && lease.heard() != lease::End::Open
+            && link.socket.is_clear()
+            && plain.socket.is_clear();
         if !moved {
             // Whoever is broken and has nothing left to read is cut, though nobody reads from it.
             if link.socket.is_broken() {

@@ -648,6 +648,20 @@ fn p16_a_large_transfer_takes_the_hour_that_it_needs() {
     assert!(done >= begin + HOUR, "done after {:?}", done - begin);
 }
 
+/// The ordinary slow reader: the home sends its whole reply and closes, which it had done long ago
+/// when the visitor has read the reply. Its own silence is no reason to cut it short.
+#[test]
+fn p16_a_slow_reader_gets_all_of_a_reply_that_its_home_has_closed_behind() {
+    let mut play = Play::settled(162, tuning(), 1);
+    let begin = play.now();
+    let visitor = sips(vec![Act::AwaitEnd, Act::Fin], 600, SECOND);
+    let home = eager(vec![Act::Send(512 * 1024), Act::Fin]);
+    let story = play.visit(0, begin, Ending::HomeFirst, visitor, home);
+    play.run(4 * HOUR);
+    let done = play.judge(story, Party::Visitor).unwrap();
+    assert!(done >= begin + 2 * Duration::from_secs(300), "too fast to show anything");
+}
+
 // P18.
 
 const HOMES: usize = 5;

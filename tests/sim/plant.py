@@ -82,10 +82,8 @@ BUGS = [
      "    pub(super) fn hear_hello(&mut self, id: ConnId) {\n"
      "        self.core.set_deadline(id, None);\n"),
     ("deadline-between-ends", "a relay with both directions open has a deadline",
-     "src/engine/server/visitor.rs",
-     """        if !progress.half_closed {
-            return;
-        }""",
+     "src/engine/relay.rs",
+     "            && lease.heard() != lease::End::Open\n",
      ""),
     ("timer-not-rearmed", "a deadline that moved to later never fires",
      "src/engine/timers.rs",

@@ -196,11 +196,14 @@ impl<N: Net> Client<N> {
     }
 
     fn note_progress(&mut self, id: ConnId, progress: Progress) {
-        if !progress.half_closed {
-            return;
-        }
         let now = self.core.now();
         let set = self.core.conns.get(id).is_some_and(|conn| conn.deadline.is_set());
+        if !progress.awaits_end {
+            if set {
+                self.core.set_deadline(id, None);
+            }
+            return;
+        }
         if progress.moved || !set {
             self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
         }

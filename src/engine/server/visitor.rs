@@ -335,13 +335,16 @@ impl<N: Net> Server<N> {
         self.abort_visitor(id, "would not part");
     }
 
-    /// A relayed visitor whose one direction has ended has a deadline that moves with its bytes.
+    /// A relayed visitor that owes its end has a deadline that moves with its bytes.
     pub(super) fn note_progress(&mut self, id: ConnId, progress: Progress) {
-        if !progress.half_closed {
-            return;
-        }
         let now = self.core.now();
         let set = self.core.conns.get(id).is_some_and(|conn| conn.deadline.is_set());
+        if !progress.awaits_end {
+            if set {
+                self.core.set_deadline(id, None);
+            }
+            return;
+        }
         if progress.moved || !set {
             self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
         }
