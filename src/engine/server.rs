@@ -342,7 +342,7 @@ impl<N: Net> Server<N> {
                 Doing::Http(_) => self.http_overdue(id),
                 Doing::Waiting(_) => self.turn_away(id, "no link in time"),
                 Doing::Relayed { link } => self.cut_silent(link, id),
-                Doing::Parting { .. } => self.drop_visitor(id, "would not part"),
+                Doing::Parting { .. } => self.give_up_parting(id),
             },
         }
     }

@@ -335,6 +335,14 @@ impl<N: Net> Server<N> {
         self.abort_visitor(id, "would not part");
     }
 
+    /// Its time to read is over. What still waits must not be taken for the whole answer.
+    pub(super) fn give_up_parting(&mut self, id: ConnId) {
+        match self.core.conns.get(id).is_some_and(|conn| conn.socket.is_clear()) {
+            true => self.drop_visitor(id, "would not part"),
+            false => self.abort_visitor(id, "would not part"),
+        }
+    }
+
     /// A relayed visitor that owes its end has a deadline that moves with its bytes.
     pub(super) fn note_progress(&mut self, id: ConnId, progress: Progress) {
         let now = self.core.now();
