@@ -14,12 +14,14 @@
 mod harness;
 mod home;
 mod house;
+mod http_house;
 mod pki;
 mod visitor;
 
 mod bounds;
 mod cli;
 mod http;
+mod http_programs;
 mod lifecycle;
 mod names;
 mod pitfalls_close;
