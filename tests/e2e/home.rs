@@ -29,7 +29,10 @@ impl Home {
         Home::start_at(SocketAddr::from((ip, 0)), serve)
     }
 
-    fn start_at(address: SocketAddr, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Home {
+    pub(crate) fn start_at(
+        address: SocketAddr,
+        serve: impl Fn(TcpStream) + Send + Sync + 'static,
+    ) -> Home {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
@@ -115,6 +118,10 @@ impl Connections {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
+    }
+
+    pub(crate) fn try_next(&self) -> Option<TcpStream> {
+        self.0.try_recv().ok()
     }
 }
 

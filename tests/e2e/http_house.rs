@@ -168,7 +168,7 @@ pub(crate) fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Answers every request of every connection, one after another.
+/// Answers every request of every connection, one after another; an empty answer is the end.
 pub(crate) fn answering(
     ip: Ipv4Addr,
     answer: impl Fn(&Message) -> String + Send + Sync + 'static,
@@ -176,7 +176,8 @@ pub(crate) fn answering(
     Home::start(ip, move |stream| {
         let mut visitor = Peer::new(stream);
         while let Ok(request) = read_request(&mut visitor.reader) {
-            if visitor.stream.write_all(answer(&request).as_bytes()).is_err() {
+            let answer = answer(&request);
+            if answer.is_empty() || visitor.stream.write_all(answer.as_bytes()).is_err() {
                 break;
             }
         }
@@ -453,5 +454,10 @@ impl Connections {
     #[track_caller]
     pub(crate) fn peer(&self) -> Peer {
         Peer::new(self.next())
+    }
+
+    /// Nobody has come since the last one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.try_next().is_none()
     }
 }

@@ -22,6 +22,7 @@ mod bounds;
 mod cli;
 mod http;
 mod http_programs;
+mod http_routes;
 mod lifecycle;
 mod names;
 mod pitfalls_close;
