@@ -21,6 +21,7 @@ mod visitor;
 mod bounds;
 mod cli;
 mod http;
+mod http_fields;
 mod http_programs;
 mod http_routes;
 mod lifecycle;
