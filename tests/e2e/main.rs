@@ -24,6 +24,7 @@ mod http;
 mod http_fields;
 mod http_programs;
 mod http_routes;
+mod http_stream;
 mod lifecycle;
 mod names;
 mod pitfalls_close;
