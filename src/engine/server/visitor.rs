@@ -331,8 +331,9 @@ impl<N: Net> Server<N> {
                 Err(_) => return self.abort_visitor(id, "broken"),
             }
         }
-        // Whoever sends so much does not listen.
-        self.abort_visitor(id, "would not part");
+        // It is still sending: an upload that was refused. What it sends is thrown away until it has
+        // read the answer, or its time is over.
+        self.core.enqueue(id);
     }
 
     /// Its time to read is over. What still waits must not be taken for the whole answer.
