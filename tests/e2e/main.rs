@@ -22,6 +22,7 @@ mod bounds;
 mod cli;
 mod http;
 mod http_fields;
+mod http_hostile;
 mod http_programs;
 mod http_routes;
 mod http_stream;

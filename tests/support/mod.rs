@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test crate has its own copy and uses a part of it")]
 
 pub(crate) mod http;
+pub(crate) mod http_rows;
 
 use std::fs;
 use std::path::PathBuf;
