@@ -4,6 +4,7 @@
 //! - `conformance`: the same script on the simulated and on the real network must read the same.
 //! - `driver`: gives the programs of a world their turns.
 //! - `actors`: scripted visitors and homes, which check every byte.
+//! - `web`: the same for HTTP, where one connection has many requests and homes.
 //! - `scenario`: a seed's plan, and what must be true of its outcome.
 //! - `pitfalls`: fixed plays, one for each way in which programs of this kind broke.
 //!
@@ -22,4 +23,5 @@ mod rng;
 mod scenario;
 mod story;
 mod tcp;
+mod web;
 mod world;

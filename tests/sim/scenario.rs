@@ -1,5 +1,5 @@
-//! Seeds to scenarios: a server, its clients and homes, visitors with their stories, and for half
-//! of the seeds faults. The oracle is at the end.
+//! Seeds to scenarios: a server, its clients and homes, visitors with their stories over TLS and
+//! TCP or their calls over HTTP, and for half of the seeds faults. The oracle is at the end.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,6 +21,7 @@ use super::driver::{Driver, Program};
 use super::net::SimNet;
 use super::rng::Rng;
 use super::story::{Act, Book, End, Ending, Party, Reading, Script, Story, Witness, client_hello};
+use super::web;
 use super::world::{HostId, ProcessId, Shared, Tuning, World};
 
 /// Seeds of a plain `cargo test`; `SEEDS=2000` for more.
@@ -47,6 +48,8 @@ pub(super) enum Actor {
     Client(Client<SimNet>),
     Visitors(Visitors),
     Homes(Homes),
+    WebVisitors(web::visitor::Visitors),
+    WebHomes(web::home::Homes),
 }
 
 impl Program for Actor {
@@ -56,6 +59,8 @@ impl Program for Actor {
             Actor::Client(client) => (client.turn()?, client.census()),
             Actor::Visitors(visitors) => return visitors.turn(),
             Actor::Homes(homes) => return homes.turn(),
+            Actor::WebVisitors(visitors) => return visitors.turn(),
+            Actor::WebHomes(homes) => return homes.turn(),
         };
         assert!(census.backlog <= BACKLOG, "back-pressure failed: {census:?}");
         Ok(flow == Flow::Continue)
@@ -67,6 +72,8 @@ impl Program for Actor {
             Actor::Client(client) => client.next_deadline(),
             Actor::Visitors(visitors) => visitors.next_deadline(),
             Actor::Homes(homes) => homes.next_deadline(),
+            Actor::WebVisitors(visitors) => visitors.next_deadline(),
+            Actor::WebHomes(homes) => homes.next_deadline(),
         }
     }
 }
@@ -99,17 +106,21 @@ enum Fault {
 struct Scenario {
     driver: Driver<Actor>,
     book: Book,
+    calls: web::plan::Book,
     rng: Rng,
+    /// For HTTP, so that neither kind's draws change the other's.
+    web_rng: Rng,
     /// The server, then the clients: host, task, configuration.
     engines: Vec<(HostId, usize, String)>,
     /// The descriptors that the engines may have open.
     limit: usize,
     /// Second processes of clients: which, and their tasks.
     twins: Vec<(usize, usize)>,
-    /// Each home's host and task.
-    homes: Vec<(HostId, usize)>,
-    /// Each visitor host's task.
+    /// Each home's host and task, and the task of its HTTP server.
+    homes: Vec<(HostId, usize, usize)>,
+    /// Each visitor host's task, and its address with the task of its HTTP visitors.
     visitors: Vec<usize>,
+    web_visitors: Vec<(IpAddr, usize)>,
     server: IpAddr,
     /// The longest story, in bytes of each direction.
     longest: u64,
@@ -144,15 +155,19 @@ impl Scenario {
         let mut scenario = Scenario {
             driver: Driver::new(world),
             book: Book::default(),
+            calls: web::plan::Book::default(),
+            web_rng: Rng::new(seed ^ 0x0080),
             engines: Vec::new(),
             limit: if faulty { *rng.pick(&[4096, 4096, 128, 64]) } else { 4096 },
             twins: Vec::new(),
             homes: Vec::new(),
             visitors: Vec::new(),
+            web_visitors: Vec::new(),
             server: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
             longest,
             rng: rng.fork(),
         };
+        scenario.calls.borrow_mut().calm = !faulty;
         scenario.people(&mut rng);
         scenario
     }
@@ -195,15 +210,27 @@ impl Scenario {
             let program = Actor::Homes(Homes::new(net, self.book.clone(), home, addresses));
             let task = self.driver.add();
             self.driver.start(task, process, program);
-            self.homes.push((at, task));
+            let (process, net) = self.process(at, "web");
+            let address = SocketAddr::new(ip, 80);
+            let program = web::home::Homes::new(net, self.calls.clone(), home, address);
+            let web = self.driver.add();
+            self.driver.start(web, process, Actor::WebHomes(program));
+            self.homes.push((at, task, web));
         }
         for number in 0..rng.between(1, 3) as u8 {
-            let host = self.add_host([10, 0, 2, number + 1]);
+            let address = [10, 0, 2, number + 1];
+            let host = self.add_host(address);
             let (process, net) = self.process(host, "visitors");
             let task = self.driver.add();
             let program = Actor::Visitors(Visitors::new(net, self.book.clone()));
             self.driver.start(task, process, program);
             self.visitors.push(task);
+            let (process, net) = self.process(host, "web visitors");
+            let entry = SocketAddr::new(self.server, 80);
+            let program = web::visitor::Visitors::new(net, self.calls.clone(), entry);
+            let task = self.driver.add();
+            self.driver.start(task, process, Actor::WebVisitors(program));
+            self.web_visitors.push((IpAddr::from(address), task));
         }
     }
 
@@ -240,10 +267,17 @@ impl Scenario {
         let burst = self.rng.chance(1, 4);
         let span = if burst { 1_000_000 } else { 30 * SECOND };
         let begin = self.driver.now();
-        for _ in 0..visitors {
-            let start = Time(begin.0 + self.rng.below(span));
-            let ending = self.draw_ending();
-            self.add_story(ending, start, None);
+        // Of one kind, of the other, or of both.
+        let kinds = self.web_rng.below(3);
+        if kinds != 0 {
+            for _ in 0..visitors {
+                let start = Time(begin.0 + self.rng.below(span));
+                let ending = self.draw_ending();
+                self.add_story(ending, start, None);
+            }
+        }
+        if kinds != 1 {
+            self.add_calls(begin, span);
         }
         let mut wrong = Vec::new();
         if faulty {
@@ -254,6 +288,8 @@ impl Scenario {
             driver.tasks.iter().all(|task| match &task.program {
                 Some(Actor::Visitors(visitors)) => visitors.are_done(),
                 Some(Actor::Homes(homes)) => homes.are_done(),
+                Some(Actor::WebVisitors(visitors)) => visitors.are_done(),
+                Some(Actor::WebHomes(homes)) => homes.are_done(),
                 _ => true,
             })
         })?;
@@ -263,10 +299,15 @@ impl Scenario {
             wrong.extend(book.stories.iter().enumerate().filter_map(|(id, story)| {
                 judge(story).err().map(|why| format!("story {id} ({:?}): {why}", story.ending))
             }));
+            let calls = self.calls.borrow();
+            let judged = |id| web::judge::judge(&calls, id).err();
+            let all = 0..calls.calls.len();
+            wrong.extend(all.filter_map(|id| judged(id).map(|why| format!("call {id}: {why}"))));
         }
         self.driver.run_for(QUIET)?;
         wrong.extend(self.count_descriptors());
         wrong.extend(std::mem::take(&mut self.book.borrow_mut().wrong));
+        wrong.extend(std::mem::take(&mut self.calls.borrow_mut().wrong));
         Ok(wrong)
     }
 
@@ -343,6 +384,31 @@ impl Scenario {
         }
         self.driver.touched(task);
         id
+    }
+
+    /// HTTP visitors.
+    fn add_calls(&mut self, begin: Time, span: u64) {
+        let tiny = self.longest <= 600;
+        let draw = self.web_draw();
+        for _ in 0..self.web_rng.log_between(1, if tiny { 8 } else { 24 }) {
+            let start = Time(begin.0 + self.web_rng.below(span));
+            let (from, task) = *self.web_rng.pick(&self.web_visitors);
+            let call = draw.call(from, &mut self.calls.borrow_mut(), &mut self.web_rng);
+            self.plan_call(task, start, call);
+        }
+    }
+
+    fn web_draw(&self) -> web::draw::Draw {
+        let tiny = self.longest <= 600;
+        let longest = if tiny { 300 } else { self.longest.min(150_000) };
+        web::draw::Draw { homes: self.homes.len(), longest, most: if tiny { 4 } else { 20 } }
+    }
+
+    fn plan_call(&mut self, task: usize, start: Time, call: usize) {
+        if let Some(Actor::WebVisitors(visitors)) = &mut self.driver.tasks[task].program {
+            visitors.plan(start, call);
+        }
+        self.driver.touched(task);
     }
 
     // Faults.
@@ -463,8 +529,14 @@ impl Scenario {
                 world.set_limit(process, if begins.is_some() { open } else { self.limit });
             }
             (Fault::HomeStops(home), begins) => {
-                let task = self.homes[home].1;
+                let (_, task, web) = self.homes[home];
                 if let Some(Actor::Homes(homes)) = &mut self.driver.tasks[task].program {
+                    homes.close();
+                    if begins.is_none() {
+                        homes.open();
+                    }
+                }
+                if let Some(Actor::WebHomes(homes)) = &mut self.driver.tasks[web].program {
                     homes.close();
                     if begins.is_none() {
                         homes.open();
@@ -484,6 +556,7 @@ impl Scenario {
                 Actor::Server(server) => server.stop(),
                 Actor::Client(client) => client.stop(),
                 Actor::Visitors(_) | Actor::Homes(_) => {}
+                Actor::WebVisitors(_) | Actor::WebHomes(_) => {}
             }
             drop(program);
             self.all_closed(process);
@@ -500,10 +573,17 @@ impl Scenario {
     /// Fresh visitors for every home after the last fault; one of each must be served in time.
     fn rescue(&mut self, healed: Time, patience: Duration) -> io::Result<Vec<String>> {
         let mut attempts: Vec<Vec<usize>> = vec![Vec::new(); self.homes.len()];
+        let mut calls = attempts.clone();
+        let draw = self.web_draw();
         for wait in (0..patience.as_secs() - 1).step_by(2) {
             for (home, ids) in attempts.iter_mut().enumerate() {
                 let start = healed + Duration::from_secs(wait) + Duration::from_millis(1);
                 ids.push(self.add_story(Ending::Both, start, Some(home)));
+                let (from, task) = *self.web_rng.pick(&self.web_visitors);
+                let rng = &mut self.web_rng;
+                let call = draw.plain(from, home, &mut self.calls.borrow_mut(), rng);
+                self.plan_call(task, start, call);
+                calls[home].push(call);
             }
         }
         let slack = Duration::from_secs(self.longest / 20_000 + 10);
@@ -513,10 +593,13 @@ impl Scenario {
             let story = &book.stories[*id];
             judge(story).is_ok() && !story.opening.is_empty()
         };
-        Ok((0..self.homes.len())
-            .filter(|home| !attempts[*home].iter().any(served))
-            .map(|home| format!("home {home} is not served {patience:?} after the last fault"))
-            .collect())
+        let web = self.calls.borrow();
+        let called = |id: &usize| web::judge::is_served(&web, *id);
+        let late = |home, kind| format!("home {home} has no {kind} {patience:?} after the faults");
+        let homes = 0..self.homes.len();
+        let tls = homes.clone().filter(|home| !attempts[*home].iter().any(served));
+        let http = homes.filter(|home| !calls[*home].iter().any(called));
+        Ok(tls.map(|home| late(home, "TLS")).chain(http.map(|home| late(home, "HTTP"))).collect())
     }
 
     // The oracle.
@@ -525,6 +608,19 @@ impl Scenario {
         let book = self.book.borrow();
         let hangs = |witness: &Witness| witness.began && witness.done.is_none();
         let stories = book.stories.iter().enumerate();
+        let calls = self.calls.borrow();
+        let open = |(id, call): (usize, &web::plan::Call)| {
+            let hangs = call.seen.began && call.seen.done.is_none();
+            hangs.then(|| format!("call {id} hangs: {call:?}"))
+        };
+        let at_home =
+            self.homes.iter().filter_map(|(_, _, web)| match &self.driver.tasks[*web].program {
+                Some(Actor::WebHomes(homes)) if !homes.are_done() => {
+                    Some(format!("{} HTTP connections hang at a home", homes.hanging()))
+                }
+                _ => None,
+            });
+        let http: Vec<_> = calls.calls.iter().enumerate().filter_map(open).chain(at_home).collect();
         stories
             .flat_map(|(id, story)| {
                 let parties = [Party::Visitor, Party::Home];
@@ -535,6 +631,7 @@ impl Scenario {
                     )
                 })
             })
+            .chain(http)
             .collect()
     }
 
@@ -546,7 +643,7 @@ impl Scenario {
             world.open_descriptors(task.process)
         };
         let clients: Vec<usize> = (1..self.engines.len()).map(open).collect();
-        let listeners = 2 + self.homes.len();
+        let listeners = 3 + self.homes.len();
         let server = open(0);
         let mut wrong = Vec::new();
         if clients.iter().any(|open| !(2..=1 + SPARE_LINKS).contains(open)) {
@@ -592,6 +689,13 @@ impl Scenario {
             let _ = writeln!(text, "{id} {ending:?} home {home:?}");
             for (name, side) in [("visitor", 0), ("home", 1)] {
                 let _ = writeln!(text, "  {name} {:?} {:?}", scripts[side], witnesses[side]);
+            }
+        }
+        let calls = self.calls.borrow();
+        for (id, call) in calls.calls.iter().enumerate() {
+            let _ = writeln!(text, "call {id} {call:?}");
+            for id in call.asks.clone() {
+                let _ = writeln!(text, "  request {id} {:?}", calls.asks[id]);
             }
         }
         text
@@ -718,16 +822,18 @@ fn sends(total: usize, rng: &mut Rng, pauses: u64) -> Vec<Act> {
 }
 
 pub(super) fn server_config(homes: usize, noise: bool) -> String {
-    let mut text =
-        "[server]\nbind_addr = \"0.0.0.0:2333\"\nhttps_addr = \"0.0.0.0:443\"\n".to_owned();
+    let mut text = "[server]\nbind_addr = \"0.0.0.0:2333\"\nhttps_addr = \"0.0.0.0:443\"\n\
+         http_addr = \"0.0.0.0:80\"\n[server.services.gone]\ntype = \"http\"\n\
+         token = \"t\"\nhosts = [\"gone.example\"]\n"
+        .to_owned();
     let key = format!("local_private_key = \"{}\"", keys().0);
     text += &transport("server", noise, &key);
     for home in 0..homes {
         let _ = write!(
             text,
-            "[server.services.web{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
+            "[server.services.web{home}]\ntype = \"web\"\ntoken = \"t{home}\"\n\
              hosts = [\"h{home}.example\", \"**.h{home}.example\"]\n\
-             [server.services.shut{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
+             [server.services.shut{home}]\ntype = \"web\"\ntoken = \"t{home}\"\n\
              hosts = [\"shut{home}.example\"]\n\
              [server.services.tcp{home}]\ntoken = \"t{home}\"\nbind_addr = \"0.0.0.0:{}\"\n",
             5000 + home
@@ -742,10 +848,10 @@ pub(super) fn client_config(home: usize, remote: &str, local: &str, noise: bool)
     text += &transport("client", noise, &key);
     let _ = write!(
         text,
-        "[client.services.web{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
-         local_addr = \"{local}:443\"\n\
-         [client.services.shut{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
-         local_addr = \"{local}:9\"\n\
+        "[client.services.web{home}]\ntype = \"web\"\ntoken = \"t{home}\"\n\
+         local_http_addr = \"{local}:80\"\nlocal_https_addr = \"{local}:443\"\n\
+         [client.services.shut{home}]\ntype = \"web\"\ntoken = \"t{home}\"\n\
+         local_http_addr = \"{local}:9\"\nlocal_https_addr = \"{local}:9\"\n\
          [client.services.tcp{home}]\ntoken = \"t{home}\"\nlocal_addr = \"{local}:2222\"\n"
     );
     text
