@@ -21,6 +21,7 @@ mod visitor;
 mod bounds;
 mod cli;
 mod http;
+mod http_control;
 mod http_fields;
 mod http_hostile;
 mod http_programs;
