@@ -124,6 +124,16 @@ fn leaving_ends_the_others_work_soon() {
     visitor.reset();
     assert_eq!(there.rest(), (Vec::new(), End::Reset));
     soon(start);
+    // Closed in order it looks like a half-close, and the home is told of that at once too.
+    let mut visitor = estate.visitor();
+    visitor.say(get("pi.example.com", "/report"));
+    let mut there = connections.peer();
+    there.request();
+    let start = Instant::now();
+    drop(visitor);
+    assert_eq!(there.rest(), (Vec::new(), End::Fin));
+    soon(start);
+    drop(there);
     // In the middle of a download that never ends.
     let mut visitor = estate.visitor();
     visitor.say(get("pi.example.com", "/flood"));
