@@ -331,8 +331,8 @@ impl<N: Net> Server<N> {
                 Err(_) => return self.abort_visitor(id, "broken"),
             }
         }
-        // It is still sending: an upload that was refused. What it sends is thrown away until it has
-        // read the answer, or its time is over.
+        // It is still sending: an upload that was refused. What it sends is thrown away until it
+        // has read the answer, or its time is over.
         self.core.enqueue(id);
     }
 
