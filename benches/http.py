@@ -33,10 +33,18 @@ def program(name, default):
     return named or shutil.which(default) or shutil.which(default, path="/usr/sbin:/usr/local/bin")
 
 
+PORTS = set()
+
+
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """One that was not given before."""
+    while True:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+        if port not in PORTS:
+            PORTS.add(port)
+            return port
 
 
 def wait_for(port, end=30):
@@ -53,19 +61,20 @@ class Stack:
     """Processes of one kind of VPS, and of the homes behind it."""
 
     def __init__(self, name, folder):
-        self.name, self.folder = name, folder
+        self.name, self.folder = name, folder / name.split()[0]
+        self.folder.mkdir()
         self.processes, self.vps = [], []
         self.rates, self.costs = [], []
 
     def start(self, command, on_vps=False):
-        log = open(self.folder / f"{self.name}-{len(self.processes)}.log", "w")
+        log = open(self.folder / f"{len(self.processes)}.log", "w")
         child = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log)
         self.processes.append(child)
         if on_vps:
             self.vps.append(child)
 
     def write(self, file, text):
-        path = self.folder / f"{self.name}-{file}"
+        path = self.folder / file
         path.write_text(text)
         return path
 
@@ -92,7 +101,7 @@ def nginx(stack, ports):
         f"server {{ listen 127.0.0.1:{port}; location / {{ return 200 '{name}\\n'; }} }}\n"
         for name, port in zip(HOMES, ports))
     conf = stack.write("nginx.conf", f"""
-daemon off; worker_processes 1; pid {stack.folder}/{stack.name}-nginx.pid; error_log stderr;
+daemon off; worker_processes 1; pid {stack.folder}/nginx.pid; error_log stderr;
 events {{ worker_connections 1024; }}
 http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 300s;
 {servers} }}
@@ -232,6 +241,7 @@ def main():
     private, public = keys(underpass)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
+        folder.chmod(0o755)
         stacks = [
             (Stack("HAProxy alone", folder), lambda s, f: start_alone(s, f)),
             (Stack("rathole + HAProxy", folder),
@@ -251,6 +261,7 @@ def main():
                     front = free_port()
                     start(stack, front)
                     measure(stack, front)
+                    print(f"round {turn + 1}: {stack.name}", file=sys.stderr)
                 finally:
                     stack.stop()
         names = [stack.name for stack, _ in stacks]
