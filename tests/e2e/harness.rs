@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -62,10 +62,17 @@ pub(crate) fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, 16 + (run >> 8) as u8 % 64, run as u8, number as u8)
 }
 
-/// A port of `ip` that nobody uses: safe to give away, because `ip` is the caller's own and
-/// connections to it come from 127.0.0.1.
+/// A port of `ip` that nobody uses: given out once, and below those that the kernel chooses from
+/// (`ip_local_port_range`) for whoever names none.
 pub(crate) fn free_port(ip: Ipv4Addr) -> SocketAddr {
-    TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(10_000);
+    loop {
+        let address = SocketAddr::from((ip, NEXT.fetch_add(1, Ordering::Relaxed)));
+        assert!(address.port() < 32_768, "more ports than there are below the kernel's");
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A directory that goes with its owner.
