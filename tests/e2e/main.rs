@@ -20,7 +20,6 @@ mod visitor;
 
 mod bounds;
 mod cli;
-mod http;
 mod http_control;
 mod http_fields;
 mod http_hostile;
