@@ -12,6 +12,7 @@ use snow::resolvers::{
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{HandshakeState, TransportState};
 
+use super::chacha::ChaChaPoly;
 use crate::config::{NoiseConfig, Transport};
 use crate::wire::frame;
 
@@ -247,7 +248,7 @@ impl Channel {
     }
 }
 
-/// Hands out the seed once: a handshake makes one ephemeral key.
+/// Hands out the seed once, since a handshake makes one ephemeral key; and the small ChaChaPoly.
 struct Seeded(Seed);
 
 impl CryptoResolver for Seeded {
@@ -260,8 +261,11 @@ impl CryptoResolver for Seeded {
     fn resolve_hash(&self, _: &HashChoice) -> Option<Box<dyn Hash>> {
         None
     }
-    fn resolve_cipher(&self, _: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        None
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        match choice {
+            CipherChoice::ChaChaPoly => Some(Box::<ChaChaPoly>::default()),
+            _ => None,
+        }
     }
 }
 
