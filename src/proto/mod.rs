@@ -1,7 +1,7 @@
 //! State machines: bytes and the time go in, bytes and decisions come out. No sockets, no clock.
 
 pub mod backoff;
-mod chacha;
+mod cipher;
 pub mod control_client;
 pub mod control_server;
 pub mod http_entry;

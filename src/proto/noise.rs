@@ -12,7 +12,7 @@ use snow::resolvers::{
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{HandshakeState, TransportState};
 
-use super::chacha::ChaChaPoly;
+use super::cipher::SmallKey;
 use crate::config::{NoiseConfig, Transport};
 use crate::wire::frame;
 
@@ -248,7 +248,7 @@ impl Channel {
     }
 }
 
-/// Hands out the seed once, since a handshake makes one ephemeral key; and the small ChaChaPoly.
+/// Hands out the seed once, since a handshake makes one ephemeral key; and ciphers with small keys.
 struct Seeded(Seed);
 
 impl CryptoResolver for Seeded {
@@ -262,10 +262,7 @@ impl CryptoResolver for Seeded {
         None
     }
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        match choice {
-            CipherChoice::ChaChaPoly => Some(Box::<ChaChaPoly>::default()),
-            _ => None,
-        }
+        Some(Box::new(SmallKey::new(*choice)))
     }
 }
 
