@@ -5,6 +5,7 @@ pub mod frame;
 pub mod host;
 pub mod http;
 pub mod message;
+pub mod rathole;
 pub mod reader;
 
 /// "Need more bytes" is a value, not an error.
