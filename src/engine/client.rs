@@ -8,9 +8,11 @@
 //! home                            Dialling --> Relayed --both ends--> Parting
 //! ```
 //!
-//! [`session`] has the first line, [`link`] the second, [`home`] the third.
+//! [`line`] finds the server and dials it; [`session`] has the rest of the first row, [`link`] the
+//! second, [`home`] the third.
 
 mod home;
+mod line;
 mod link;
 mod session;
 
@@ -21,14 +23,14 @@ use std::net::SocketAddr;
 use log::{info, warn};
 
 use self::home::{Home, HomeStep};
+use self::line::{Line, LineId};
 use self::link::{Link, LinkStep};
-use self::session::{Control, Line};
+use self::session::Control;
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Wake};
 use crate::config::{ClientConfig, HostPort};
 use crate::limits;
-use crate::proto::backoff::Backoff;
 use crate::proto::noise::{Protection, Side};
 use crate::proto::quiet::Quiet;
 use crate::proto::time::Time;
@@ -41,18 +43,11 @@ pub struct Client<N: Net> {
     protection: Protection,
     /// Names this process to the server.
     instance: [u8; 32],
-    line: Line,
-    backoff: Backoff,
-    /// Links that the server has asked for and not got.
-    owed: usize,
-    /// Of those, under way.
-    dialling: usize,
+    /// One: a session carries all services.
+    lines: Vec<Line>,
     /// Links in all.
     links: usize,
     most_links: usize,
-    link_backoff: Backoff,
-    /// After a link that could not be dialled, not before this.
-    link_pause: Option<Time>,
     lookups: BTreeMap<u64, Lookup>,
     next_query: u64,
     /// Addresses of names at home, and when they were found.
@@ -72,7 +67,7 @@ enum Stage {
 
 /// Who waits for a name's address.
 enum Lookup {
-    Server,
+    Server { line: LineId },
     Home { target: HostPort, links: Vec<ConnId> },
 }
 
@@ -89,20 +84,15 @@ impl<N: Net> Client<N> {
         // Every link in use needs a connection at home.
         let most_links =
             (net.descriptor_limit().saturating_sub(limits::OWN_DESCRIPTORS) / 2).max(1);
-        let backoff = Backoff::new(config.retry_interval);
+        let lines = vec![Line::new(config.retry_interval, net.now())];
         Ok(Client {
-            line: Line::Down { until: net.now() },
+            lines,
             core: Core::new(net),
             config,
             protection,
             instance,
-            backoff,
-            owed: 0,
-            dialling: 0,
             links: 0,
             most_links,
-            link_backoff: Backoff::new(limits::LINK_RETRY),
-            link_pause: None,
             lookups: BTreeMap::new(),
             next_query: 0,
             resolved: BTreeMap::new(),
@@ -115,11 +105,8 @@ impl<N: Net> Client<N> {
         if self.core.has_ready() {
             return Some(self.core.now());
         }
-        let dial = match &self.line {
-            Line::Down { until } => Some(*until),
-            _ => None,
-        };
-        self.core.next_deadline().into_iter().chain(dial).chain(self.link_pause).min()
+        let lines = self.lines.iter().filter_map(Line::deadline);
+        self.core.next_deadline().into_iter().chain(lines).min()
     }
 
     /// Waits for events and handles them, each connection within its budget.
@@ -147,13 +134,8 @@ impl<N: Net> Client<N> {
         while let Some(id) = self.core.next_due() {
             self.overdue(id);
         }
-        let now = self.core.now();
-        if matches!(self.line, Line::Down { until } if until <= now) {
-            self.look_for_server();
-        }
-        if self.link_pause.is_some_and(|until| until <= now) {
-            self.link_pause = None;
-            self.dial_links();
+        for line in 0..self.lines.len() {
+            self.tend_line(line);
         }
         Ok(Flow::Continue)
     }
@@ -234,7 +216,7 @@ impl<N: Net> Client<N> {
         let query = self.next_query;
         self.next_query += 1;
         let target = match &lookup {
-            Lookup::Server => &self.config.remote_addr,
+            Lookup::Server { .. } => &self.config.remote_addr,
             Lookup::Home { target, .. } => target,
         };
         self.core.io.net.resolve(query, &target.host, target.port);
@@ -244,7 +226,7 @@ impl<N: Net> Client<N> {
     fn looked_up(&mut self, query: u64, result: io::Result<Vec<SocketAddr>>) {
         match self.lookups.remove(&query) {
             None => {}
-            Some(Lookup::Server) => self.found_server(result),
+            Some(Lookup::Server { line }) => self.found_server(line, result),
             Some(Lookup::Home { target, links }) => self.found_home(target, links, result),
         }
     }

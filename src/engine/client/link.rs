@@ -2,7 +2,7 @@
 
 use log::debug;
 
-use super::session::Line;
+use super::line::{LineId, Way};
 use super::{Client, Lookup, Stage};
 use crate::config::HostPort;
 use crate::engine::conn::{End, Gone, Hands};
@@ -17,6 +17,7 @@ use crate::wire::message::{Entry, Message, Open, Reason, VERSION};
 
 /// A link.
 pub(super) struct Link {
+    line: LineId,
     pub(super) step: LinkStep,
 }
 
@@ -47,32 +48,32 @@ impl LinkStep {
 
 impl<N: Net> Client<N> {
     /// Dials what is owed, within bounds.
-    pub(super) fn dial_links(&mut self) {
-        let Line::Up { server, .. } = self.line else { return };
-        while self.link_pause.is_none()
-            && self.dialling < self.owed.min(limits::LINKS_DIALLED_AT_ONCE)
-            && self.links < self.most_links
-        {
-            match self.dial_tunnel(server, Stage::Link(Link { step: LinkStep::Connecting })) {
-                Ok(id) => {
-                    self.dialling += 1;
+    pub(super) fn dial_links(&mut self, id: LineId) {
+        while self.links < self.most_links {
+            let line = &self.lines[id];
+            let Way::Up { server, .. } = line.way else { return };
+            let wanted = line.owed.min(limits::LINKS_DIALLED_AT_ONCE);
+            if line.link_pause.is_some() || line.dialling >= wanted {
+                return;
+            }
+            let link = Link { line: id, step: LinkStep::Connecting };
+            match self.dial_tunnel(server, Stage::Link(link)) {
+                Ok(_) => {
+                    self.lines[id].dialling += 1;
                     self.links += 1;
-                    let deadline = self.core.now() + limits::SERVER_DIAL_TIME;
-                    self.core.set_deadline(id, Some(deadline));
                 }
                 Err(error) => {
                     debug!("link to {server}: {error}");
-                    self.pause_links();
+                    self.pause_links(id);
                 }
             }
         }
     }
 
-    fn pause_links(&mut self) {
-        let mut random = [0; 8];
-        self.core.io.net.random(&mut random);
-        let pause = self.link_backoff.next(u64::from_le_bytes(random));
-        self.link_pause = Some(self.core.now() + pause);
+    fn pause_links(&mut self, id: LineId) {
+        let (random, now) = (self.random(), self.core.now());
+        let line = &mut self.lines[id];
+        line.link_pause = Some(now + line.link_backoff.next(random));
     }
 
     /// A link before READY.
@@ -85,6 +86,7 @@ impl<N: Net> Client<N> {
     fn try_advance_new_link(&mut self, id: ConnId) -> Result<(), Gone> {
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         let Stage::Link(link) = &mut conn.stage else { return Ok(()) };
+        let line = link.line;
         match link.step {
             LinkStep::Connecting => {
                 match self.core.io.net.connect_result(conn.socket.stream_mut()) {
@@ -101,19 +103,21 @@ impl<N: Net> Client<N> {
                     if let Some(tunnel) = &mut conn.tunnel {
                         tunnel.allow(frame::MAX_BODY);
                     }
-                    let Line::Up { control, .. } = self.line else { return Err(Gone::Unexpected) };
+                    let Way::Up { control, .. } = self.lines[line].way else {
+                        return Err(Gone::Unexpected);
+                    };
                     let proof = self.session(control).and_then(|session| session.link_proof(&hash));
                     let Some((session, proof)) = proof else { return Err(Gone::Unexpected) };
                     let hello = Message::LinkHello { version: VERSION, session, proof };
                     self.core.say(id, &hello)?;
-                    self.await_ready(id)
+                    self.await_ready(id, line)
                 }
             },
-            _ => self.await_ready(id),
+            _ => self.await_ready(id, line),
         }
     }
 
-    fn await_ready(&mut self, id: ConnId) -> Result<(), Gone> {
+    fn await_ready(&mut self, id: ConnId, line: LineId) -> Result<(), Gone> {
         loop {
             let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
             conn.flush(&mut self.core.io)?;
@@ -133,10 +137,11 @@ impl<N: Net> Client<N> {
         }
         self.set_step(id, LinkStep::Spare);
         self.core.set_deadline(id, None);
-        self.owed = self.owed.saturating_sub(1);
-        self.dialling -= 1;
-        self.link_backoff.reset();
-        self.dial_links();
+        let served = &mut self.lines[line];
+        served.owed = served.owed.saturating_sub(1);
+        served.dialling -= 1;
+        served.link_backoff.reset();
+        self.dial_links(line);
         // OPEN may have come with READY.
         self.hear_spare(id);
         Ok(())
@@ -211,7 +216,7 @@ impl<N: Net> Client<N> {
     pub(super) fn refuse_visitor(&mut self, id: ConnId, reason: Reason) {
         self.core.set_deadline(id, None);
         let Some(conn) = self.core.conns.get_mut(id) else { return };
-        if let Stage::Link(Link { step: LinkStep::Resolving { held } }) = &mut conn.stage {
+        if let Stage::Link(Link { step: LinkStep::Resolving { held }, .. }) = &mut conn.stage {
             self.core.io.buffers.give_back(held);
         }
         match conn.say_reset(&mut self.core.io, reason) {
@@ -263,6 +268,7 @@ impl<N: Net> Client<N> {
     /// Closes a link, and resets the connection at home that is on it.
     pub(super) fn lose_link(&mut self, id: ConnId, why: impl std::fmt::Display) {
         let Some(Stage::Link(link)) = self.core.stage(id) else { return };
+        let line = link.line;
         let mut step = std::mem::replace(&mut link.step, LinkStep::Settling);
         debug!("link: {why}");
         self.core.abort(id);
@@ -273,29 +279,26 @@ impl<N: Net> Client<N> {
             _ => {}
         }
         if step.is_new() {
-            self.dialling -= 1;
-            if self.link_pause.is_none() {
-                self.pause_links();
+            self.lines[line].dialling -= 1;
+            if self.lines[line].link_pause.is_none() {
+                self.pause_links(line);
             }
         }
     }
 
     /// The session has ended.
-    pub(super) fn lose_all_links(&mut self) {
-        let is_link = |stage: &Stage| matches!(stage, Stage::Link(_));
-        let links: Vec<ConnId> = self
-            .core
-            .conns
-            .iter()
-            .filter(|(_, conn)| is_link(&conn.stage))
-            .map(|(id, _)| id)
-            .collect();
+    pub(super) fn lose_links_of(&mut self, id: LineId) {
+        let is_lost = |stage: &Stage| matches!(stage, Stage::Link(link) if link.line == id);
+        let conns = self.core.conns.iter();
+        let links: Vec<ConnId> =
+            conns.filter(|(_, conn)| is_lost(&conn.stage)).map(|(id, _)| id).collect();
         for link in links {
             self.lose_link(link, "its session has ended");
         }
-        self.owed = 0;
-        self.link_pause = None;
-        self.link_backoff.reset();
+        let line = &mut self.lines[id];
+        line.owed = 0;
+        line.link_pause = None;
+        line.link_backoff.reset();
     }
 
     pub(super) fn set_step(&mut self, id: ConnId, step: LinkStep) {

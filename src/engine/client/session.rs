@@ -1,40 +1,33 @@
-//! The control session: finding the server, the greeting, its messages, its end.
+//! The control session: the greeting, its messages, its end.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use log::{debug, error, info};
 
-use super::{Client, Lookup, Stage, in_order};
-use crate::engine::conn::{Conn, End, Gone, Hands};
+use super::line::{LineId, Way};
+use super::{Client, Stage};
+use crate::engine::conn::{End, Gone, Hands};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::engine::socket::Socket;
 use crate::limits;
 use crate::proto::control_client::{Asked, ControlClient};
 use crate::proto::keepalive::Due;
-use crate::proto::noise::{Channel, Side};
 use crate::proto::time::Time;
 use crate::wire::message::{Message, Registration, VERSION};
 
-/// The way to the server.
-pub(super) enum Line {
-    /// Dialled again at this time.
-    Down { until: Time },
-    /// Its name is being looked up.
-    Resolving,
-    /// A connection is under way; these addresses are left to try.
-    Dialling { rest: VecDeque<SocketAddr> },
-    /// The session stands; links are dialled to the same address.
-    Up { control: ConnId, server: SocketAddr },
-}
-
 /// The control connection.
 pub(super) struct Control {
+    line: LineId,
     server: SocketAddr,
     step: Step,
+}
+
+impl Control {
+    /// Just dialled.
+    pub(super) fn connecting(line: LineId, server: SocketAddr) -> Control {
+        Control { line, server, step: Step::Connecting }
+    }
 }
 
 enum Step {
@@ -47,62 +40,6 @@ enum Step {
 const BUDGET: usize = 32;
 
 impl<N: Net> Client<N> {
-    /// Looks the server's name up, each time anew: it may have moved.
-    pub(super) fn look_for_server(&mut self) {
-        self.line = Line::Resolving;
-        self.look_up(Lookup::Server);
-    }
-
-    pub(super) fn found_server(&mut self, result: io::Result<Vec<SocketAddr>>) {
-        match result {
-            Ok(addresses) => {
-                let addresses = in_order(addresses, self.config.prefer_ipv6);
-                self.line = Line::Dialling { rest: addresses.into() };
-                self.dial_server("no address");
-            }
-            Err(error) => self.rest(format!("its name cannot be resolved: {error}")),
-        }
-    }
-
-    /// Dials the next address; `why` the last one was given up.
-    fn dial_server(&mut self, why: impl ToString) {
-        let Line::Dialling { rest } = &mut self.line else { return };
-        let Some(server) = rest.pop_front() else { return self.rest(why.to_string()) };
-        if let Err(error) = self.try_dial_server(server) {
-            self.dial_server(format!("{server}: {error}"));
-        }
-    }
-
-    fn try_dial_server(&mut self, server: SocketAddr) -> io::Result<()> {
-        let stage = Stage::Control(Box::new(Control { server, step: Step::Connecting }));
-        let id = self.dial_tunnel(server, stage)?;
-        let deadline = self.core.now() + limits::SERVER_DIAL_TIME;
-        self.core.set_deadline(id, Some(deadline));
-        Ok(())
-    }
-
-    /// Starts a tunnel connection, of either kind.
-    pub(super) fn dial_tunnel(&mut self, server: SocketAddr, stage: Stage) -> io::Result<ConnId> {
-        let mut seed = [0; 32];
-        self.core.io.net.random(&mut seed);
-        let channel = Channel::new(&self.protection, Side::Initiator, seed)
-            .map_err(|_| io::Error::other("the Noise keys do not fit the pattern"))?;
-        let stream = self.core.io.net.connect(server)?;
-        self.core.adopt(Conn::tunnel(Socket::connecting(stream), channel, Side::Initiator, stage))
-    }
-
-    /// Pauses before the next attempt.
-    fn rest(&mut self, why: String) {
-        let mut random = [0; 8];
-        self.core.io.net.random(&mut random);
-        let pause = self.backoff.next(u64::from_le_bytes(random));
-        self.line = Line::Down { until: self.core.now() + pause };
-        let server = self.config.remote_addr.clone();
-        self.complain(|| {
-            format!("no session with server {server}: {why}; again in {:.1} s", seconds(pause))
-        });
-    }
-
     pub(super) fn advance_control(&mut self, id: ConnId) {
         if let Err(gone) = self.try_advance_control(id) {
             self.end_session(id, gone);
@@ -156,7 +93,7 @@ impl<N: Net> Client<N> {
             let pulled = conn.pull(&mut self.core.io)?;
             let Stage::Control(control) = &mut conn.stage else { return Ok(()) };
             let Step::Session(session) = &mut control.step else { return Ok(()) };
-            let server = control.server;
+            let (line, server) = (control.line, control.server);
             let asked = match pulled.end {
                 None if pulled.moved => continue,
                 None => return Ok(()),
@@ -173,12 +110,12 @@ impl<N: Net> Client<N> {
                 Asked::Register => {
                     self.register(id)?;
                     info!("connected to server {server}");
-                    self.line = Line::Up { control: id, server };
+                    self.lines[line].way = Way::Up { control: id, server };
                 }
-                Asked::Log(number, answer) => self.log_standing(id, number, answer)?,
+                Asked::Log(number, answer) => self.log_standing(id, line, number, answer)?,
                 Asked::Links(count) => {
-                    self.owed += usize::from(count);
-                    self.dial_links();
+                    self.lines[line].owed += usize::from(count);
+                    self.dial_links(line);
                 }
                 Asked::Close => return Err(Gone::Closed),
                 Asked::OtherVersions(min, max) => {
@@ -210,6 +147,7 @@ impl<N: Net> Client<N> {
     fn log_standing(
         &mut self,
         id: ConnId,
+        line: LineId,
         number: u16,
         answer: Option<Registration>,
     ) -> Result<(), Gone> {
@@ -219,7 +157,7 @@ impl<N: Net> Client<N> {
         match answer {
             None => info!("service {name} has been taken over by another client"),
             Some(Registration::Accepted) => {
-                self.backoff.reset();
+                self.lines[line].backoff.reset();
                 info!("service {name} is up");
             }
             Some(Registration::Taken) => info!("service {name} is served by another client"),
@@ -294,7 +232,7 @@ impl<N: Net> Client<N> {
     /// Ends the control connection, with it every link, and dials again.
     fn end_session(&mut self, id: ConnId, why: Gone) {
         let Some(Stage::Control(control)) = self.core.stage(id) else { return };
-        let server = control.server;
+        let (line, server) = (control.line, control.server);
         let hint = match (&control.step, &why) {
             (Step::Shaking, Gone::Closed | Gone::Io(_)) => {
                 " during the Noise handshake: remote_public_key is not the server's key, or the \
@@ -306,15 +244,10 @@ impl<N: Net> Client<N> {
             _ => "",
         };
         let why = format!("{server}: {why}{hint}");
-        let was_up = matches!(self.line, Line::Up { .. });
         debug!("control connection with {why}");
         self.core.close(id);
-        self.lose_all_links();
-        if was_up {
-            self.rest(why);
-        } else {
-            self.dial_server(why);
-        }
+        self.lose_links_of(line);
+        self.line_failed(line, why);
     }
 
     pub(super) fn session(&mut self, id: ConnId) -> Option<&mut ControlClient> {
@@ -324,8 +257,4 @@ impl<N: Net> Client<N> {
             Step::Connecting | Step::Shaking => None,
         }
     }
-}
-
-fn seconds(span: Duration) -> f64 {
-    span.as_secs_f64()
 }
