@@ -246,6 +246,31 @@ fn noise_patterns_ask_for_the_keys_that_they_use() {
 }
 
 #[test]
+fn patterns_may_be_a_list_and_have_a_default() {
+    let file = |list: &str| {
+        format!(
+            "[server]\nbind_addr = '127.0.0.1:2333'\n[server.transport]\ntype = 'noise'\n\
+             [server.transport.noise]\n{list}\nlocal_private_key = '{KEY}'\n[server.services]\n"
+        )
+    };
+    let patterns =
+        |list: &str| match parse(&file(list)).expect("loads").server.expect("is one").transport {
+            Transport::Noise(noise) => noise.patterns,
+            Transport::Tcp => panic!("type is noise"),
+        };
+    let nk = "Noise_NK_25519_ChaChaPoly_BLAKE2s";
+    let nx = "Noise_NX_25519_AESGCM_SHA256";
+    assert_eq!(patterns(&format!("pattern = ['{nk}', '{nx}']")), [nk, nx]);
+    assert_eq!(patterns(&format!("pattern = '{nx}'")), [nx]);
+    assert!(patterns("").iter().any(|pattern| pattern == nk), "rathole's is always taken");
+    bad(
+        &file(&format!("pattern = ['{nx}', '{nk}']")),
+        "f.toml:6: server.transport.noise.pattern[0]: must stand last: the first message of any \
+         client fits it",
+    );
+}
+
+#[test]
 fn local_addresses_have_the_ports_that_their_type_has() {
     let local = |host: &str, port| Some(HostPort { host: host.into(), port });
     let cases = [

@@ -207,8 +207,9 @@ pub enum Transport {
 /// `[….transport.noise]`.
 #[derive(Debug, Clone)]
 pub struct NoiseConfig {
-    /// Any name that snow accepts.
-    pub pattern: String,
+    /// Any names that snow accepts, at least one. A server takes all of them, in this order; a
+    /// client tries one after another.
+    pub patterns: Vec<String>,
     /// This side's static key, 32 bytes.
     pub local_private_key: Option<Secret>,
     /// The other side's static key, 32 bytes.

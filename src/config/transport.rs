@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use snow::params::{HandshakeModifier, HandshakePattern, NoiseParams};
 
 use super::error::ConfigError;
-use super::raw::{Keys, Place, Section};
+use super::raw::{Keys, Place, Section, Text};
 use super::{Keepalive, NoiseConfig, Secret, TcpOptions, Transport};
 use crate::limits;
 
@@ -92,42 +92,90 @@ fn read_noise(
     let Some(section) = transport.section("noise", &NOISE_KEYS)? else {
         return Err(transport.place_of("noise").error(missing_table(role)));
     };
-    let pattern = section.text("pattern")?;
-    let pattern = pattern.map_or_else(|| DEFAULT_PATTERN.to_owned(), |text| text.value);
-    let place = section.place_of("pattern");
-    let handshake = check_pattern(&pattern, &place)?;
     let initiator = role == Role::Client;
     let mut private = read_key(&section, "local_private_key")?;
     let public = read_key(&section, "remote_public_key")?;
-    if private.is_none() && handshake.needs_local_static_key(initiator) {
-        let place = section.place_of("local_private_key");
-        if handshake.need_known_remote_pubkey(!initiator) {
-            let reason = "missing: this side's private key, from `underpass --genkey`";
-            return Err(place.error(reason));
+    let patterns = read_patterns(&section, role)?;
+    for (pattern, handshake, place) in &patterns {
+        if private.is_none() && handshake.needs_local_static_key(initiator) {
+            let place = section.place_of("local_private_key");
+            if handshake.need_known_remote_pubkey(!initiator) {
+                let reason = "missing: this side's private key, from `underpass --genkey`";
+                return Err(place.error(reason));
+            }
+            private = Some(make_key(pattern).map_err(|error| place.error(error.to_string()))?);
+            warnings.push(place.warning("missing: a key is made up for this run, as rathole does"));
         }
-        private = Some(make_key(&pattern).map_err(|error| place.error(error.to_string()))?);
-        warnings.push(place.warning("missing: a key is made up for this run, as rathole does"));
-    }
-    if public.is_none() && handshake.need_known_remote_pubkey(initiator) {
-        let whose = if initiator { "server" } else { "client" };
-        let reason = format!("missing: the {whose}'s public key, from `underpass --genkey`");
-        return Err(section.place_of("remote_public_key").error(reason));
-    }
-    if initiator && !handshake.need_known_remote_pubkey(initiator) {
-        warnings
-            .push(place.warning("this pattern does not prove the server to the client; NK does"));
+        if public.is_none() && handshake.need_known_remote_pubkey(initiator) {
+            let whose = if initiator { "server" } else { "client" };
+            let reason = format!("missing: the {whose}'s public key, from `underpass --genkey`");
+            return Err(section.place_of("remote_public_key").error(reason));
+        }
+        if initiator && !handshake.need_known_remote_pubkey(initiator) {
+            let warning = "this pattern does not prove the server to the client; NK does";
+            warnings.push(place.warning(warning));
+        }
     }
     Ok(NoiseConfig {
-        pattern,
+        patterns: patterns.into_iter().map(|(pattern, ..)| pattern).collect(),
         local_private_key: private.map(Secret::new),
         remote_public_key: public,
     })
 }
 
+/// The patterns, in the order in which they are tried.
+fn read_patterns(
+    section: &Section<'_>,
+    role: Role,
+) -> Result<Vec<(String, HandshakePattern, Place)>, ConfigError> {
+    let mut patterns = Vec::new();
+    for Text { value, place } in section.texts("pattern")? {
+        patterns.push((value.clone(), check_pattern(&value, &place)?, place));
+    }
+    if patterns.is_empty() {
+        let place = section.place_of("pattern");
+        for pattern in default_patterns(role) {
+            patterns.push(((*pattern).to_owned(), check_pattern(pattern, &place)?, place.clone()));
+        }
+    }
+    if let Some((_, others)) = patterns.split_last() {
+        for (_, handshake, place) in others {
+            if role == Role::Server && !handshake.need_known_remote_pubkey(true) {
+                let reason = "must stand last: the first message of any client fits it";
+                return Err(place.error(reason));
+            }
+        }
+    }
+    Ok(patterns)
+}
+
+/// rathole's pattern, and the same with AES-GCM where the processor has instructions for it, which
+/// is half the work. A client tries that one first. A server looks for rathole's first: a rathole
+/// client greets it for every visitor, a native one seldom.
+fn default_patterns(role: Role) -> &'static [&'static str] {
+    match (role, has_aes()) {
+        (_, false) => &[CHACHA_PATTERN],
+        (Role::Server, true) => &[CHACHA_PATTERN, AES_PATTERN],
+        (Role::Client, true) => &[AES_PATTERN, CHACHA_PATTERN],
+    }
+}
+
+/// Whether the processor has instructions for AES-GCM.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes")
+        && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
+}
+
 /// The name of a handshake that this build can run.
 fn check_pattern(pattern: &str, place: &Place) -> Result<HandshakePattern, ConfigError> {
     let params: NoiseParams = pattern.parse().map_err(|_| {
-        place.error(format!("not the name of a Noise protocol, such as {DEFAULT_PATTERN}"))
+        place.error(format!("not the name of a Noise protocol, such as {CHACHA_PATTERN}"))
     })?;
     let handshake = &params.handshake;
     let psk = |modifier: &HandshakeModifier| matches!(modifier, HandshakeModifier::Psk(_));
@@ -182,7 +230,8 @@ pub(super) const SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
 const KEEPALIVE_MAX: u64 = 32_767;
 const KEY_BYTES: usize = 32;
 /// rathole's.
-const DEFAULT_PATTERN: &str = "Noise_NK_25519_ChaChaPoly_BLAKE2s";
+const CHACHA_PATTERN: &str = "Noise_NK_25519_ChaChaPoly_BLAKE2s";
+const AES_PATTERN: &str = "Noise_NK_25519_AESGCM_BLAKE2s";
 const UNENCRYPTED: &str = "the tunnel is not encrypted; type = \"noise\" is";
 const USE_NOISE: &str =
     "as a transport is not supported; use type = \"noise\", with keys from `underpass --genkey`";

@@ -41,6 +41,8 @@ pub struct Client<N: Net> {
     core: Core<N, Stage>,
     config: ClientConfig,
     protection: Protection,
+    /// Which of the Noise patterns the server took last, or is tried next.
+    pattern: usize,
     /// Names this process to the server.
     instance: [u8; 32],
     /// One: a session carries all services.
@@ -90,6 +92,7 @@ impl<N: Net> Client<N> {
             core: Core::new(net),
             config,
             protection,
+            pattern: 0,
             instance,
             links: 0,
             most_links,

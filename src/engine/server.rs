@@ -284,7 +284,7 @@ impl<N: Net> Server<N> {
         }
         let mut seed = [0; 32];
         self.core.io.net.random(&mut seed);
-        let Ok(channel) = Channel::new(&self.protection, Side::Responder, seed) else {
+        let Ok(channel) = Channel::respond(&self.protection, seed) else {
             return self.core.io.net.abort(stream);
         };
         let ticket = self.strangers.enter(self.core.conns.next_id(), address.ip());

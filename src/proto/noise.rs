@@ -24,8 +24,9 @@ pub const MAX_HANDSHAKE_MESSAGE: usize = 512;
 pub enum Protection {
     /// Transport `tcp`.
     None,
-    /// Transport `noise`.
-    Noise(Suite),
+    /// Transport `noise`; never empty. The server takes a client by any of them, the client
+    /// tries one at a time.
+    Noise(Vec<Suite>),
 }
 
 /// A pattern and the keys for it.
@@ -62,23 +63,33 @@ pub enum Reject {
 }
 
 impl Protection {
-    /// Checks pattern and keys together by setting a handshake up.
+    /// Checks patterns and keys together by setting handshakes up.
     pub fn new(transport: &Transport, side: Side) -> Result<Protection, String> {
         let Transport::Noise(config) = transport else { return Ok(Protection::None) };
-        let suite = Suite::new(config)?;
-        suite.handshake(side, [0; 32]).map_err(|error| error.to_string())?;
-        Ok(Protection::Noise(suite))
+        let mut suites = Vec::new();
+        for pattern in &config.patterns {
+            let suite = Suite::new(pattern, config)?;
+            suite.handshake(side, [0; 32]).map_err(|error| error.to_string())?;
+            suites.push(suite);
+        }
+        Ok(Protection::Noise(suites))
+    }
+
+    /// How many patterns a client has to try.
+    pub fn patterns(&self) -> usize {
+        match self {
+            Protection::None => 1,
+            Protection::Noise(suites) => suites.len(),
+        }
     }
 }
 
 impl Suite {
-    fn new(config: &NoiseConfig) -> Result<Suite, String> {
-        let params: NoiseParams = config
-            .pattern
-            .parse()
-            .map_err(|_| format!("{} is not a Noise pattern", config.pattern))?;
+    fn new(pattern: &str, config: &NoiseConfig) -> Result<Suite, String> {
+        let params: NoiseParams =
+            pattern.parse().map_err(|_| format!("{pattern} is not a Noise pattern"))?;
         if params.handshake.pattern.is_oneway() {
-            return Err(format!("{} is for one direction only", config.pattern));
+            return Err(format!("{pattern} is for one direction only"));
         }
         Ok(Suite {
             params,
@@ -119,7 +130,8 @@ pub enum Channel {
 
 /// A handshake under way.
 pub struct Handshake {
-    state: HandshakeState,
+    /// A server's patterns that the peer may mean; one, once its first message is read.
+    states: Vec<HandshakeState>,
     /// Who the peer must be, also where the pattern sends its key instead of presupposing it.
     peer_key: Option<Vec<u8>>,
 }
@@ -142,16 +154,34 @@ impl HandshakeHash {
 }
 
 impl Channel {
-    /// A fresh connection's channel.
-    pub fn new(protection: &Protection, side: Side, seed: Seed) -> Result<Channel, Reject> {
+    /// A client's fresh connection; `pattern` is which one.
+    pub fn initiate(
+        protection: &Protection,
+        pattern: usize,
+        seed: Seed,
+    ) -> Result<Channel, Reject> {
         match protection {
             Protection::None => Ok(Channel::Clear),
-            Protection::Noise(suite) => {
-                let state = suite.handshake(side, seed).map_err(|_| Reject::Handshake)?;
-                let peer_key = suite.remote_public_key.clone();
-                Ok(Channel::Handshaking(Box::new(Handshake { state, peer_key })))
+            Protection::Noise(suites) => {
+                let suite = &suites[pattern % suites.len()];
+                Channel::shake(std::slice::from_ref(suite), Side::Initiator, seed)
             }
         }
+    }
+
+    /// A server's fresh connection.
+    pub fn respond(protection: &Protection, seed: Seed) -> Result<Channel, Reject> {
+        match protection {
+            Protection::None => Ok(Channel::Clear),
+            Protection::Noise(suites) => Channel::shake(suites, Side::Responder, seed),
+        }
+    }
+
+    fn shake(suites: &[Suite], side: Side, seed: Seed) -> Result<Channel, Reject> {
+        let states = suites.iter().map(|suite| suite.handshake(side, seed));
+        let states = states.collect::<Result<_, _>>().map_err(|_| Reject::Handshake)?;
+        let peer_key = suites.first().and_then(|suite| suite.remote_public_key.clone());
+        Ok(Channel::Handshaking(Box::new(Handshake { states, peer_key })))
     }
 
     /// The hash, once the handshake is done; then messages can be sealed and opened.
@@ -159,12 +189,13 @@ impl Channel {
         let handshake = match self {
             Channel::Clear => return Ok(Some(HandshakeHash::NONE)),
             Channel::Sealed(_) => return Ok(None),
-            Channel::Handshaking(handshake) if !handshake.state.is_handshake_finished() => {
-                return Ok(None);
-            }
             Channel::Handshaking(handshake) => handshake,
         };
-        let (state, wanted) = (&handshake.state, &handshake.peer_key);
+        let state = match &handshake.states[..] {
+            [state] if state.is_handshake_finished() => state,
+            _ => return Ok(None),
+        };
+        let wanted = &handshake.peer_key;
         if let (Some(key), Some(wanted)) = (state.get_remote_static(), wanted)
             && key != wanted
         {
@@ -173,34 +204,35 @@ impl Channel {
         let mut bytes = [0; 64];
         let hash = state.get_handshake_hash();
         bytes[..hash.len()].copy_from_slice(hash);
-        let Channel::Handshaking(handshake) = std::mem::replace(self, Channel::Clear) else {
-            return Ok(None);
-        };
-        let state = handshake.state.into_transport_mode().map_err(|_| Reject::Handshake)?;
+        let Some(state) = handshake.states.pop() else { return Ok(None) };
+        let state = state.into_transport_mode().map_err(|_| Reject::Handshake)?;
         *self = Channel::Sealed(Box::new(state));
         Ok(Some(HandshakeHash { bytes }))
     }
 
-    /// Handshake: takes the peer's message.
+    /// Handshake: takes the peer's message. A server with several patterns goes on with the first
+    /// that the message fits.
     pub fn read_handshake(&mut self, message: &[u8]) -> Result<(), Reject> {
         let Channel::Handshaking(handshake) = self else { return Err(Reject::Handshake) };
         let mut payload = [0; MAX_HANDSHAKE_MESSAGE];
-        handshake
-            .state
-            .read_message(message, &mut payload)
-            .map(|_| ())
-            .map_err(|_| Reject::Handshake)
+        let mut fits =
+            |state: &mut HandshakeState| state.read_message(message, &mut payload).is_ok();
+        let states = &mut handshake.states;
+        let meant = (0..states.len()).find(|at| fits(&mut states[*at])).ok_or(Reject::Handshake)?;
+        states.swap(0, meant);
+        states.truncate(1);
+        Ok(())
     }
 
     /// Handshake: appends our next message, framed, if it is our turn.
     pub fn write_handshake(&mut self, out: &mut Vec<u8>) -> Result<(), Reject> {
         let Channel::Handshaking(handshake) = self else { return Ok(()) };
-        if handshake.state.is_handshake_finished() || !handshake.state.is_my_turn() {
-            return Ok(());
-        }
+        let state = match &mut handshake.states[..] {
+            [state] if !state.is_handshake_finished() && state.is_my_turn() => state,
+            _ => return Ok(()),
+        };
         let mut message = [0; MAX_HANDSHAKE_MESSAGE];
-        let length =
-            handshake.state.write_message(&[], &mut message).map_err(|_| Reject::Handshake)?;
+        let length = state.write_message(&[], &mut message).map_err(|_| Reject::Handshake)?;
         out.extend_from_slice(&frame::header(length));
         out.extend_from_slice(&message[..length]);
         Ok(())
@@ -280,7 +312,9 @@ impl fmt::Debug for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Protection::None => f.write_str("tcp"),
-            Protection::Noise(suite) => f.write_str(&suite.params.name),
+            Protection::Noise(suites) => {
+                f.debug_list().entries(suites.iter().map(|suite| &suite.params.name)).finish()
+            }
         }
     }
 }
@@ -288,6 +322,7 @@ impl fmt::Debug for Protection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
 
     /// One message of a handshake, if it is `from`'s turn.
     fn step(from: &mut Channel, to: &mut Channel) {
@@ -306,17 +341,17 @@ mod tests {
         };
         let (server, client) = (keys(), keys());
         let suite = |own: &snow::Keypair, peer: Option<&snow::Keypair>| {
-            Protection::Noise(Suite {
+            Protection::Noise(vec![Suite {
                 params: pattern.parse().expect("pattern"),
                 local_private_key: Some(own.private.clone()),
                 remote_public_key: peer.map(|peer| peer.public.clone()),
-            })
+            }])
         };
         let needs_initiator = pattern.contains("_KK");
         let initiator = suite(&client, Some(&server));
         let responder = suite(&server, needs_initiator.then_some(&client));
-        let mut a = Channel::new(&initiator, Side::Initiator, [3; 32]).expect("initiator");
-        let mut b = Channel::new(&responder, Side::Responder, [4; 32]).expect("responder");
+        let mut a = Channel::initiate(&initiator, 0, [3; 32]).expect("initiator");
+        let mut b = Channel::respond(&responder, [4; 32]).expect("responder");
         let (mut hash_a, mut hash_b) = (None, None);
         while hash_a.is_none() || hash_b.is_none() {
             step(&mut a, &mut b);
@@ -350,21 +385,49 @@ mod tests {
     }
 
     #[test]
+    fn a_server_with_several_patterns_finds_the_one_that_is_meant() {
+        let patterns = ["Noise_NK_25519_ChaChaPoly_BLAKE2s", "Noise_NK_25519_AESGCM_SHA256"];
+        let keys = snow::Builder::new(patterns[0].parse().expect("pattern"));
+        let keys = keys.generate_keypair().expect("keypair");
+        let config = NoiseConfig {
+            patterns: patterns.map(str::to_owned).to_vec(),
+            local_private_key: Some(Secret::new(keys.private)),
+            remote_public_key: Some(keys.public),
+        };
+        let transport = Transport::Noise(config);
+        let server = Protection::new(&transport, Side::Responder).expect("both");
+        let client = Protection::new(&transport, Side::Initiator).expect("both");
+        assert_eq!(client.patterns(), 2);
+        for pattern in 0..4 {
+            let mut a = Channel::initiate(&client, pattern, [3; 32]).expect("initiator");
+            let mut b = Channel::respond(&server, [4; 32]).expect("responder");
+            assert!(b.established() == Ok(None), "nothing is decided before the first message");
+            step(&mut a, &mut b);
+            step(&mut b, &mut a);
+            let hashes = (a.established().expect("done"), b.established().expect("done"));
+            assert!(hashes.0.is_some() && hashes.0 == hashes.1, "pattern {pattern}");
+        }
+        // A message of neither.
+        let mut b = Channel::respond(&server, [4; 32]).expect("responder");
+        assert_eq!(b.read_handshake(&[7; 48]), Err(Reject::Handshake));
+    }
+
+    #[test]
     fn a_wrong_server_key_is_found_by_both_sides() {
         let pattern = "Noise_NK_25519_ChaChaPoly_BLAKE2s";
         let config = NoiseConfig {
-            pattern: pattern.to_owned(),
+            patterns: vec![pattern.to_owned()],
             local_private_key: None,
             remote_public_key: Some(vec![9; 32]),
         };
-        let client = Protection::Noise(Suite::new(&config).expect("suite"));
-        let server = Protection::Noise(Suite {
+        let client = Protection::Noise(vec![Suite::new(pattern, &config).expect("suite")]);
+        let server = Protection::Noise(vec![Suite {
             params: pattern.parse().expect("pattern"),
             local_private_key: Some(vec![7; 32]),
             remote_public_key: None,
-        });
-        let mut a = Channel::new(&client, Side::Initiator, [3; 32]).expect("initiator");
-        let mut b = Channel::new(&server, Side::Responder, [4; 32]).expect("responder");
+        }]);
+        let mut a = Channel::initiate(&client, 0, [3; 32]).expect("initiator");
+        let mut b = Channel::respond(&server, [4; 32]).expect("responder");
         let mut bytes = Vec::new();
         a.write_handshake(&mut bytes).expect("write");
         assert_eq!(b.read_handshake(&bytes[frame::HEADER..]), Err(Reject::Handshake));

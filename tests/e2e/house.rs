@@ -31,6 +31,7 @@ impl Keys {
 }
 
 /// How a test wants its tunnel.
+#[derive(Clone, Copy)]
 pub(crate) enum Transport {
     /// The default pattern.
     Noise,

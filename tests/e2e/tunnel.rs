@@ -79,6 +79,21 @@ fn a_home_that_speaks_first_is_heard() {
     });
 }
 
+/// One side's file names a pattern, the other's leaves it to the processor.
+#[test]
+fn a_pattern_that_one_side_names_is_found() {
+    let named = Transport::Pattern("Noise_NK_25519_ChaChaPoly_BLAKE2s");
+    for (server, client) in [(named, Transport::Noise), (Transport::Noise, named)] {
+        let mut vps = Vps::with(server);
+        let there = Home::named(vps.ip, "pi");
+        let _server = vps.server(&server_service("pi", &["pi.example.com"]));
+        vps.transport = client;
+        let client = vps.client("client", &client_service("pi", there.address));
+        vps.wait_served("pi.example.com", "pi");
+        assert!(!client.log().contains("no session"), "{}", client.log());
+    }
+}
+
 #[test]
 fn any_pattern_of_snow_carries_the_tunnel() {
     for pattern in [

@@ -369,7 +369,7 @@ fn handshake(config: &str) -> Vec<u8> {
     let config = Config::parse("client", config, &|_| None).unwrap().client.unwrap();
     let protection = Protection::new(&config.transport, Side::Initiator).unwrap();
     let mut message = Vec::new();
-    let mut channel = Channel::new(&protection, Side::Initiator, [7; 32]).unwrap();
+    let mut channel = Channel::initiate(&protection, 0, [7; 32]).unwrap();
     channel.write_handshake(&mut message).unwrap();
     message
 }

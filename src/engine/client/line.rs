@@ -101,6 +101,17 @@ impl<N: Net> Client<N> {
         }
     }
 
+    /// A server that knows only some of our patterns closes on the first message of another one:
+    /// its address has another turn, until all patterns have been tried.
+    pub(super) fn try_another_pattern(&mut self, id: LineId, server: SocketAddr) {
+        self.pattern = (self.pattern + 1) % self.protection.patterns();
+        if self.pattern != 0
+            && let Way::Dialling { rest } = &mut self.lines[id].way
+        {
+            rest.push_front(server);
+        }
+    }
+
     /// Dials the next address; `why` the last one was given up.
     fn dial_server(&mut self, id: LineId, why: String) {
         let Way::Dialling { rest } = &mut self.lines[id].way else { return };
@@ -115,7 +126,7 @@ impl<N: Net> Client<N> {
     pub(super) fn dial_tunnel(&mut self, server: SocketAddr, stage: Stage) -> io::Result<ConnId> {
         let mut seed = [0; 32];
         self.core.io.net.random(&mut seed);
-        let channel = Channel::new(&self.protection, Side::Initiator, seed)
+        let channel = Channel::initiate(&self.protection, self.pattern, seed)
             .map_err(|_| io::Error::other("the Noise keys do not fit the pattern"))?;
         let stream = self.core.io.net.connect(server)?;
         let socket = Socket::connecting(stream);

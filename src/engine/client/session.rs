@@ -243,6 +243,9 @@ impl<N: Net> Client<N> {
             }
             _ => "",
         };
+        if matches!(control.step, Step::Shaking) && !is_silence(&why) {
+            self.try_another_pattern(line, server);
+        }
         let why = format!("{server}: {why}{hint}");
         debug!("control connection with {why}");
         self.core.close(id);
@@ -257,4 +260,8 @@ impl<N: Net> Client<N> {
             Step::Connecting | Step::Shaking => None,
         }
     }
+}
+
+fn is_silence(why: &Gone) -> bool {
+    matches!(why, Gone::Io(error) if error.kind() == io::ErrorKind::TimedOut)
 }
