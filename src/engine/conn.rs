@@ -1,5 +1,8 @@
 //! One connection: a socket, what lies around its bytes (nothing, or the tunnel's frames), its
 //! deadline, and its stage. The two ends of a relay are both such, so the copy loop is one.
+//!
+//! A tunnel connection speaks one of two dialects: the native protocol, messages in frames, or
+//! rathole's, a byte stream whose end of file is TCP's and whose reset is the connection's own.
 
 use std::fmt;
 use std::io;
@@ -14,6 +17,7 @@ use crate::proto::noise::{self, Channel, Side};
 use crate::wire::Status;
 use crate::wire::frame;
 use crate::wire::message::{self, Message, Reason, kind};
+use crate::wire::rathole;
 
 /// What every step of a connection needs beside the connection.
 pub struct Io<N> {
@@ -39,18 +43,32 @@ pub struct Conn<S, Stage> {
     pub stage: Stage,
 }
 
-/// Frames around a connection's bytes.
+/// What lies around a tunnel connection's bytes.
 pub struct Tunnel {
     /// Keys, or the way to them.
     pub channel: Channel,
     /// Of a link: who uses it.
     pub lease: Lease,
+    dialect: Dialect,
     /// Which end of the link we are: the client says READY, the server hears it.
     side: Side,
     /// Received and not yet opened: less than a frame, or what lay behind a message.
     inbox: Vec<u8>,
+    /// rathole's dialect: opened and not yet taken.
+    unread: Vec<u8>,
     /// The longest body that may come.
     max_body: usize,
+}
+
+/// How the peer speaks inside the encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// The server learns it by the first message.
+    Unknown,
+    /// Messages in frames, each with its kind.
+    Native,
+    /// A byte stream: over Noise frames without a kind, over `tcp` no frames at all.
+    Rathole,
 }
 
 /// Why a connection ends.
@@ -66,6 +84,8 @@ pub enum Gone {
     Noise(noise::Reject),
     /// A message that may not be.
     Message(message::Reject),
+    /// A message of rathole's that may not be.
+    Rathole(rathole::Reject),
     /// A message out of turn.
     Lease(lease::Reject),
     /// A message that does not belong here.
@@ -86,8 +106,9 @@ impl fmt::Display for Gone {
                 f.write_str("the peer's key is not remote_public_key")
             }
             Gone::Noise(noise::Reject::Decrypt) => f.write_str("a message that does not decrypt"),
-            Gone::Noise(noise::Reject::Empty) => f.write_str("a message without a kind"),
+            Gone::Noise(noise::Reject::Empty) => f.write_str("an empty message"),
             Gone::Message(reject) => write!(f, "a message that may not be ({reject:?})"),
+            Gone::Rathole(reject) => write!(f, "a rathole message that may not be ({reject:?})"),
             Gone::Lease(reject) => write!(f, "a message out of turn ({reject:?})"),
             Gone::Unexpected => f.write_str("a message that does not belong here"),
         }
@@ -119,8 +140,18 @@ pub enum End {
 impl Tunnel {
     /// A tunnel connection before its first byte.
     pub fn new(channel: Channel, side: Side) -> Tunnel {
+        let dialect = match side {
+            Side::Initiator => Dialect::Native,
+            Side::Responder => Dialect::Unknown,
+        };
+        let (inbox, unread) = (Vec::new(), Vec::new());
         let max_body = noise::MAX_HANDSHAKE_MESSAGE;
-        Tunnel { channel, lease: Lease::none(), side, inbox: Vec::new(), max_body }
+        Tunnel { channel, lease: Lease::none(), dialect, side, inbox, unread, max_body }
+    }
+
+    /// Client: speaks rathole's dialect from the first message on.
+    pub fn speak_rathole(&mut self) {
+        self.dialect = Dialect::Rathole;
     }
 
     /// From now on bodies of up to `max` bytes may come.
@@ -159,11 +190,54 @@ impl<S, Stage> Conn<S, Stage> {
         }
     }
 
-    /// Sends the first `length` bytes of `scratch.clear`; on a tunnel, as DATA.
+    /// How the peer of a tunnel connection speaks.
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.tunnel.as_ref().map(|tunnel| tunnel.dialect)
+    }
+
+    /// rathole's dialect: the next `LENGTH` bytes, once all are here; what follows them stays.
+    pub fn take<const LENGTH: usize, N: Net<Stream = S>>(
+        &mut self,
+        io: &mut Io<N>,
+    ) -> Result<Option<[u8; LENGTH]>, Gone> {
+        let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
+        loop {
+            if let Some(taken) = tunnel.unread.first_chunk::<LENGTH>().copied() {
+                io.buffers.take_front(&mut tunnel.unread, LENGTH);
+                return Ok(Some(taken));
+            }
+            let pulled = tunnel.pull_stream(&mut self.socket, io)?;
+            io.buffers.append(&mut tunnel.unread, &io.scratch.clear[..pulled.data]);
+            match pulled.end {
+                None if pulled.moved => {}
+                None => return Ok(None),
+                Some(_) => return Err(Gone::Closed),
+            }
+        }
+    }
+
+    /// rathole's dialect: the first `length` bytes of `scratch.clear` were pulled and are still to
+    /// be taken.
+    pub fn put_back<N>(&mut self, io: &mut Io<N>, length: usize) {
+        if let Some(tunnel) = &mut self.tunnel {
+            debug_assert!(tunnel.unread.is_empty());
+            io.buffers.append(&mut tunnel.unread, &io.scratch.clear[..length]);
+        }
+    }
+
+    /// rathole's dialect: whether bytes are here that nobody has taken.
+    pub fn has_unread(&self) -> bool {
+        self.tunnel.as_ref().is_some_and(|tunnel| !tunnel.unread.is_empty())
+    }
+
+    /// Sends the first `length` bytes of `scratch.clear`; on a link, as DATA.
     pub fn push<N: Net<Stream = S>>(&mut self, io: &mut Io<N>, length: usize) -> Result<(), Gone> {
         let Io { net, scratch, buffers } = io;
         let sent = match &mut self.tunnel {
             None => self.socket.send(net, buffers, &scratch.clear[..length]),
+            Some(tunnel) if tunnel.is_clear_stream() => {
+                self.socket.send(net, buffers, &scratch.clear[..length])
+            }
             Some(tunnel) => {
                 let sealed = tunnel.seal_data(scratch, length)?;
                 self.socket.send(net, buffers, &scratch.wire[..sealed])
@@ -181,6 +255,11 @@ impl<S, Stage> Conn<S, Stage> {
             }
             Some(tunnel) => {
                 tunnel.lease.say_fin();
+                if tunnel.dialect == Dialect::Rathole {
+                    self.socket.finish(&mut io.net);
+                    tunnel.release_if_ended();
+                    return Ok(());
+                }
                 if tunnel.side == Side::Initiator && tunnel.lease.has_ended() {
                     // READY follows as soon as the link is settled, and says it too.
                     return Ok(());
@@ -195,7 +274,7 @@ impl<S, Stage> Conn<S, Stage> {
         self.socket.flush(&mut io.net, &mut io.buffers).map_err(Gone::Io)
     }
 
-    /// Sends a message on a tunnel connection.
+    /// Sends a native message on a tunnel connection.
     pub fn say<N: Net<Stream = S>>(
         &mut self,
         io: &mut Io<N>,
@@ -210,7 +289,8 @@ impl<S, Stage> Conn<S, Stage> {
         self.socket.send(net, buffers, &scratch.wire[..sealed]).map_err(Gone::Io)
     }
 
-    /// Says RESET if there is anybody left to tell.
+    /// Says RESET if there is anybody left to tell. rathole's dialect has no word for it: the next
+    /// pull fails, and whoever closes the connection aborts it.
     pub fn say_reset<N: Net<Stream = S>>(
         &mut self,
         io: &mut Io<N>,
@@ -218,7 +298,7 @@ impl<S, Stage> Conn<S, Stage> {
     ) -> Result<(), Gone> {
         let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
         let lease = tunnel.lease.number();
-        if tunnel.lease.say_reset() {
+        if tunnel.lease.say_reset() && tunnel.dialect != Dialect::Rathole {
             self.say(io, &Message::Reset { lease, reason })?;
         }
         Ok(())
@@ -237,8 +317,10 @@ impl<S, Stage> Conn<S, Stage> {
             if let Some(hash) = tunnel.channel.established().map_err(Gone::Noise)? {
                 return Ok(Hands::Shaken(hash));
             }
-            let Some(filled) = tunnel.fill(&mut self.socket, io)? else {
-                return Ok(Hands::Waiting);
+            let filled = match tunnel.fill(&mut self.socket, io)? {
+                Filled::To(filled) => filled,
+                Filled::Nothing => return Ok(Hands::Waiting),
+                Filled::End => return Err(Gone::Closed),
             };
             let wire = &io.scratch.wire[..filled];
             match frame::first(wire, tunnel.max_body).map_err(Gone::Frame)? {
@@ -262,6 +344,7 @@ impl<S, Stage> Conn<S, Stage> {
     pub fn close<N>(self, io: &mut Io<N>) {
         if let Some(mut tunnel) = self.tunnel {
             io.buffers.give_back(&mut tunnel.inbox);
+            io.buffers.give_back(&mut tunnel.unread);
         }
         self.socket.close(&mut io.buffers);
     }
@@ -270,6 +353,7 @@ impl<S, Stage> Conn<S, Stage> {
     pub fn abort<N: Net<Stream = S>>(self, io: &mut Io<N>) {
         if let Some(mut tunnel) = self.tunnel {
             io.buffers.give_back(&mut tunnel.inbox);
+            io.buffers.give_back(&mut tunnel.unread);
         }
         self.socket.abort(&mut io.net, &mut io.buffers);
     }
@@ -283,7 +367,88 @@ pub enum Hands {
     Shaken(noise::HandshakeHash),
 }
 
+/// What [`Tunnel::fill`] found.
+enum Filled {
+    /// Bytes up to here.
+    To(usize),
+    /// Nothing new.
+    Nothing,
+    /// The connection's end, behind whole frames.
+    End,
+}
+
 impl Tunnel {
+    fn pull<S, N: Net<Stream = S>>(
+        &mut self,
+        socket: &mut Socket<S>,
+        io: &mut Io<N>,
+    ) -> Result<Pulled, Gone> {
+        if self.dialect == Dialect::Unknown
+            && matches!(self.channel, Channel::Clear)
+            && !self.hear_dialect(socket, io)?
+        {
+            return Ok(Pulled::default());
+        }
+        if !self.unread.is_empty() {
+            let data = self.unread.len();
+            io.scratch.clear[..data].copy_from_slice(&self.unread);
+            io.buffers.give_back(&mut self.unread);
+            return Ok(Pulled { data, end: None, moved: true });
+        }
+        match self.dialect {
+            Dialect::Rathole => self.pull_stream(socket, io),
+            Dialect::Native | Dialect::Unknown => self.pull_frames(socket, io),
+        }
+    }
+
+    /// Without encryption the connection's first bytes tell the dialect; whether they are here.
+    fn hear_dialect<S, N: Net<Stream = S>>(
+        &mut self,
+        socket: &mut Socket<S>,
+        io: &mut Io<N>,
+    ) -> Result<bool, Gone> {
+        loop {
+            match rathole::is_hello(&self.inbox) {
+                Status::Partial => {}
+                Status::Complete(false) => self.dialect = Dialect::Native,
+                Status::Complete(true) => {
+                    self.dialect = Dialect::Rathole;
+                    self.unread = std::mem::take(&mut self.inbox);
+                }
+            }
+            if self.dialect != Dialect::Unknown {
+                return Ok(true);
+            }
+            let mut tag = [0; rathole::TAG];
+            let room = &mut tag[self.inbox.len()..];
+            match socket.receive(&mut io.net, room).map_err(Gone::Io)? {
+                Received::Bytes(read) => io.buffers.append(&mut self.inbox, &room[..read]),
+                Received::Blocked => return Ok(false),
+                Received::End => return Err(Gone::Closed),
+            }
+        }
+    }
+
+    /// rathole's dialect.
+    fn pull_stream<S, N: Net<Stream = S>>(
+        &mut self,
+        socket: &mut Socket<S>,
+        io: &mut Io<N>,
+    ) -> Result<Pulled, Gone> {
+        if self.lease.said() == lease::End::Reset {
+            return Err(Gone::Closed);
+        }
+        if !self.is_clear_stream() {
+            return self.pull_frames(socket, io);
+        }
+        let room = &mut io.scratch.clear[..BATCH];
+        match socket.receive(&mut io.net, room).map_err(Gone::Io)? {
+            Received::Bytes(data) => Ok(Pulled { data, end: None, moved: true }),
+            Received::Blocked => Ok(Pulled::default()),
+            Received::End => self.hear_end_of_file(),
+        }
+    }
+
     /// ```text
     /// scratch.wire   | inbox | read now ......................|
     ///                | frame | frame | frame | cut frame      |   the rest goes back to the inbox
@@ -291,12 +456,17 @@ impl Tunnel {
     ///                        | data        kind|                  each over the kind before it
     ///                                | message kind|
     /// ```
-    fn pull<S, N: Net<Stream = S>>(
+    /// In rathole's dialect there are no kinds: all is data.
+    fn pull_frames<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
     ) -> Result<Pulled, Gone> {
-        let Some(filled) = self.fill(socket, io)? else { return Ok(Pulled::default()) };
+        let filled = match self.fill(socket, io)? {
+            Filled::To(filled) => filled,
+            Filled::Nothing => return Ok(Pulled::default()),
+            Filled::End => return self.hear_end_of_file(),
+        };
         let mut pulled = Pulled { moved: true, ..Pulled::default() };
         let mut at = 0;
         while pulled.end.is_none() {
@@ -307,12 +477,23 @@ impl Tunnel {
                 break;
             };
             let clear = &mut io.scratch.clear[pulled.data..];
-            let (length, kind) = self.channel.open(body, clear).map_err(Gone::Noise)?;
+            let length = self.channel.open(body, clear).map_err(Gone::Noise)?;
             at += taken;
-            let payload = pulled.data..pulled.data + length;
+            if self.dialect == Dialect::Unknown {
+                self.dialect = match rathole::is_hello(&clear[..length]) {
+                    Status::Complete(true) => Dialect::Rathole,
+                    _ => Dialect::Native,
+                };
+            }
+            if self.dialect == Dialect::Rathole {
+                pulled.data += length;
+                continue;
+            }
+            let kind = clear[length - 1];
+            let payload = pulled.data..pulled.data + length - 1;
             pulled.end = match kind {
                 kind::DATA => {
-                    if self.lease.hear_data(length).map_err(Gone::Lease)? {
+                    if self.lease.hear_data(payload.len()).map_err(Gone::Lease)? {
                         pulled.data = payload.end;
                     }
                     None
@@ -332,6 +513,27 @@ impl Tunnel {
         Ok(pulled)
     }
 
+    /// TCP's end of file: a FIN where a rathole channel is lent, else the connection's end.
+    fn hear_end_of_file(&mut self) -> Result<Pulled, Gone> {
+        if self.dialect != Dialect::Rathole || self.lease.heard() != lease::End::Open {
+            return Err(Gone::Closed);
+        }
+        self.lease.hear_fin().map_err(Gone::Lease)?;
+        self.release_if_ended();
+        Ok(Pulled { data: 0, end: Some(End::Fin), moved: true })
+    }
+
+    /// A rathole channel is lent once: when both directions have ended, nothing is to come.
+    fn release_if_ended(&mut self) {
+        if self.lease.has_ended() && !self.lease.is_over() {
+            self.lease.say_ready();
+        }
+    }
+
+    fn is_clear_stream(&self) -> bool {
+        self.dialect == Dialect::Rathole && matches!(self.channel, Channel::Clear)
+    }
+
     fn hear_reset(&mut self, payload: &[u8]) -> Result<Option<End>, Gone> {
         let message = Message::decode(kind::RESET, payload).map_err(Gone::Message)?;
         let Message::Reset { lease, reason } = message else { return Ok(None) };
@@ -342,16 +544,16 @@ impl Tunnel {
     }
 
     /// Brings the inbox to the front of `scratch.wire`, and what the socket has behind it unless
-    /// the inbox holds a whole frame already. `None`: there is nothing new.
+    /// the inbox holds a whole frame already. An end inside a frame is an error.
     fn fill<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
-    ) -> Result<Option<usize>, Gone> {
+    ) -> Result<Filled, Gone> {
         let kept = self.inbox.len();
         let whole = frame::first(&self.inbox, self.max_body).map_err(Gone::Frame)?;
         if whole == Status::Partial && !socket.is_readable() {
-            return Ok(None);
+            return Ok(Filled::Nothing);
         }
         io.scratch.wire[..kept].copy_from_slice(&self.inbox);
         let read = match whole {
@@ -360,12 +562,13 @@ impl Tunnel {
                 let room = &mut io.scratch.wire[kept..];
                 match socket.receive(&mut io.net, room).map_err(Gone::Io)? {
                     Received::Bytes(read) => read,
-                    Received::Blocked => return Ok(None),
+                    Received::Blocked => return Ok(Filled::Nothing),
+                    Received::End if kept == 0 => return Ok(Filled::End),
                     Received::End => return Err(Gone::Closed),
                 }
             }
         };
-        Ok(Some(kept + read))
+        Ok(Filled::To(kept + read))
     }
 
     /// Keeps what has not been opened.
@@ -388,17 +591,23 @@ impl Tunnel {
         !matches!(frame::first(&self.inbox, self.max_body), Ok(Status::Partial))
     }
 
-    /// Seals the first `length` bytes of `scratch.clear` as DATA frames into `scratch.wire`.
+    /// Seals the first `length` bytes of `scratch.clear` into `scratch.wire`: as DATA frames, or in
+    /// rathole's dialect as frames without a kind.
     fn seal_data(&mut self, scratch: &mut Scratch, length: usize) -> Result<usize, Gone> {
         let mut sealed = 0;
         let mut start = 0;
         while start < length {
             let end = length.min(start + DATA_PER_FRAME);
-            // The kind goes where the next frame's first byte is, for as long as it takes.
-            let borrowed = std::mem::replace(&mut scratch.clear[end], kind::DATA);
-            let result =
-                self.channel.seal(&scratch.clear[start..=end], &mut scratch.wire[sealed..]);
-            scratch.clear[end] = borrowed;
+            let out = &mut scratch.wire[sealed..];
+            let result = if self.dialect == Dialect::Rathole {
+                self.channel.seal(&scratch.clear[start..end], out)
+            } else {
+                // The kind goes where the next frame's first byte is, for as long as it takes.
+                let borrowed = std::mem::replace(&mut scratch.clear[end], kind::DATA);
+                let result = self.channel.seal(&scratch.clear[start..=end], out);
+                scratch.clear[end] = borrowed;
+                result
+            };
             sealed += result.map_err(Gone::Noise)?;
             start = end;
         }

@@ -1,7 +1,7 @@
 //! The relay between a link and a plain connection: one copy loop, used for both directions and by
 //! both roles.
 
-use super::conn::{Conn, End, Gone, Io};
+use super::conn::{Conn, Dialect, End, Gone, Io};
 use super::conns::{ConnId, Conns};
 use super::net::Net;
 use crate::proto::lease;
@@ -41,7 +41,8 @@ pub struct Progress {
     pub moved: bool,
     /// The peer has ended, the plain connection has been told all and still owes its own end: its
     /// silence has a deadline. Each role times its own plain connection alone; the other one is the
-    /// other role's to time, and bytes that wait for a slow reader are no silence.
+    /// other role's to time, and bytes that wait for a slow reader are no silence. A rathole peer
+    /// times nothing: there the link's end is awaited too.
     pub awaits_end: bool,
 }
 
@@ -79,10 +80,11 @@ pub fn relay<N: Net, Stage>(
         if lease.has_ended() {
             return Outcome::Done;
         }
-        progress.awaits_end = lease.said() == lease::End::Open
-            && lease.heard() != lease::End::Open
-            && link.socket.is_clear()
-            && plain.socket.is_clear();
+        let one_has_ended = match link.dialect() {
+            Some(Dialect::Rathole) => lease.said() != lease.heard(),
+            _ => lease.said() == lease::End::Open && lease.heard() != lease::End::Open,
+        };
+        progress.awaits_end = one_has_ended && link.socket.is_clear() && plain.socket.is_clear();
         if !moved {
             // Whoever is broken and has nothing left to read is cut, though nobody reads from it.
             if link.socket.is_broken() {

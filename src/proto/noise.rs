@@ -58,7 +58,7 @@ pub enum Reject {
     PeerKey,
     /// A message that does not decrypt.
     Decrypt,
-    /// A message without its kind.
+    /// A message of no bytes: it says nothing, and rathole takes it for an end of file.
     Empty,
 }
 
@@ -238,7 +238,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Bytes that a frame takes around payload and kind.
+    /// Bytes that a frame takes around what is in it.
     pub fn overhead(&self) -> usize {
         match self {
             Channel::Clear => frame::HEADER,
@@ -246,7 +246,7 @@ impl Channel {
         }
     }
 
-    /// Writes the frame of `clear` (payload and kind) to the front of `out`; returns its length.
+    /// Writes the frame of `clear`, at least one byte, to the front of `out`; returns its length.
     /// `out` has [`Channel::overhead`] bytes more than `clear`.
     pub fn seal(&mut self, clear: &[u8], out: &mut [u8]) -> Result<usize, Reject> {
         let (head, body) = out.split_at_mut(frame::HEADER);
@@ -264,9 +264,9 @@ impl Channel {
         Ok(frame::HEADER + length)
     }
 
-    /// Writes payload and kind of `body` to the front of `out`, at least as long as `body`.
-    /// Returns the payload's length and the kind.
-    pub fn open(&mut self, body: &[u8], out: &mut [u8]) -> Result<(usize, u8), Reject> {
+    /// Writes what is in `body` to the front of `out`, which is at least as long; returns its
+    /// length, never 0.
+    pub fn open(&mut self, body: &[u8], out: &mut [u8]) -> Result<usize, Reject> {
         let length = match self {
             Channel::Clear => {
                 out[..body.len()].copy_from_slice(body);
@@ -275,8 +275,7 @@ impl Channel {
             Channel::Sealed(state) => state.read_message(body, out).map_err(|_| Reject::Decrypt)?,
             Channel::Handshaking(_) => return Err(Reject::Handshake),
         };
-        let payload = length.checked_sub(1).ok_or(Reject::Empty)?;
-        Ok((payload, out[payload]))
+        if length == 0 { Err(Reject::Empty) } else { Ok(length) }
     }
 }
 
@@ -378,7 +377,7 @@ mod tests {
             assert_eq!(length, 6 + a.overhead());
             let mut clear = [0; 100];
             let opened = b.open(&framed[frame::HEADER..length], &mut clear).expect("open");
-            assert_eq!((opened, &clear[..5]), ((5, 0x12), &b"hello"[..]));
+            assert_eq!(&clear[..opened], b"hello\x12");
             framed[frame::HEADER] ^= 1;
             assert_eq!(b.open(&framed[frame::HEADER..length], &mut clear), Err(Reject::Decrypt));
         }
