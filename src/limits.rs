@@ -8,6 +8,10 @@ pub const CLIENT_HELLO_TIME: Duration = Duration::from_secs(10);
 /// The handshake message's bytes; post-quantum hellos are 2 KB, resumption tickets up to 16 KB.
 pub const CLIENT_HELLO_BYTES: usize = 64 * 1024;
 
+/// A PROXY header of version 2 behind its first 16 bytes: addresses, and TLVs that may hold a
+/// certificate.
+pub const PROXY_HEADER_BYTES: usize = 4096;
+
 /// An HTTP head, request or response: browsers with many cookies reach 16 KB.
 pub const HTTP_HEAD_BYTES: usize = 64 * 1024;
 /// Fields of an HTTP head; browsers send 20.

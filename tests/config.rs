@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use underpass::config::{Config, ConfigError, HostPort, Transport};
+use underpass::wire::proxy_header::Version;
 
 /// Stands wherever a file has a secret, and must show nowhere.
 const MARKER: &str = "mark-er_0123456789";
@@ -307,6 +308,21 @@ fn local_addresses_have_the_ports_that_their_type_has() {
 }
 
 #[test]
+fn a_service_of_any_type_may_tell_the_visitors_address() {
+    for kind in ["tcp", "http", "https", "web"] {
+        for (value, version) in [("v1", Version::V1), ("v2", Version::V2)] {
+            let port = if kind == "web" { "" } else { ":80" };
+            let service = format!(
+                "[client.services.pi]\ntype = '{kind}'\nlocal_addr = 'a{port}'\n\
+                 proxy_protocol = '{value}'"
+            );
+            let config = good(&client(&service), &[]).client.expect("[client]");
+            assert_eq!(config.services[0].proxy_protocol, Some(version));
+        }
+    }
+}
+
+#[test]
 fn variables_are_read_once_and_a_doubled_dollar_is_one() {
     let config = good(
         &server(
@@ -537,6 +553,14 @@ fn a_client_file_says_what_is_wrong_in_it() {
             "[client.services.pi]\ntype = 'https'\nlocal_http_addr = 'a'",
             "11: client.services.pi.local_http_addr: \
           type https does not use it",
+        ),
+        (
+            "[client.services.pi]\nlocal_addr = 'a:1'\nproxy_protocol = 'mark-er_0123456789'",
+            "11: client.services.pi.proxy_protocol: must be v1 or v2",
+        ),
+        (
+            "[client.services.pi]\nlocal_addr = 'a:1'\nproxy_protocol = true",
+            "11: client.services.pi.proxy_protocol: must be a string in quotes, not a boolean",
         ),
         (
             "[client.services.pi]\nhosts = 'a'",

@@ -8,6 +8,7 @@ use super::service::{check_name, missing_token, or_never, read_kind, read_token}
 use super::transport::{self, Role};
 use super::{ClientConfig, ClientService, HostPort, Secret, ServiceKind};
 use crate::limits;
+use crate::wire::proxy_header::Version;
 
 pub(super) fn read(
     section: &Section<'_>,
@@ -64,6 +65,7 @@ fn read_service(
         local_http_addr: targets.http,
         local_https_addr: targets.https,
         prefer_ipv6: section.flag("prefer_ipv6")?.unwrap_or(false),
+        proxy_protocol: read_proxy_protocol(section)?,
     })
 }
 
@@ -139,6 +141,15 @@ fn read_entry(
     }
 }
 
+fn read_proxy_protocol(section: &Section<'_>) -> Result<Option<Version>, ConfigError> {
+    let Some(text) = section.text("proxy_protocol")? else { return Ok(None) };
+    match &*text.value {
+        "v1" => Ok(Some(Version::V1)),
+        "v2" => Ok(Some(Version::V2)),
+        _ => Err(text.place.error("must be v1 or v2")),
+    }
+}
+
 /// The first pause between dials. rathole's may be 0 or an hour; here a line that is back is soon
 /// used, and a loop has a pause.
 fn read_retry(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<Duration, ConfigError> {
@@ -189,6 +200,7 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "nodelay",
     "retry_interval",
     "prefer_ipv6",
+    "proxy_protocol",
 ];
 
 const HTTP_PORT: u16 = 80;

@@ -22,6 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::proto::route::{Entry, RouteTable};
+use crate::wire::proxy_header;
 
 pub use error::ConfigError;
 pub use secret::Secret;
@@ -193,6 +194,8 @@ pub struct ClientService {
     pub local_https_addr: Option<HostPort>,
     /// Dial the local IPv6 addresses first.
     pub prefer_ipv6: bool,
+    /// Tell the local server the visitor's address, in a header before its first byte.
+    pub proxy_protocol: Option<proxy_header::Version>,
 }
 
 /// `[….transport]`.

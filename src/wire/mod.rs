@@ -5,6 +5,7 @@ pub mod frame;
 pub mod host;
 pub mod http;
 pub mod message;
+pub mod proxy_header;
 pub mod rathole;
 pub mod reader;
 

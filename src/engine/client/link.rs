@@ -12,8 +12,11 @@ use crate::engine::relay;
 use crate::limits;
 use crate::proto::lease::{End as LeaseEnd, Lease};
 use crate::proto::time::Time;
+use crate::wire::Status;
+use crate::wire::client_hello::HelloScan;
 use crate::wire::frame;
 use crate::wire::message::{Entry, Message, Open, Reason, VERSION};
+use crate::wire::proxy_header::{self, Ends, Tlvs, Version};
 
 /// A link.
 pub(super) struct Link {
@@ -173,9 +176,14 @@ impl<N: Net> Client<N> {
                     };
                     let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
                     tunnel.lease.hear_open(open.lease).map_err(Gone::Lease)?;
-                    let mut held = Vec::new();
-                    io.buffers.append(&mut held, open.first_bytes);
                     let service = self.config.services.get(usize::from(open.service));
+                    let mut held = Vec::new();
+                    if let Some(version) = service.and_then(|service| service.proxy_protocol) {
+                        let header = &mut io.scratch.message;
+                        write_proxy_header(version, &open, &mut io.scratch.wire, header);
+                        io.buffers.append(&mut held, header);
+                    }
+                    io.buffers.append(&mut held, open.first_bytes);
                     let target = service.and_then(|service| match open.entry {
                         Entry::Tcp => service.local_addr.clone(),
                         Entry::Http => service.local_http_addr.clone(),
@@ -322,6 +330,22 @@ fn link_step<S>(conn: &mut crate::engine::conn::Conn<S, Stage>, step: LinkStep) 
     if let Stage::Link(link) = &mut conn.stage {
         link.step = step;
     }
+}
+
+/// Replaces `header` by what the home's server is to be told of a visitor. What it offers by ALPN
+/// is in its hello, which OPEN brings whole but for one of 64 KB; `scratch` is for one in pieces.
+fn write_proxy_header(version: Version, open: &Open<'_>, scratch: &mut [u8], header: &mut Vec<u8>) {
+    let hello = match (version, open.entry) {
+        (Version::V2, Entry::Https) => HelloScan::new().feed(open.first_bytes, scratch),
+        _ => Ok(Status::Partial),
+    };
+    let alpn = match hello {
+        Ok(Status::Complete(mut hello)) => hello.alpn.next().unwrap_or_default(),
+        _ => &[],
+    };
+    let ends = Ends { source: open.visitor, destination: open.local };
+    header.clear();
+    proxy_header::write(version, ends, Tlvs { authority: open.name, alpn }, header);
 }
 
 fn log_open(open: &Open<'_>, target: Option<&HostPort>) {
