@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lexopt::prelude::*;
 
-use underpass::config::{ClientConfig, Config, ServerConfig};
+use underpass::config::{ClientConfig, Config, ServerConfig, show_ports};
 use underpass::proto::route::Entry;
 use underpass::wire::host::{HostName, parse_host};
 
@@ -171,8 +171,8 @@ fn server_rows(server: &ServerConfig, rows: &mut Vec<[String; 3]>) {
         }));
     }
     for service in &server.services {
-        let ports = service.bind_addrs.iter();
-        rows.extend(ports.map(|addr| ["port".into(), addr.to_string(), service.name.clone()]));
+        let ports = show_ports(&service.bind_addrs).into_iter();
+        rows.extend(ports.map(|addrs| ["port".into(), addrs, service.name.clone()]));
     }
 }
 
@@ -191,7 +191,11 @@ fn client_rows(client: &ClientConfig, rows: &mut Vec<[String; 3]>) {
         };
         for (entry, local) in shown {
             if let Some(local) = local {
-                rows.push([(*entry).into(), service.name.clone(), local.to_string()]);
+                let shown = match service.local_ports {
+                    1 => local.to_string(),
+                    ports => format!("{local}-{}", local.port + (ports - 1)),
+                };
+                rows.push([(*entry).into(), service.name.clone(), shown]);
             }
         }
     }

@@ -65,6 +65,9 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub const BACKLOG: i32 = 4096;
 /// A looked-up address of a home service is used so long: a container that moved is found soon.
 pub const RESOLVED_FRESH: Duration = Duration::from_secs(5);
+/// Listening sockets of one file, which ranges of ports make many of: each is a descriptor for
+/// good, and half of the smallest hard limit in use, 4096, is left for visitors.
+pub const LISTENERS: usize = 2048;
 /// Descriptors for the process itself: standard streams, epoll, signals, listeners, log files.
 pub const OWN_DESCRIPTORS: usize = 16;
 /// TCP keepalive probes without an answer until a peer is dead.

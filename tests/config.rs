@@ -460,9 +460,45 @@ fn a_server_file_says_what_is_wrong_in_it() {
           address and a port: `0.0.0.0:443` or `[::]:443`",
         ),
         (
-            "[server.services.pi]\nbind_addr = '0.0.0.0:30000-30100'",
-            "11: server.services.pi.bind_addr: a range \
-          of ports is not supported yet in this version: one port for each service",
+            "[server.services.pi]\nbind_addr = '0.0.0.0:30100-30000'",
+            "11: server.services.pi.bind_addr: the range ends before it begins",
+        ),
+        (
+            "[server.services.pi]\nbind_addr = ['0.0.0.0:1', '0.0.0.0:0-9']",
+            "11: server.services.pi.bind_addr[1]: port 0 cannot be in a range",
+        ),
+        (
+            "[server.services.pi]\nbind_addr = '0.0.0.0:65000-65536'",
+            "11: server.services.pi.bind_addr: the highest port is 65535",
+        ),
+        (
+            "[server.services.pi]\nbind_addr = '0.0.0.0:1-2-3'",
+            "11: server.services.pi.bind_addr: must be a literal \
+          address and a port: `0.0.0.0:443` or `[::]:443`",
+        ),
+        (
+            "[server.services.pi]\nbind_addr = 'a:1-2'",
+            "11: server.services.pi.bind_addr: must be a literal \
+          address and a port: `0.0.0.0:443` or `[::]:443`",
+        ),
+        (
+            "[server.services.pi]\nbind_addr = '0.0.0.0:10000-12047'",
+            "11: server.services.pi.bind_addr: too many: a file may have 2048 ports",
+        ),
+        (
+            "[server.services.pi]\nbind_addr = '0.0.0.0:1-65535'",
+            "11: server.services.pi.bind_addr: too many: a file may have 2048 ports",
+        ),
+        (
+            "[server.services.pi]\nbind_addr = ['127.0.0.1:400-500', '[::1]:5']",
+            "11: server.services.pi.bind_addr[0]: port 443 of this range \
+          is taken by server.https_addr[0] (line 4)",
+        ),
+        (
+            "[server.services.a]\nbind_addr = '127.0.0.1:7-9'\n[server.services.b]\n\
+          bind_addr = ['[::]:7-9', '0.0.0.0:9']",
+            "13: server.services.b.bind_addr[1]: this address \
+          is taken by server.services.a.bind_addr (line 11)",
         ),
         (
             "[server.services.pi]\nbind_addr = '127.0.0.1:443'",
@@ -532,6 +568,19 @@ fn a_client_file_says_what_is_wrong_in_it() {
             "[client.services.pi]\nlocal_addr = '::1'",
             "10: client.services.pi.local_addr: an IPv6 address \
           stands in brackets: `[::1]:80`",
+        ),
+        (
+            "[client.services.pi]\nlocal_addr = 'a:9-8'",
+            "10: client.services.pi.local_addr: the range ends before it begins",
+        ),
+        (
+            "[client.services.pi]\nlocal_addr = 'a:0-8'",
+            "10: client.services.pi.local_addr: port 0 cannot be in a range",
+        ),
+        (
+            "[client.services.pi]\ntype = 'http'\nlocal_addr = 'a:80-81'",
+            "11: client.services.pi.local_addr: must be a \
+          name or an address, and a port: `host:80`",
         ),
         (
             "[client.services.pi]\nlocal_addr = 'http://a:80'",
@@ -621,6 +670,50 @@ fn a_client_file_says_what_is_wrong_in_it() {
         bad(&top(keys), &format!("f.toml:{error}"));
     }
     bad("", "f.toml:1: neither [server] nor [client] is here");
+}
+
+#[test]
+fn ports_are_counted_in_order_and_each_once() {
+    let bind = "['0.0.0.0:9', '0.0.0.0:30-32', '[::]:30-32', '[::]:9', '127.0.0.1:0', '[::1]:0']";
+    let text = format!("[server.services.a]\nbind_addr = {bind}");
+    let config = parse(&server(&text)).expect("it loads");
+    let service = &config.server.expect("[server]").services[0];
+    let ports: Vec<_> = service.bind_addrs.iter().map(|addr| addr.port()).collect();
+    assert_eq!(ports, [9, 30, 31, 32, 30, 31, 32, 9, 0, 0]);
+    assert_eq!(service.port_offsets(), [0, 1, 2, 3, 1, 2, 3, 0, 4, 5]);
+    assert_eq!(service.ports(), 6);
+    let shown = ["0.0.0.0:9", "0.0.0.0:30-32", "[::]:30-32", "[::]:9", "127.0.0.1:0", "[::1]:0"];
+    assert_eq!(underpass::config::show_ports(&service.bind_addrs), shown);
+
+    let text = "[client.services.a]\nlocal_addr = 'nas:65000-65535'\n\
+                [client.services.b]\nlocal_addr = '[::1]:5-5'";
+    let services = good(&client(text), &[]).client.expect("[client]").services;
+    let port = |service: usize, offset| services[service].local_port(offset);
+    let at = |host: &str, port| Some(HostPort { host: host.into(), port });
+    assert_eq!([services[0].local_ports, services[1].local_ports], [536, 1]);
+    assert_eq!(port(0, 0), at("nas", 65000));
+    assert_eq!(port(0, 535), at("nas", 65535));
+    assert_eq!([port(0, 536), port(0, u16::MAX)], [None, None]);
+    assert_eq!([port(1, 0), port(1, u16::MAX)], [at("::1", 5), at("::1", 5)]);
+    for (port, goes) in [(64999, false), (65000, true), (65535, true)] {
+        let target = HostPort { host: "nas".into(), port };
+        assert_eq!(services[0].goes_to(&target), goes, "{port}");
+    }
+}
+
+#[test]
+fn as_many_ports_as_may_be_load_in_no_time() {
+    let started = std::time::Instant::now();
+    // Three tunnels and entries stand before them.
+    let text = server("[server.services.a]\nbind_addr = '0.0.0.0:10000-12044'");
+    let services = |text: &str| parse(text).expect("loads").server.expect("[server]").services;
+    assert_eq!(services(&text)[0].ports(), 2045);
+    // All on one port: each is compared with all before it.
+    let list: Vec<_> = (0..2045).map(|i| format!("'127.0.{}.{}:1'", i / 256, i % 256)).collect();
+    let text = server(&format!("[server.services.a]\nbind_addr = [{}]", list.join(",")));
+    let service = &services(&text)[0];
+    assert_eq!((service.bind_addrs.len(), service.ports()), (2045, 1));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[test]

@@ -1,34 +1,90 @@
 //! Addresses: where to listen (literal) and where to dial (a name will do).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::HostPort;
 use super::error::ConfigError;
 use super::raw::{Place, Text};
+use crate::limits;
 use crate::wire::host::{HostName, parse_authority};
 
 /// Every address that the server listens on, by port: no two may be one.
 #[derive(Default)]
 pub(super) struct Listeners {
-    taken: HashMap<u16, Vec<(IpAddr, Place)>>,
+    /// The addresses taken on each port, and which of `places` said so.
+    taken: HashMap<u16, Vec<(IpAddr, usize)>>,
+    places: Vec<Place>,
+    /// At most [`limits::LISTENERS`].
+    count: usize,
 }
 
 impl Listeners {
     /// The addresses in `texts`, each free so far and now taken.
     pub(super) fn claim(&mut self, texts: Vec<Text>) -> Result<Vec<SocketAddr>, ConfigError> {
-        let claim = |Text { value, place }: Text| {
-            let addr = parse_listen(&value).map_err(|reason| place.error(reason))?;
-            let taken = self.taken.entry(addr.port()).or_default();
-            if let Some((_, owner)) = taken.iter().find(|(ip, _)| overlap(*ip, addr)) {
-                let owner = owner.mention();
-                return Err(place.error(format!("this address is taken by {owner}")));
+        let mut addrs = Vec::new();
+        for text in texts {
+            match parse_listen(&text)? {
+                (addr, 1) => self.take(addr, 1, text.place, &mut addrs)?,
+                _ => return Err(text.place.error("a range of ports is for a service's bind_addr")),
             }
-            taken.push((addr.ip(), place));
-            Ok(addr)
-        };
-        texts.into_iter().map(claim).collect()
+        }
+        Ok(addrs)
     }
+
+    /// As [`Listeners::claim`], where a text may also say a range: `0.0.0.0:30000-30100`.
+    pub(super) fn claim_ports(&mut self, texts: Vec<Text>) -> Result<Vec<SocketAddr>, ConfigError> {
+        let mut addrs = Vec::new();
+        for text in texts {
+            let (first, count) = parse_listen(&text)?;
+            self.take(first, count, text.place, &mut addrs)?;
+        }
+        Ok(addrs)
+    }
+
+    /// Takes `count` ports from `first` on.
+    fn take(
+        &mut self,
+        first: SocketAddr,
+        count: u16,
+        place: Place,
+        addrs: &mut Vec<SocketAddr>,
+    ) -> Result<(), ConfigError> {
+        self.count += usize::from(count);
+        if self.count > limits::LISTENERS {
+            let reason = format!("too many: a file may have {} ports", limits::LISTENERS);
+            return Err(place.error(reason));
+        }
+        for port in first.port()..=first.port() + (count - 1) {
+            let mut addr = first;
+            addr.set_port(port);
+            let taken = self.taken.entry(port).or_default();
+            if let Some((_, owner)) = taken.iter().find(|(ip, _)| overlap(*ip, addr)) {
+                let owner = self.places[*owner].mention();
+                return Err(place.error(match count {
+                    1 => format!("this address is taken by {owner}"),
+                    _ => format!("port {port} of this range is taken by {owner}"),
+                }));
+            }
+            taken.push((addr.ip(), self.places.len()));
+            addrs.push(addr);
+        }
+        self.places.push(place);
+        Ok(())
+    }
+}
+
+/// Addresses as a file would have them: ports that follow each other as a range.
+pub fn show_ports(addrs: &[SocketAddr]) -> Vec<String> {
+    let follows = |one: &SocketAddr, next: &SocketAddr| {
+        one.ip() == next.ip() && one.port().checked_add(1) == Some(next.port())
+    };
+    let show = |run: &[SocketAddr]| match run {
+        [first, .., last] => format!("{first}-{}", last.port()),
+        _ => run[0].to_string(), // chunks are not empty
+    };
+    addrs.chunk_by(follows).map(show).collect()
 }
 
 impl HostPort {
@@ -58,6 +114,13 @@ impl HostPort {
             (_, None) => Err(text.place.error("the port is missing: `host:80`")),
         }
     }
+
+    /// As [`HostPort::parse_with_port`], or a range: its first port, and how many there are.
+    pub(super) fn parse_with_ports(text: Text) -> Result<(HostPort, u16), ConfigError> {
+        let (value, count) = split_range(&text)?;
+        let first = Text { value: value.into_owned(), place: text.place };
+        Ok((HostPort::parse_with_port(&first)?, count))
+    }
 }
 
 impl std::fmt::Display for HostPort {
@@ -69,24 +132,37 @@ impl std::fmt::Display for HostPort {
     }
 }
 
-/// A literal address and a port; `localhost` is the IPv4 one.
-fn parse_listen(text: &str) -> Result<SocketAddr, &'static str> {
-    let literal = text.parse().ok();
+/// A literal address with its first port, and how many ports; `localhost` is the IPv4 one.
+fn parse_listen(text: &Text) -> Result<(SocketAddr, u16), ConfigError> {
+    let (value, count) = split_range(text)?;
+    let literal = value.parse().ok();
     let localhost = || {
-        let port = text.strip_prefix("localhost:")?.parse().ok()?;
+        let port = value.strip_prefix("localhost:")?.parse().ok()?;
         Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     };
-    literal.or_else(localhost).ok_or_else(|| match is_range(text) {
-        true => "a range of ports is not supported yet in this version: one port for each service",
-        false => "must be a literal address and a port: `0.0.0.0:443` or `[::]:443`",
-    })
+    let reason = "must be a literal address and a port: `0.0.0.0:443` or `[::]:443`";
+    let first = literal.or_else(localhost).ok_or_else(|| text.place.error(reason))?;
+    Ok((first, count))
 }
 
-/// `address:30000-30100`
-fn is_range(text: &str) -> bool {
-    let number = |text: &str| text.parse::<u16>().is_ok();
-    let ports = text.rsplit_once(':').and_then(|(_, ports)| ports.split_once('-'));
-    ports.is_some_and(|(first, last)| number(first) && number(last))
+/// `host:30000-30100` as `host:30000` and the number of ports. What is no range is left alone.
+fn split_range(text: &Text) -> Result<(Cow<'_, str>, u16), ConfigError> {
+    let digits = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let split = text.value.rsplit_once(':').and_then(|(host, ports)| {
+        let (first, last) = ports.split_once('-')?;
+        [first, last].iter().all(digits).then_some((host, first, last))
+    });
+    let Some((host, first, last)) = split else { return Ok(((&*text.value).into(), 1)) };
+    let port = |digits: &str| match digits.parse::<u16>() {
+        Ok(0) => Err(text.place.error("port 0 cannot be in a range")),
+        Ok(port) => Ok(port),
+        Err(_) => Err(text.place.error("the highest port is 65535")),
+    };
+    let (first, last) = (port(first)?, port(last)?);
+    match last.checked_sub(first) {
+        Some(more) => Ok((format!("{host}:{first}").into(), more + 1)),
+        None => Err(text.place.error("the range ends before it begins")),
+    }
 }
 
 /// One port of one family, and either address covers the other; port 0 is a free one each time.

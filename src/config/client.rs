@@ -62,6 +62,7 @@ fn read_service(
         kind,
         token,
         local_addr: targets.port,
+        local_ports: targets.ports,
         local_http_addr: targets.http,
         local_https_addr: targets.https,
         prefer_ipv6: section.flag("prefer_ipv6")?.unwrap_or(false),
@@ -71,8 +72,9 @@ fn read_service(
 
 /// Where a service's visitors go at home, by the way they came in.
 struct Targets {
-    /// The service's own port.
+    /// The service's own port, or the first of its ports.
     port: Option<HostPort>,
+    ports: u16,
     http: Option<HostPort>,
     https: Option<HostPort>,
 }
@@ -93,21 +95,24 @@ impl Targets {
                 return Err(section.place_of(key).error(reason));
             }
         }
-        let mut targets = Targets { port: None, http: None, https: None };
+        let mut targets = Targets { port: None, ports: 1, http: None, https: None };
         if wants_http {
             targets.http = Some(read_entry(section, http_key, HTTP_PORT, local.as_ref(), kind)?);
         }
         if wants_https {
             targets.https = Some(read_entry(section, https_key, HTTPS_PORT, local.as_ref(), kind)?);
         }
-        targets.port = match (&targets.https, &targets.http, local) {
-            (Some(target), _, _) | (None, Some(target), _) => Some(target.clone()),
-            (None, None, Some(local)) => Some(HostPort::parse_with_port(&local)?),
+        match (&targets.https, &targets.http, local) {
+            (Some(target), _, _) | (None, Some(target), _) => targets.port = Some(target.clone()),
+            (None, None, Some(local)) => {
+                let (first, ports) = HostPort::parse_with_ports(local)?;
+                (targets.port, targets.ports) = (Some(first), ports);
+            }
             (None, None, None) => {
                 let reason = "missing: where visitors go, such as `127.0.0.1:80`";
                 return Err(section.place_of("local_addr").error(reason));
             }
-        };
+        }
         Ok(targets)
     }
 }

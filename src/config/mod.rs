@@ -16,6 +16,7 @@ mod server;
 mod service;
 mod transport;
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use crate::proto::route::{Entry, RouteTable};
 use crate::wire::proxy_header;
 
+pub use addr::show_ports;
 pub use error::ConfigError;
 pub use secret::Secret;
 
@@ -115,8 +117,35 @@ pub struct ServerService {
     pub kind: ServiceKind,
     /// The secret that a client proves to have.
     pub token: Secret,
-    /// Ports of its own.
+    /// Ports of its own, ranges written out.
     pub bind_addrs: Vec<SocketAddr>,
+}
+
+impl ServerService {
+    /// For each of `bind_addrs` its port's place among the service's ports, counted from 0: what
+    /// the client adds to the first port of its own range. A port that comes again on another
+    /// address (IPv4 and IPv6) is the same one.
+    pub fn port_offsets(&self) -> Vec<u16> {
+        let mut known = HashMap::new();
+        let mut count = 0; // up to limits::LISTENERS
+        let offset = |addr: &SocketAddr| {
+            let port = addr.port();
+            match known.get(&port) {
+                Some(offset) if port != 0 => *offset,
+                _ => {
+                    known.insert(port, count);
+                    count += 1;
+                    count - 1
+                }
+            }
+        };
+        self.bind_addrs.iter().map(offset).collect()
+    }
+
+    /// How many ports it has.
+    pub fn ports(&self) -> u16 {
+        self.port_offsets().into_iter().max().map_or(0, |last| last + 1)
+    }
 }
 
 /// `type = "…"` of a service. The number is its code in REGISTER (PROTOCOL.md).
@@ -188,6 +217,9 @@ pub struct ClientService {
     pub token: Secret,
     /// Where visitors of the service's own port go. Kind `web`: the same as the TLS entry's.
     pub local_addr: Option<HostPort>,
+    /// 1: all visitors go to that port. More: as many ports from there on, one for each of the
+    /// server's.
+    pub local_ports: u16,
     /// Where visitors of the HTTP entry go (kinds `http`, `web`).
     pub local_http_addr: Option<HostPort>,
     /// Where visitors of the TLS entry go (kinds `https`, `web`).
@@ -196,6 +228,27 @@ pub struct ClientService {
     pub prefer_ipv6: bool,
     /// Tell the local server the visitor's address, in a header before its first byte.
     pub proxy_protocol: Option<proxy_header::Version>,
+}
+
+impl ClientService {
+    /// Where visitors of the server's port number `offset` go; `None`: it has no such port.
+    pub fn local_port(&self, offset: u16) -> Option<HostPort> {
+        let first = self.local_addr.as_ref()?;
+        let offset = match self.local_ports {
+            1 => 0,
+            ports => Some(offset).filter(|offset| *offset < ports)?,
+        };
+        Some(HostPort { port: first.port + offset, ..first.clone() })
+    }
+
+    /// Visitors may be sent there.
+    pub fn goes_to(&self, target: &HostPort) -> bool {
+        let offset = |first: &HostPort| target.port.checked_sub(first.port);
+        let of_range = self.local_addr.as_ref().and_then(offset);
+        let named = [&self.local_http_addr, &self.local_https_addr];
+        named.into_iter().flatten().any(|address| address == target)
+            || of_range.and_then(|offset| self.local_port(offset)).as_ref() == Some(target)
+    }
 }
 
 /// `[….transport]`.

@@ -59,7 +59,7 @@ fn read_service(
     claims: &mut Claims,
 ) -> Result<ServerService, ConfigError> {
     let kind = read_kind(section)?;
-    let bind_addrs = listeners.claim(section.texts("bind_addr")?)?;
+    let bind_addrs = listeners.claim_ports(section.texts("bind_addr")?)?;
     if kind.entries().is_empty() {
         for key in ["hosts", "fallback"] {
             if section.has(key) {

@@ -16,7 +16,7 @@ mod http;
 mod tunnel;
 mod visitor;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
@@ -29,7 +29,7 @@ use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Token, Wake};
 use super::socket::Socket;
-use crate::config::ServerConfig;
+use crate::config::{ServerConfig, show_ports};
 use crate::limits;
 use crate::proto::http_entry::Out;
 use crate::proto::noise::{Channel, Protection, Side};
@@ -43,8 +43,11 @@ pub struct Server<N: Net> {
     core: Core<N, Stage>,
     config: ServerConfig,
     protection: Protection,
-    /// A listener's token is its index.
+    /// A listener's token is its index. A range of ports is many doors, so only those in
+    /// `knocked` are looked at.
     doors: Vec<Door<N::Listener>>,
+    /// Doors in which connections may wait.
+    knocked: BTreeSet<usize>,
     /// For each service the sessions that have it, newest last; one for now.
     owners: Vec<Vec<ConnId>>,
     /// Tunnel connections without a proof.
@@ -79,8 +82,6 @@ struct Door<L> {
     listener: L,
     address: SocketAddr,
     leads_to: LeadsTo,
-    /// Connections may wait in it.
-    ready: bool,
     /// After an accept that failed, not before this.
     pause: Option<Time>,
 }
@@ -90,7 +91,11 @@ enum LeadsTo {
     Tunnel,
     Http,
     Https,
-    Service(usize),
+    /// A service's own port, and which of them.
+    Service {
+        index: usize,
+        offset: u16,
+    },
 }
 
 /// Bounds that follow from the descriptor limit. Every visitor needs a link, so each counts twice;
@@ -99,6 +104,26 @@ enum LeadsTo {
 struct Bounds {
     visitors: usize,
     links: usize,
+    strangers: usize,
+}
+
+impl Bounds {
+    /// Or there is no room for one visitor beside so many doors.
+    fn new(limit: usize, doors: usize, config: &ServerConfig) -> io::Result<Bounds> {
+        let strangers = (limit / 8).clamp(4, limits::TUNNEL_STRANGERS);
+        let spare = (limit / 4).min(256);
+        let room = limit.saturating_sub(limits::OWN_DESCRIPTORS + doors + strangers + spare);
+        if room < 2 {
+            let reason = format!(
+                "no descriptors for visitors: {doors} ports to listen on and a limit of {limit} \
+                 (raise it, as with `ulimit -n`)"
+            );
+            return Err(io::Error::other(reason));
+        }
+        let visitors = (room / 2).min(config.limits.max_visitors.max(1));
+        debug!("room for {visitors} visitors with {limit} descriptors");
+        Ok(Bounds { visitors, links: visitors + spare, strangers })
+    }
 }
 
 impl<N: Net> Server<N> {
@@ -106,43 +131,46 @@ impl<N: Net> Server<N> {
     pub fn new(config: ServerConfig, mut net: N) -> io::Result<Server<N>> {
         let protection = Protection::new(&config.transport, Side::Responder)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
-        let mut doors = Vec::new();
         let tunnels = config.bind_addrs.iter().map(|at| (*at, LeadsTo::Tunnel));
         let http = config.http_addrs.iter().map(|at| (*at, LeadsTo::Http));
         let https = config.https_addrs.iter().map(|at| (*at, LeadsTo::Https));
         let own = config.services.iter().enumerate().flat_map(|(index, service)| {
-            service.bind_addrs.iter().map(move |at| (*at, LeadsTo::Service(index)))
+            let leads_to = move |offset| LeadsTo::Service { index, offset };
+            service.bind_addrs.iter().copied().zip(service.port_offsets().into_iter().map(leads_to))
         });
-        for (wanted, leads_to) in tunnels.chain(http).chain(https).chain(own) {
+        let all: Vec<_> = tunnels.chain(http).chain(https).chain(own).collect();
+        let bounds = Bounds::new(net.descriptor_limit(), all.len(), &config)?;
+        let mut doors = Vec::new();
+        for (wanted, leads_to) in all {
             let token = Token(doors.len() as u64);
             let (listener, address) = net.listen(wanted, token).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot listen on {wanted}: {error}"))
             })?;
-            info!("listening on {address} for {}", leads_to.describe(&config));
-            doors.push(Door { listener, address, leads_to, ready: false, pause: None });
+            doors.push(Door { listener, address, leads_to, pause: None });
+        }
+        for doors in doors.chunk_by(|one, next| one.leads_to.is_same(next.leads_to)) {
+            let addresses: Vec<SocketAddr> = doors.iter().map(|door| door.address).collect();
+            for shown in show_ports(&addresses) {
+                info!("listening on {shown} for {}", doors[0].leads_to.describe(&config));
+            }
         }
         if matches!(protection, Protection::None) {
             warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
         }
-        let limit = net.descriptor_limit();
-        let strangers = (limit / 8).clamp(4, limits::TUNNEL_STRANGERS);
-        let spare = (limit / 4).min(256);
-        let room = limit.saturating_sub(limits::OWN_DESCRIPTORS + doors.len() + strangers + spare);
-        let visitors = (room / 2).clamp(1, config.limits.max_visitors.max(1));
-        let per_address = strangers.min(limits::TUNNEL_STRANGERS_PER_ADDRESS);
-        let guests = visitors.min(limits::VISITOR_STRANGERS);
-        debug!("room for {visitors} visitors with {limit} descriptors");
+        let per_address = bounds.strangers.min(limits::TUNNEL_STRANGERS_PER_ADDRESS);
+        let guests = bounds.visitors.min(limits::VISITOR_STRANGERS);
         Ok(Server {
             core: Core::new(net),
             owners: vec![Vec::new(); config.services.len()],
             config,
             protection,
             doors,
-            strangers: Strangers::new(strangers, per_address),
+            knocked: BTreeSet::new(),
+            strangers: Strangers::new(bounds.strangers, per_address),
             guests: Strangers::new(guests, guests.min(limits::VISITOR_STRANGERS_PER_ADDRESS)),
             crowd: HashMap::new(),
             visitors: 0,
-            bounds: Bounds { visitors, links: visitors + spare },
+            bounds,
             held: 0,
             http_out: Out::default(),
             refusals: Quiet::default(),
@@ -156,12 +184,12 @@ impl<N: Net> Server<N> {
 
     /// When the next turn is due though nothing happens; the past, if there is work left.
     pub fn next_deadline(&self) -> Option<Time> {
-        let open = |door: &Door<N::Listener>| door.ready && self.may_enter(door.leads_to);
-        if self.core.has_ready() || self.doors.iter().any(|door| open(door) && door.pause.is_none())
-        {
+        let knocked = self.knocked.iter().map(|door| &self.doors[*door]);
+        let open = knocked.filter(|door| self.may_enter(door.leads_to));
+        if self.core.has_ready() || open.clone().any(|door| door.pause.is_none()) {
             return Some(self.core.now());
         }
-        let pauses = self.doors.iter().filter(|door| open(door)).filter_map(|door| door.pause);
+        let pauses = open.filter_map(|door| door.pause);
         self.core.next_deadline().into_iter().chain(pauses).min()
     }
 
@@ -172,7 +200,9 @@ impl<N: Net> Server<N> {
             match wake {
                 Wake::Ready(readiness) => match ConnId::from_token(readiness.token) {
                     Ok(id) => self.core.note(id, &readiness),
-                    Err(door) => self.doors[door].ready = true,
+                    Err(door) => {
+                        self.knocked.insert(door);
+                    }
                 },
                 Wake::Signal(Signal::Stop) => {
                     self.stop();
@@ -183,8 +213,10 @@ impl<N: Net> Server<N> {
         }
         self.core.put_back(wakes);
         // Tunnels are opened before visitors (new): nobody is served without them.
-        for door in 0..self.doors.len() {
+        let mut next = 0;
+        while let Some(door) = self.knocked.range(next..).next().copied() {
             self.accept(door);
+            next = door + 1;
         }
         for _ in 0..self.core.round() {
             let Some(id) = self.core.next_ready() else { break };
@@ -200,6 +232,7 @@ impl<N: Net> Server<N> {
     pub fn stop(&mut self) {
         info!("stopping");
         self.doors.clear();
+        self.knocked.clear();
         let all: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
         for id in all {
             match self.core.stage(id) {
@@ -232,7 +265,7 @@ impl<N: Net> Server<N> {
             let leads_to = self.doors[index].leads_to;
             let may_enter = self.may_enter(leads_to);
             let door = &mut self.doors[index];
-            if !door.ready || !may_enter || door.pause.is_some_and(|until| now < until) {
+            if !may_enter || door.pause.is_some_and(|until| now < until) {
                 return;
             }
             door.pause = None;
@@ -241,7 +274,10 @@ impl<N: Net> Server<N> {
                     let port = door.address.port();
                     self.admit(stream, address, leads_to, port);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => door.ready = false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.knocked.remove(&index);
+                    return;
+                }
                 Err(error) => match error.kind() {
                     // The peer has given up before we took it.
                     ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
@@ -272,7 +308,9 @@ impl<N: Net> Server<N> {
             self.drop_visitor(longest, "made room for others");
         }
         match leads_to {
-            LeadsTo::Service(service) => self.admit_to_service(stream, address, service),
+            LeadsTo::Service { index, offset } => {
+                self.admit_to_service(stream, address, index, offset);
+            }
             LeadsTo::Http => self.admit_to_http(stream, address, port),
             LeadsTo::Https | LeadsTo::Tunnel => self.admit_to_https(stream, address),
         }
@@ -359,12 +397,22 @@ impl<N: Net> Server<N> {
 }
 
 impl LeadsTo {
+    /// The same but for the port.
+    fn is_same(self, other: LeadsTo) -> bool {
+        match (self, other) {
+            (LeadsTo::Service { index: one, .. }, LeadsTo::Service { index: other, .. }) => {
+                one == other
+            }
+            _ => self == other,
+        }
+    }
+
     fn describe(self, config: &ServerConfig) -> String {
         match self {
             LeadsTo::Tunnel => "tunnels".to_owned(),
             LeadsTo::Http => "visitors over HTTP".to_owned(),
             LeadsTo::Https => "visitors over TLS".to_owned(),
-            LeadsTo::Service(index) => format!("service {}", config.services[index].name),
+            LeadsTo::Service { index, .. } => format!("service {}", config.services[index].name),
         }
     }
 }

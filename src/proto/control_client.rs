@@ -8,7 +8,7 @@ use super::noise::HandshakeHash;
 use super::proof::{self, Proof};
 use super::time::Time;
 use crate::config::ClientService;
-use crate::wire::message::{Message, Registration};
+use crate::wire::message::{Message, Register, Registration};
 
 /// A service that another client has is asked for again so often: it is taken back only once it is
 /// free, so two clients with the same token never fight.
@@ -181,7 +181,8 @@ fn register<'a>(
 ) -> Message<'a> {
     let (kind, name) = (service.kind as u8, service.name.as_bytes());
     let proof = proof::service(service.token.expose(), hash, &terms.nonce, kind, name);
-    Message::Register { number, kind, if_free, proof, name }
+    let ports = service.local_ports;
+    Message::Register(Register { number, kind, if_free, ports, proof, name })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::noise::HandshakeHash;
 use super::proof;
 use super::time::Time;
 use crate::config::ServerService;
-use crate::wire::message::{Message, Registration};
+use crate::wire::message::{Message, Register, Registration};
 
 /// A session after HELLO.
 pub struct ControlServer {
@@ -98,9 +98,7 @@ impl ControlServer {
     ) -> Result<Asked, Unexpected> {
         self.pulse.heard(now);
         match *message {
-            Message::Register { number, kind, if_free, ref proof, name } => {
-                Ok(self.judge(number, kind, if_free, proof, name, services))
-            }
+            Message::Register(ref register) => Ok(self.judge(register, services)),
             Message::Ping(value) => Ok(Asked::Answer(Message::Pong(value))),
             Message::Pong(_) => Ok(Asked::Nothing),
             Message::Goodbye => Ok(Asked::Close),
@@ -108,26 +106,22 @@ impl ControlServer {
         }
     }
 
-    fn judge(
-        &self,
-        number: u16,
-        kind: u8,
-        if_free: bool,
-        given: &proof::Proof,
-        name: &[u8],
-        services: &[ServerService],
-    ) -> Asked {
+    fn judge(&self, asked: &Register<'_>, services: &[ServerService]) -> Asked {
+        let Register { number, kind, if_free, ports, ref proof, name } = *asked;
         let found = services.iter().position(|service| service.name.as_bytes() == name);
         let refuse = |answer| Asked::Refuse { number, service: found, answer };
         let Some(index) = found else { return refuse(Registration::UnknownService) };
         let service = &services[index];
         let expected = proof::service(service.token.expose(), &self.hash, &self.nonce, kind, name);
-        if !proof::matches(&expected, given) {
+        if !proof::matches(&expected, proof) {
             return refuse(Registration::WrongToken);
         }
         // The kind is part of the proof, so who gets here knows the token.
         if service.kind as u8 != kind {
             return refuse(Registration::WrongKind);
+        }
+        if ports != 1 && ports != service.ports() {
+            return refuse(Registration::WrongPorts);
         }
         Asked::Claim { holding: Holding { service: index, number }, if_free }
     }
@@ -166,25 +160,35 @@ mod tests {
             name: "pi".to_owned(),
             kind: ServiceKind::Https,
             token: Secret::new(*b"token"),
-            bind_addrs: Vec::new(),
+            bind_addrs: ["0.0.0.0:7", "0.0.0.0:8", "[::]:7", "[::]:8"]
+                .map(|addr| addr.parse().expect("literal"))
+                .to_vec(),
         }];
         let hash = HandshakeHash::NONE;
         let pulse = pulse(None, Time::default());
         let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
-        let mut ask = |token: &[u8], nonce: [u8; 32], kind: u8, name: &'static [u8]| {
+        let mut ask = |token: &[u8], nonce: [u8; 32], kind: u8, ports: u16, name: &'static [u8]| {
             let proof = proof::service(token, &hash, &nonce, kind, name);
-            let register = Message::Register { number: 7, kind, if_free: false, proof, name };
+            let register = Register { number: 7, kind, if_free: false, ports, proof, name };
+            let register = Message::Register(register);
             session.handle(&register, &services, Time::default()).expect("belongs here")
         };
         let refuse = |answer| Asked::Refuse { number: 7, service: Some(0), answer };
         let unknown =
             Asked::Refuse { number: 7, service: None, answer: Registration::UnknownService };
         let holding = Holding { service: 0, number: 7 };
-        assert_eq!(ask(b"token", [3; 32], 3, b"pi"), Asked::Claim { holding, if_free: false });
-        assert_eq!(ask(b"tokem", [3; 32], 3, b"pi"), refuse(Registration::WrongToken));
-        assert_eq!(ask(b"token", [4; 32], 3, b"pi"), refuse(Registration::WrongToken));
-        assert_eq!(ask(b"token", [3; 32], 4, b"pi"), refuse(Registration::WrongKind));
-        assert_eq!(ask(b"token", [3; 32], 3, b"po"), unknown);
+        let claim = Asked::Claim { holding, if_free: false };
+        assert_eq!(ask(b"token", [3; 32], 3, 1, b"pi"), claim);
+        assert_eq!(ask(b"tokem", [3; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
+        assert_eq!(ask(b"token", [4; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
+        assert_eq!(ask(b"token", [3; 32], 4, 1, b"pi"), refuse(Registration::WrongKind));
+        assert_eq!(ask(b"token", [3; 32], 3, 1, b"po"), unknown);
+        // Two ports, each on two addresses.
+        assert_eq!(ask(b"token", [3; 32], 3, 2, b"pi"), claim);
+        for ports in [0, 3, 4] {
+            assert_eq!(ask(b"token", [3; 32], 3, ports, b"pi"), refuse(Registration::WrongPorts));
+        }
+        assert_eq!(ask(b"tokem", [3; 32], 3, 3, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(session.handle(&Message::Ready, &services, Time::default()), Err(Unexpected));
     }
 }

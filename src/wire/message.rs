@@ -91,18 +91,7 @@ pub enum Message<'a> {
         max_version: u8,
     },
     /// Asks for a service.
-    Register {
-        /// The client's number for it, used from here on.
-        number: u16,
-        /// [`crate::config::ServiceKind`] as a number.
-        kind: u8,
-        /// Only if no other session has it.
-        if_free: bool,
-        /// [`crate::proto::proof::service`].
-        proof: [u8; 32],
-        /// The service's name, 1 to 255 bytes.
-        name: &'a [u8],
-    },
+    Register(Register<'a>),
     /// Answers REGISTER.
     Registered {
         /// The client's number for the service.
@@ -141,6 +130,23 @@ pub enum Message<'a> {
     },
 }
 
+/// A client asks for a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Register<'a> {
+    /// The client's number for it, used from here on.
+    pub number: u16,
+    /// [`crate::config::ServiceKind`] as a number.
+    pub kind: u8,
+    /// Only if no other session has it.
+    pub if_free: bool,
+    /// How many local ports it has; 1 takes the visitors of any number.
+    pub ports: u16,
+    /// [`crate::proto::proof::service`].
+    pub proof: [u8; 32],
+    /// The service's name, 1 to 255 bytes.
+    pub name: &'a [u8],
+}
+
 /// What became of a REGISTER.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -155,6 +161,8 @@ pub enum Registration {
     WrongKind = 3,
     /// Asked for only if free, and it is not.
     Taken = 4,
+    /// The server's file has another number of ports, and the client's more than one.
+    WrongPorts = 5,
 }
 
 /// Why a lease is reset.
@@ -192,6 +200,8 @@ pub struct Open<'a> {
     pub visitor: SocketAddr,
     /// The address that the visitor dialled.
     pub local: SocketAddr,
+    /// Which of the service's own ports that was, counted from 0; 0 for the other entries.
+    pub offset: u16,
     /// The name asked for, normalised; empty if none.
     pub name: &'a [u8],
     /// What the visitor has said so far; the rest follows as DATA.
@@ -257,11 +267,8 @@ impl<'a> Message<'a> {
                 out.extend_from_slice(&[min_version, max_version]);
                 kind::REFUSED
             }
-            Message::Register { number, kind, if_free, ref proof, name } => {
-                out.extend_from_slice(&number.to_le_bytes());
-                out.extend_from_slice(&[kind, u8::from(if_free)]);
-                out.extend_from_slice(proof);
-                out.extend_from_slice(name);
+            Message::Register(ref register) => {
+                register.encode(out);
                 kind::REGISTER
             }
             Message::Registered { number, answer } => {
@@ -330,13 +337,7 @@ impl<'a> Message<'a> {
             kind::REFUSED => {
                 Message::Refused { min_version: reader.u8()?, max_version: reader.u8()? }
             }
-            kind::REGISTER => Message::Register {
-                number: reader.u16_le()?,
-                kind: reader.u8()?,
-                if_free: flag(reader.u8()?)?,
-                proof: reader.array()?,
-                name: reader.rest(),
-            },
+            kind::REGISTER => Message::Register(Register::decode(&mut reader)?),
             kind::REGISTERED => Message::Registered {
                 number: reader.u16_le()?,
                 answer: Registration::from_code(reader.u8()?)?,
@@ -359,9 +360,30 @@ impl<'a> Message<'a> {
     }
 }
 
+impl<'a> Register<'a> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&[self.kind, u8::from(self.if_free)]);
+        out.extend_from_slice(&self.ports.to_le_bytes());
+        out.extend_from_slice(&self.proof);
+        out.extend_from_slice(self.name);
+    }
+
+    fn decode(reader: &mut Reader<'a>) -> Result<Register<'a>, Reject> {
+        Ok(Register {
+            number: reader.u16_le()?,
+            kind: reader.u8()?,
+            if_free: flag(reader.u8()?)?,
+            ports: reader.u16_le()?,
+            proof: reader.array()?,
+            name: reader.rest(),
+        })
+    }
+}
+
 impl<'a> Open<'a> {
     /// Bytes of an OPEN at most, without name and first bytes.
-    const FIXED: usize = 4 + 2 + 1 + 2 * (1 + 16 + 2) + 1;
+    const FIXED: usize = 4 + 2 + 1 + 2 * (1 + 16 + 2) + 2 + 1;
 
     /// How many first bytes fit into one frame beside a name of `name` bytes.
     pub const fn room(name: usize) -> usize {
@@ -375,6 +397,7 @@ impl<'a> Open<'a> {
         out.push(self.entry as u8);
         encode_address(self.visitor, out);
         encode_address(self.local, out);
+        out.extend_from_slice(&self.offset.to_le_bytes());
         out.push(self.name.len() as u8);
         out.extend_from_slice(self.name);
         out.extend_from_slice(self.first_bytes);
@@ -387,6 +410,7 @@ impl<'a> Open<'a> {
             entry: Entry::from_code(reader.u8()?)?,
             visitor: decode_address(reader)?,
             local: decode_address(reader)?,
+            offset: reader.u16_le()?,
             name: {
                 let length = usize::from(reader.u8()?);
                 reader.take(length)?
@@ -434,8 +458,8 @@ fn flag(code: u8) -> Result<bool, Reject> {
 
 impl Registration {
     fn from_code(code: u8) -> Result<Registration, Reject> {
-        use Registration::{Accepted, Taken, UnknownService, WrongKind, WrongToken};
-        [Accepted, UnknownService, WrongToken, WrongKind, Taken]
+        use Registration::{Accepted, Taken, UnknownService, WrongKind, WrongPorts, WrongToken};
+        [Accepted, UnknownService, WrongToken, WrongKind, Taken, WrongPorts]
             .into_iter()
             .find(|answer| *answer as u8 == code)
             .ok_or(Reject::UnknownCode)
@@ -506,8 +530,16 @@ mod tests {
             Message::LinkHello { version: 1, session: 1 << 40, proof: [8; 32] },
             Message::Welcome { version: 1, session: 9, key: [1; 32], nonce: [2; 32] },
             Message::Refused { min_version: 2, max_version: 4 },
-            Message::Register { number: 3, kind: 4, if_free: true, proof: [5; 32], name: b"pi" },
+            Message::Register(Register {
+                number: 3,
+                kind: 0,
+                if_free: true,
+                ports: 101,
+                proof: [5; 32],
+                name: b"pi",
+            }),
             Message::Registered { number: 3, answer: Registration::Taken },
+            Message::Registered { number: 3, answer: Registration::WrongPorts },
             Message::Withdrawn { number: 300 },
             Message::Links { count: 4 },
             Message::Ping(u64::MAX),
@@ -520,6 +552,7 @@ mod tests {
                 entry: Entry::Https,
                 visitor,
                 local,
+                offset: 258,
                 name: b"pi.example.com",
                 first_bytes: b"\x16\x03\x01",
             }),
@@ -538,7 +571,7 @@ mod tests {
             assert_eq!(Message::decode(*kind, payload), Ok(message));
             // Name and first bytes take what is left, so only cuts before them are malformed.
             let fixed = match message {
-                Message::Register { name, .. } => payload.len() - name.len(),
+                Message::Register(register) => payload.len() - register.name.len(),
                 Message::Open(open) => payload.len() - open.first_bytes.len(),
                 _ => payload.len(),
             };

@@ -65,12 +65,18 @@ pub(crate) fn own_address() -> Ipv4Addr {
 /// A port of `ip` that nobody uses: given out once, and below those that the kernel chooses from
 /// (`ip_local_port_range`) for whoever names none.
 pub(crate) fn free_port(ip: Ipv4Addr) -> SocketAddr {
+    free_ports::<1>(ip)[0]
+}
+
+/// So many that follow each other.
+pub(crate) fn free_ports<const N: usize>(ip: Ipv4Addr) -> [SocketAddr; N] {
     static NEXT: AtomicU16 = AtomicU16::new(10_000);
     loop {
-        let address = SocketAddr::from((ip, NEXT.fetch_add(1, Ordering::Relaxed)));
-        assert!(address.port() < 32_768, "more ports than there are below the kernel's");
-        if TcpListener::bind(address).is_ok() {
-            return address;
+        let first = NEXT.fetch_add(N as u16, Ordering::Relaxed);
+        assert!(first < 32_000, "more ports than there are below the kernel's");
+        let addresses = std::array::from_fn(|i| SocketAddr::from((ip, first + i as u16)));
+        if addresses.iter().all(|address| TcpListener::bind(address).is_ok()) {
+            return addresses;
         }
     }
 }

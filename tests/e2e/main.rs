@@ -31,6 +31,7 @@ mod names;
 mod pitfalls_close;
 mod pitfalls_flood;
 mod pitfalls_line;
+mod ports;
 mod transfer;
 mod tunnel;
 

@@ -21,6 +21,8 @@ const BLOCK: usize = 16 * 1024;
 struct Talk {
     stream: Option<SimStream>,
     party: Party,
+    /// The one that it came to; 0 for a visitor's.
+    port: u16,
     /// A home learns it from the first bytes.
     story: Option<StoryId>,
     script: Script,
@@ -45,6 +47,7 @@ impl Talk {
         Talk {
             stream: Some(stream),
             party,
+            port: 0,
             story: None,
             script: Script::default(),
             connected: party == Party::Home,
@@ -339,7 +342,8 @@ impl Program for Homes {
         for listener in &mut self.listeners {
             while let Ok((mut stream, _)) = self.net.accept(listener) {
                 self.net.register(&mut stream, Token(self.talks.len() as u64))?;
-                self.talks.push(Talk::new(Party::Home, stream, now));
+                let port = self.net.local_addr(&stream)?.port();
+                self.talks.push(Talk { port, ..Talk::new(Party::Home, stream, now) });
             }
         }
         let known = |talk: &Talk| talk.story;
@@ -349,6 +353,11 @@ impl Program for Homes {
             let Some(id) = talk.story.filter(|_| before.is_none()) else { continue };
             let planned = self.book.borrow().stories[id].home;
             let meant = self.book.borrow().stories[id].ending != Ending::Refused;
+            let port = self.book.borrow().stories[id].port;
+            if port.is_some_and(|port| talk.port != port) {
+                let line = format!("story {id} came to port {}, not {port:?}", talk.port);
+                self.book.borrow_mut().wrong.push(line);
+            }
             if planned != Some(self.home) || !meant {
                 let line = format!("story {id} came to home {}, not {planned:?}", self.home);
                 self.book.borrow_mut().wrong.push(line);

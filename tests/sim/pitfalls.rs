@@ -19,7 +19,7 @@ use super::actors::{Homes, Visitors};
 use super::driver::Driver;
 use super::net::SimNet;
 use super::rng::Rng;
-use super::scenario::{Actor, client_config, judge, server_config};
+use super::scenario::{Actor, Ports, client_config, judge, server_config};
 use super::story::{Act, Book, End, Ending, Party, Reading, Script, Story, StoryId, client_hello};
 use super::world::{HostId, ProcessId, Tuning, World};
 
@@ -110,7 +110,8 @@ impl Play {
             crowds: Vec::new(),
         };
         let (process, net) = play.process(server_host, "server");
-        let config = Config::parse("server", &server_config(homes, noise), &|_| None).unwrap();
+        let config =
+            Config::parse("server", &server_config(homes, noise, Ports::One), &|_| None).unwrap();
         let program = Actor::Server(Server::new(config.server.unwrap(), net).unwrap());
         play.driver.start(server, process, program);
         play.add_crowd();
@@ -144,7 +145,7 @@ impl Play {
         let program = Actor::Homes(Homes::new(net, self.book.clone(), home, listen));
         self.driver.start(homes, process, program);
         let client = self.driver.add();
-        let config = client_config(home, "vps.example", "127.0.0.1", self.noise);
+        let config = client_config(home, "vps.example", "127.0.0.1", self.noise, Ports::One);
         self.sites.push(Site { host, client, config, homes });
         self.sites.len() - 1
     }
@@ -199,12 +200,8 @@ impl Play {
         let opening = client_hello(id, Some(&name), 300, &mut self.rng);
         let mut scripts = [visitor, at_home];
         scripts[0].acts.insert(0, Act::Send(opening.len()));
-        self.tell(
-            0,
-            HTTPS,
-            start,
-            Story { ending, home: Some(home), opening, scripts, witnesses: Default::default() },
-        )
+        let (home, port, witnesses) = (Some(home), Some(HTTPS), Default::default());
+        self.tell(0, HTTPS, start, Story { ending, home, port, opening, scripts, witnesses })
     }
 
     /// A short visit: each side says something and ends.
@@ -223,9 +220,9 @@ impl Play {
         acts: Vec<Act>,
     ) -> StoryId {
         let scripts = [eager([acts, vec![Act::AwaitEnd]].concat()), Script::default()];
-        let witnesses = Default::default();
-        let ending = Ending::HalfHello;
-        self.tell(crowd, port, start, Story { ending, home: None, opening, scripts, witnesses })
+        let (ending, witnesses) = (Ending::HalfHello, Default::default());
+        let story = Story { ending, home: None, port: None, opening, scripts, witnesses };
+        self.tell(crowd, port, start, story)
     }
 
     fn tell(&mut self, crowd: usize, port: u16, start: Time, story: Story) -> StoryId {

@@ -103,6 +103,36 @@ enum Fault {
     Twin(usize),
 }
 
+/// The ports of a home's TCP service, three of them where there are several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ports {
+    /// One at the server, one at home.
+    One,
+    /// A list with a range in it at the server, a range at home.
+    Several,
+    /// A range at the server, all to one port at home.
+    Joined,
+}
+
+impl Ports {
+    fn at_server(self) -> u16 {
+        if self == Ports::One { 1 } else { 3 }
+    }
+
+    /// Where a visitor of the server's port number `offset` arrives.
+    fn at_home(self, offset: u16) -> u16 {
+        if self == Ports::Several { HOME_PORT + offset } else { HOME_PORT }
+    }
+}
+
+/// The first port of home number `home`'s TCP service.
+fn server_port(home: usize) -> u16 {
+    5000 + 10 * home as u16
+}
+
+/// The first one at home.
+const HOME_PORT: u16 = 2222;
+
 struct Scenario {
     driver: Driver<Actor>,
     book: Book,
@@ -122,6 +152,7 @@ struct Scenario {
     visitors: Vec<usize>,
     web_visitors: Vec<(IpAddr, usize)>,
     server: IpAddr,
+    ports: Ports,
     /// The longest story, in bytes of each direction.
     longest: u64,
 }
@@ -164,6 +195,7 @@ impl Scenario {
             visitors: Vec::new(),
             web_visitors: Vec::new(),
             server: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+            ports: *rng.pick(&[Ports::One, Ports::Several, Ports::Joined]),
             longest,
             rng: rng.fork(),
         };
@@ -189,7 +221,7 @@ impl Scenario {
         let host = self.world().borrow_mut().add_host(self.server);
         self.world().borrow_mut().add_name("vps.example", vec![self.server]);
         let task = self.driver.add();
-        self.engines.push((host, task, server_config(homes, noise)));
+        self.engines.push((host, task, server_config(homes, noise, self.ports)));
         for home in 0..homes {
             let host = self.add_host([10, 0, 1, home as u8 + 1]);
             let task = self.driver.add();
@@ -197,7 +229,8 @@ impl Scenario {
             let beside = rng.chance(1, 3);
             let local = if beside { format!("traefik{home}") } else { "127.0.0.1".to_owned() };
             let remote = *rng.pick(&["vps.example", "10.0.0.1"]);
-            self.engines.push((host, task, client_config(home, remote, &local, noise)));
+            let config = client_config(home, remote, &local, noise, self.ports);
+            self.engines.push((host, task, config));
             let (at, ip) = if beside {
                 let address = [10, 0, 1, home as u8 + 101];
                 (self.add_host(address), IpAddr::from(address))
@@ -206,7 +239,8 @@ impl Scenario {
             };
             self.world().borrow_mut().add_name(&local, vec![ip]);
             let (process, net) = self.process(at, "home");
-            let addresses = [443, 2222].map(|port| SocketAddr::new(ip, port)).to_vec();
+            let ports = [443, HOME_PORT, HOME_PORT + 1, HOME_PORT + 2];
+            let addresses = ports.map(|port| SocketAddr::new(ip, port)).to_vec();
             let program = Actor::Homes(Homes::new(net, self.book.clone(), home, addresses));
             let task = self.driver.add();
             self.driver.start(task, process, program);
@@ -375,9 +409,14 @@ impl Scenario {
         );
         let witnesses = [Witness::default(), Witness::default()];
         let home_of_story = (!nobody).then_some(home);
-        let story = Story { ending, home: home_of_story, opening, scripts, witnesses };
+        let offset = rng.below(self.ports.at_server().into()) as u16;
+        let (port, at_home) = match tcp {
+            true => (server_port(home) + offset, self.ports.at_home(offset)),
+            false => (443, 443),
+        };
+        let (home, port_there) = (home_of_story, Some(at_home));
+        let story = Story { ending, home, port: port_there, opening, scripts, witnesses };
         self.book.borrow_mut().stories.push(story);
-        let port = if tcp { 5000 + home as u16 } else { 443 };
         let task = *self.rng.pick(&self.visitors);
         if let Some(Actor::Visitors(visitors)) = &mut self.driver.tasks[task].program {
             visitors.plan(start, SocketAddr::new(self.server, port), id);
@@ -643,7 +682,7 @@ impl Scenario {
             world.open_descriptors(task.process)
         };
         let clients: Vec<usize> = (1..self.engines.len()).map(open).collect();
-        let listeners = 3 + self.homes.len();
+        let listeners = 3 + self.homes.len() * usize::from(self.ports.at_server());
         let server = open(0);
         let mut wrong = Vec::new();
         if clients.iter().any(|open| !(2..=1 + SPARE_LINKS).contains(open)) {
@@ -821,7 +860,7 @@ fn sends(total: usize, rng: &mut Rng, pauses: u64) -> Vec<Act> {
     acts
 }
 
-pub(super) fn server_config(homes: usize, noise: bool) -> String {
+pub(super) fn server_config(homes: usize, noise: bool, ports: Ports) -> String {
     let mut text = "[server]\nbind_addr = \"0.0.0.0:2333\"\nhttps_addr = \"0.0.0.0:443\"\n\
          http_addr = \"0.0.0.0:80\"\n[server.services.gone]\ntype = \"http\"\n\
          token = \"t\"\nhosts = [\"gone.example\"]\n"
@@ -829,20 +868,37 @@ pub(super) fn server_config(homes: usize, noise: bool) -> String {
     let key = format!("local_private_key = \"{}\"", keys().0);
     text += &transport("server", noise, &key);
     for home in 0..homes {
+        let first = server_port(home);
+        let bind = match ports {
+            Ports::One => format!("\"0.0.0.0:{first}\""),
+            Ports::Several => {
+                format!("[\"0.0.0.0:{first}\", \"0.0.0.0:{}-{}\"]", first + 1, first + 2)
+            }
+            Ports::Joined => format!("\"0.0.0.0:{first}-{}\"", first + 2),
+        };
         let _ = write!(
             text,
             "[server.services.web{home}]\ntype = \"web\"\ntoken = \"t{home}\"\n\
              hosts = [\"h{home}.example\", \"**.h{home}.example\"]\n\
              [server.services.shut{home}]\ntype = \"web\"\ntoken = \"t{home}\"\n\
              hosts = [\"shut{home}.example\"]\n\
-             [server.services.tcp{home}]\ntoken = \"t{home}\"\nbind_addr = \"0.0.0.0:{}\"\n",
-            5000 + home
+             [server.services.tcp{home}]\ntoken = \"t{home}\"\nbind_addr = {bind}\n"
         );
     }
     text
 }
 
-pub(super) fn client_config(home: usize, remote: &str, local: &str, noise: bool) -> String {
+pub(super) fn client_config(
+    home: usize,
+    remote: &str,
+    local: &str,
+    noise: bool,
+    ports: Ports,
+) -> String {
+    let last = match ports {
+        Ports::Several => format!("-{}", HOME_PORT + 2),
+        Ports::One | Ports::Joined => String::new(),
+    };
     let mut text = format!("[client]\nremote_addr = \"{remote}:2333\"\n");
     let key = format!("remote_public_key = \"{}\"", keys().1);
     text += &transport("client", noise, &key);
@@ -852,7 +908,8 @@ pub(super) fn client_config(home: usize, remote: &str, local: &str, noise: bool)
          local_http_addr = \"{local}:80\"\nlocal_https_addr = \"{local}:443\"\n\
          [client.services.shut{home}]\ntype = \"web\"\ntoken = \"t{home}\"\n\
          local_http_addr = \"{local}:9\"\nlocal_https_addr = \"{local}:9\"\n\
-         [client.services.tcp{home}]\ntoken = \"t{home}\"\nlocal_addr = \"{local}:2222\"\n"
+         [client.services.tcp{home}]\ntoken = \"t{home}\"\n\
+         local_addr = \"{local}:{HOME_PORT}{last}\"\n"
     );
     text
 }

@@ -38,6 +38,8 @@ pub struct Story {
     pub ending: Ending,
     /// The home that may see it; `None`: nobody may.
     pub home: Option<usize>,
+    /// The port there at which it must arrive; `None`: any.
+    pub port: Option<u16>,
     /// The visitor's first bytes (a hello), which the home must see too.
     pub opening: Vec<u8>,
     /// What the visitor and the home do.

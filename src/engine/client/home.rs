@@ -233,12 +233,7 @@ impl<N: Net> Client<N> {
     }
 
     fn prefers_ipv6(&self, target: &HostPort) -> bool {
-        self.config.services.iter().any(|service| {
-            service.prefer_ipv6
-                && [&service.local_addr, &service.local_http_addr, &service.local_https_addr]
-                    .into_iter()
-                    .any(|address| address.as_ref() == Some(target))
-        })
+        self.config.services.iter().any(|service| service.prefer_ipv6 && service.goes_to(target))
     }
 
     fn complain_of_home(&mut self, target: &HostPort, error: &io::Error) {

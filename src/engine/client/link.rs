@@ -185,7 +185,7 @@ impl<N: Net> Client<N> {
                     }
                     io.buffers.append(&mut held, open.first_bytes);
                     let target = service.and_then(|service| match open.entry {
-                        Entry::Tcp => service.local_addr.clone(),
+                        Entry::Tcp => service.local_port(open.offset),
                         Entry::Http => service.local_http_addr.clone(),
                         Entry::Https => service.local_https_addr.clone(),
                     });

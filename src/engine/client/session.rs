@@ -153,7 +153,7 @@ impl<N: Net> Client<N> {
     ) -> Result<(), Gone> {
         let Some(service) = self.config.services.get(usize::from(number)) else { return Ok(()) };
         let name = service.name.clone();
-        let kind = service.kind.as_str();
+        let (kind, ports) = (service.kind.as_str(), service.local_ports);
         match answer {
             None => info!("service {name} has been taken over by another client"),
             Some(Registration::Accepted) => {
@@ -169,6 +169,12 @@ impl<N: Net> Client<N> {
             }
             Some(Registration::WrongKind) => self.complain(|| {
                 format!("service {name}: its type is {kind} here and another in the server's file")
+            }),
+            Some(Registration::WrongPorts) => self.complain(|| {
+                format!(
+                    "service {name}: local_addr has {ports} ports, and the server's bind_addr \
+                     another number"
+                )
             }),
         }
         match self.session(id) {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use log::debug;
 
-use super::tunnel::LinkUse;
+use super::tunnel::{LinkUse, Opening};
 use super::visitor::Doing;
 use super::{Server, Stage};
 use crate::engine::buffers::BATCH;
@@ -444,9 +444,12 @@ impl<N: Net> Server<N> {
         let mut head = std::mem::take(&mut self.http_out.home);
         let room = head.len().min(Open::room(usize::from(u8::MAX)));
         let sent = match number {
-            Some(number) => self
-                .say_open(id, link_id, number, Entry::Http, name, &head[..room])
-                .and_then(|()| self.push_bytes(link_id, &head[room..])),
+            Some(service) => {
+                let first_bytes = &head[..room];
+                let opening = Opening { service, entry: Entry::Http, offset: 0, name, first_bytes };
+                self.say_open(id, link_id, opening)
+                    .and_then(|()| self.push_bytes(link_id, &head[room..]))
+            }
             None => Err(conn::Gone::Unexpected),
         };
         head.clear();

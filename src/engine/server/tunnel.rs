@@ -22,6 +22,17 @@ use crate::proto::strangers::Ticket;
 use crate::wire::frame;
 use crate::wire::message::{Entry, Message, Open, Reason, Registration, VERSION};
 
+/// What OPEN says of a visitor beside its addresses.
+pub(super) struct Opening<'a> {
+    /// The client's number for the service.
+    pub(super) service: u16,
+    pub(super) entry: Entry,
+    /// Which of the service's own ports.
+    pub(super) offset: u16,
+    pub(super) name: &'a [u8],
+    pub(super) first_bytes: &'a [u8],
+}
+
 /// How far a greeting is.
 pub(super) struct Shaken {
     address: SocketAddr,
@@ -344,6 +355,9 @@ impl<N: Net> Server<N> {
                 Registration::WrongKind => {
                     format!("client {address} has service {name} with another type")
                 }
+                Registration::WrongPorts => format!(
+                    "client {address} has another number of ports for service {name} than this file"
+                ),
                 _ => format!("client {address} asks for a service that is not in this file"),
             });
         }
@@ -521,7 +535,14 @@ impl<N: Net> Server<N> {
         let name = waiting.name.as_ref().map_or(&[][..], |name| name.as_str().as_bytes());
         let room = waiting.held.len().min(Open::room(usize::from(u8::MAX)));
         let (first, rest) = waiting.held.split_at(room);
-        self.say_open(visitor_id, link_id, service, waiting.entry, name, first)?;
+        let opening = Opening {
+            service,
+            entry: waiting.entry,
+            offset: waiting.offset,
+            name,
+            first_bytes: first,
+        };
+        self.say_open(visitor_id, link_id, opening)?;
         self.push_bytes(link_id, rest)
     }
 
@@ -530,10 +551,7 @@ impl<N: Net> Server<N> {
         &mut self,
         visitor_id: ConnId,
         link_id: ConnId,
-        service: u16,
-        entry: Entry,
-        name: &[u8],
-        first_bytes: &[u8],
+        opening: Opening<'_>,
     ) -> Result<(), Gone> {
         let Some((link, visitor)) = self.core.conns.pair_mut(link_id, visitor_id) else {
             return Err(Gone::Unexpected);
@@ -544,7 +562,9 @@ impl<N: Net> Server<N> {
         let local = local.map_err(Gone::Io)?;
         let Some(tunnel) = &mut link.tunnel else { return Err(Gone::Unexpected) };
         let lease = tunnel.lease.open_next();
-        let open = Open { lease, service, entry, visitor: address, local, name, first_bytes };
+        let Opening { service, entry, offset, name, first_bytes } = opening;
+        let visitor = address;
+        let open = Open { lease, service, entry, visitor, local, offset, name, first_bytes };
         link.say(&mut self.core.io, &Message::Open(open))
     }
 

@@ -52,6 +52,8 @@ pub(super) struct Hello {
 pub(super) struct Waiting {
     pub(super) service: usize,
     pub(super) entry: Entry,
+    /// Which of the service's own ports it came to.
+    pub(super) offset: u16,
     pub(super) name: Option<Hostname>,
     /// All that it has said.
     pub(super) held: Vec<u8>,
@@ -122,9 +124,16 @@ impl<N: Net> Server<N> {
         stream: N::Stream,
         address: SocketAddr,
         service: usize,
+        offset: u16,
     ) {
-        let entry = Entry::Tcp;
-        let waiting = Waiting { service, entry, name: None, held: Vec::new(), session: None };
+        let waiting = Waiting {
+            service,
+            entry: Entry::Tcp,
+            offset,
+            name: None,
+            held: Vec::new(),
+            session: None,
+        };
         if let Some(id) = self.seat(stream, address, Doing::Waiting(Box::new(waiting))) {
             self.place(id);
         }
@@ -206,7 +215,8 @@ impl<N: Net> Server<N> {
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
         let Doing::Hello(hello) = &mut visitor.doing else { return };
         let (ticket, held) = (hello.ticket, std::mem::take(&mut hello.held));
-        let waiting = Waiting { service, entry: Entry::Https, name, held, session: None };
+        let entry = Entry::Https;
+        let waiting = Waiting { service, entry, offset: 0, name, held, session: None };
         visitor.doing = Doing::Waiting(Box::new(waiting));
         self.guests.leave(ticket);
         self.place(id);
