@@ -54,12 +54,14 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
 
 /// A loopback address of the caller's own. The process id is in it, for two runs at a time.
 pub(crate) fn own_address() -> Ipv4Addr {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    assert!(number < 255, "more addresses than one byte counts");
+    let (bank, number) = (number / 254, number % 254);
+    assert!(bank < 4, "more addresses than there are for one run");
     let run = std::process::id();
     // 127.16.0.0 to 127.79.255.255; the floods' visitors come from 127.100.0.0 on.
-    Ipv4Addr::new(127, 16 + (run >> 8) as u8 % 64, run as u8, number as u8)
+    let second = 16 + 16 * bank as u8 + (run >> 8) as u8 % 16;
+    Ipv4Addr::new(127, second, run as u8, 1 + number as u8)
 }
 
 /// A port of `ip` that nobody uses: given out once, and below those that the kernel chooses from
