@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use lexopt::prelude::*;
 
 use underpass::config::{ClientConfig, Config, ServerConfig, show_ports};
-use underpass::proto::route::Entry;
+use underpass::proto::route::{AmbiguousPath, Ask, Condition, Entry, Match};
+use underpass::wire::client_hello::Alpn;
 use underpass::wire::host::{HostName, parse_host};
 
 /// What the arguments ask for.
@@ -111,31 +112,34 @@ pub(crate) fn check(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// Says which service gets a name, at both entries, and by which pattern.
-pub(crate) fn explain(path: &Path, name: &str) -> Result<String, String> {
+/// Says which service gets a name, or a name with a path, at both entries, and by which pattern.
+pub(crate) fn explain(path: &Path, asked: &str) -> Result<String, String> {
     let config = Config::load(path).map_err(|error| error.to_string())?;
     let Some(server) = config.server else {
         return Err(format!("{}: has no [server], which alone routes names", path.display()));
     };
+    let (name, target) = match asked.split_once('/') {
+        Some((name, _)) => (name, Some(&asked.as_bytes()[name.len()..])),
+        None => (asked, None),
+    };
     let address = name.parse::<IpAddr>().map(HostName::Ip); // also IPv6 without brackets
     let (shown, http, https) = match address.or_else(|_| parse_host(name.as_bytes())) {
         Ok(host) => {
-            let https = match host {
-                HostName::Dns(_) | HostName::Empty => who(&server, Entry::Https, &host),
-                HostName::Ip(_) => {
-                    let nameless = who(&server, Entry::Https, &HostName::Empty);
-                    format!("{nameless} (visitors send no SNI for an address)")
-                }
-            };
-            (show(&host), who(&server, Entry::Http, &host), https)
+            (show(&host), who_over_http(&server, &host, target), who_over_tls(&server, host))
         }
         Err(reject) => (
             format!("invalid: {reject}"),
-            "nobody: status 400".into(),
-            "nobody: a TLS alert".into(),
+            vec!["nobody: status 400".into()],
+            vec!["nobody: a TLS alert".into()],
         ),
     };
-    Ok(format!("name   {shown}\nhttp   {http}\nhttps  {https}\n"))
+    let mut text = format!("name   {shown}\n");
+    for (entry, lines) in [("http", http), ("https", https)] {
+        for line in lines {
+            let _ = writeln!(text, "{entry:5}  {line}"); // writing to a String cannot fail
+        }
+    }
+    Ok(text)
 }
 
 fn show(host: &HostName) -> String {
@@ -146,28 +150,88 @@ fn show(host: &HostName) -> String {
     }
 }
 
-fn who(server: &ServerConfig, entry: Entry, host: &HostName) -> String {
-    let (key, listeners) = match entry {
+/// For one target; without one, for `/` and for each prefix that decides about this name.
+fn who_over_http(server: &ServerConfig, host: &HostName, target: Option<&[u8]>) -> Vec<String> {
+    if let Some(target) = target {
+        return vec![who(server, host, Ask::Http { target })];
+    }
+    let mut lines = vec![who(server, host, Ask::Http { target: b"/" })];
+    for condition in conditions(server, Entry::Http) {
+        let Condition::Path(prefix) = condition else { continue };
+        let ask = Ask::Http { target: prefix.as_str().as_bytes() };
+        if decides(server, host, ask, condition) {
+            lines.push(who(server, host, ask));
+        }
+    }
+    lines
+}
+
+/// Without ALPN, and for each protocol that decides about this name.
+fn who_over_tls(server: &ServerConfig, host: HostName) -> Vec<String> {
+    let (host, note) = match host {
+        HostName::Ip(_) => (HostName::Empty, " (visitors send no SNI for an address)"),
+        HostName::Dns(_) | HostName::Empty => (host, ""),
+    };
+    let bare = who(server, &host, Ask::Https { alpn: Alpn::NONE });
+    let mut lines = vec![bare + note];
+    for condition in conditions(server, Entry::Https) {
+        let Condition::Alpn(protocol) = condition else { continue };
+        // Its length was checked when it was read.
+        let list = [&[protocol.len() as u8], protocol.as_bytes()].concat();
+        let Ok(alpn) = Alpn::parse(&list) else { continue };
+        if decides(server, &host, Ask::Https { alpn }, condition) {
+            lines.push(who(server, &host, Ask::Https { alpn }));
+        }
+    }
+    lines
+}
+
+/// Every condition of an entry once, in the order of the routes.
+fn conditions(server: &ServerConfig, entry: Entry) -> Vec<&Condition> {
+    let mut all: Vec<&Condition> = Vec::new();
+    for condition in server.routes.list(entry).iter().filter_map(|route| route.condition) {
+        if !all.contains(&condition) {
+            all.push(condition);
+        }
+    }
+    all
+}
+
+fn decides(server: &ServerConfig, host: &HostName, ask: Ask<'_>, condition: &Condition) -> bool {
+    matches!(server.routes.find(host, ask), Ok(Some(found)) if found.condition == Some(condition))
+}
+
+fn who(server: &ServerConfig, host: &HostName, ask: Ask<'_>) -> String {
+    let (key, listeners) = match ask.entry() {
         Entry::Http => ("http_addr", &server.http_addrs),
         Entry::Https => ("https_addr", &server.https_addrs),
     };
     if listeners.is_empty() {
         return format!("nobody: there is no {key}");
     }
-    match server.routes.find(entry, host) {
-        Some(found) => {
-            format!("service {}, by {}", server.services[found.service].name, found.pattern)
+    match server.routes.find(host, ask) {
+        Ok(Some(found)) => {
+            format!("service {}, by {}", server.services[found.service].name, route(&found))
         }
-        None => "nobody: no pattern matches".into(),
+        Ok(None) => "nobody: no pattern matches".into(),
+        Err(AmbiguousPath) => "nobody: status 400, the path may be read in two ways".into(),
+    }
+}
+
+/// What a service is found by.
+fn route(found: &Match<'_>) -> String {
+    match found.condition {
+        Some(condition) => format!("{} with {condition}", found.pattern),
+        None => found.pattern.into(),
     }
 }
 
 /// What comes in where, and the service that gets it; per entry what wins first.
 fn server_rows(server: &ServerConfig, rows: &mut Vec<[String; 3]>) {
     for (entry, shown) in [(Entry::Http, "http"), (Entry::Https, "https")] {
-        rows.extend(server.routes.list(entry).into_iter().map(|route| {
-            let service = server.services[route.service].name.clone();
-            [shown.into(), route.pattern.into(), service]
+        rows.extend(server.routes.list(entry).into_iter().map(|found| {
+            let service = server.services[found.service].name.clone();
+            [shown.into(), route(&found), service]
         }));
     }
     for service in &server.services {
@@ -219,7 +283,7 @@ underpass --server CONFIG       run as the server, on the VPS
 underpass --client CONFIG       run as the client, at home
 underpass --genkey              print a new key pair
 underpass check CONFIG          try a file; show its warnings and who gets what
-underpass explain CONFIG NAME   say which service gets a name, and why
+underpass explain CONFIG NAME   say which service gets a name (and path), and why
 underpass demo [--once]         both roles and two sites on this machine
 underpass --version, --help
 

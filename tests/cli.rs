@@ -87,6 +87,59 @@ fn explain_names_the_service_and_the_pattern() {
 }
 
 #[test]
+fn check_and_explain_show_paths_and_protocols() {
+    let file = [env!("CARGO_TARGET_TMPDIR"), "conditions.toml"].iter().collect::<PathBuf>();
+    let service =
+        |name: &str, rest: &str| format!("[server.services.{name}]\ntoken = 'x'\n{rest}\n");
+    let text = [
+        format!(
+            "[server]\nbind_addr = '[::1]:1'\nhttp_addr = '[::1]:2'\nhttps_addr = '[::1]:3'\n\
+             transport = {{ type = 'noise', noise = {{ local_private_key = '{KEY}' }} }}\n"
+        ),
+        service("site", "type = 'web'\nhosts = ['a.b', '**']"),
+        service("api", "type = 'http'\nhosts = 'a.b'\npath_prefix = '/api'"),
+        service("acme", "type = 'https'\nhosts = '**.b'\nalpn = 'acme-tls/1'"),
+    ];
+    std::fs::write(&file, text.concat()).expect("a file");
+    let file = file.to_str().expect("UTF-8");
+    done(
+        &["check", file],
+        &format!(
+            "{file}: ok\n\
+             http   a.b with path /api         api\n\
+             http   a.b                        site\n\
+             http   **                         site\n\
+             https  a.b                        site\n\
+             https  **.b with alpn acme-tls/1  acme\n\
+             https  **                         site\n"
+        ),
+    );
+    for (name, lines) in [
+        (
+            "a.b",
+            "name   a.b\nhttp   service site, by a.b\n\
+             http   service api, by a.b with path /api\nhttps  service site, by a.b\n",
+        ),
+        (
+            "c.b",
+            "name   c.b\nhttp   service site, by **\nhttps  service site, by **\n\
+             https  service acme, by **.b with alpn acme-tls/1\n",
+        ),
+        (
+            "A.b:80/api/x?y",
+            "name   a.b\nhttp   service api, by a.b with path /api\nhttps  service site, by a.b\n",
+        ),
+        (
+            "a.b//api",
+            "name   a.b\nhttp   nobody: status 400, the path may be read in two ways\n\
+             https  service site, by a.b\n",
+        ),
+    ] {
+        done(&["explain", file, name], lines);
+    }
+}
+
+#[test]
 fn genkey_prints_a_pair_as_rathole_does() {
     let (status, stdout, _) = run(&["--genkey"]);
     assert_eq!(status, 0);

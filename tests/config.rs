@@ -347,7 +347,7 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.pi]\nsmell = 1",
             "11: server.services.pi.smell: unknown key; known here: type, token, hosts, fallback, \
-             bind_addr, nodelay",
+             path_prefix, alpn, bind_addr, nodelay",
         ),
         (
             "[server.services.pi]\nlocal_addr = 'a:1'",
@@ -356,7 +356,7 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.'a b\\']\nx = 1",
             "11: server.services.\"a b\\\\\".x: unknown key; known here: \
-          type, token, hosts, fallback, bind_addr, nodelay",
+          type, token, hosts, fallback, path_prefix, alpn, bind_addr, nodelay",
         ),
         ("[server.limit]", "10: server.limit: unknown key; did you mean `limits`?"),
         ("[sever]", "10: sever: unknown key; did you mean `server`?"),
@@ -543,6 +543,87 @@ fn a_server_file_says_what_is_wrong_in_it() {
         ),
     ] {
         bad(&server(&format!("{pi}{rest}")), &format!("f.toml:{error}"));
+    }
+}
+
+#[test]
+fn paths_and_protocols_go_with_names() {
+    let service = |name: &str, rest: &str| format!("[server.services.{name}]\n{rest}\n");
+    let http = |services: &str| server(services).replace("https_addr", "http_addr");
+    let tls = "type = 'https'\nhosts = 'a.b'";
+    let plain = "type = 'http'\nhosts = 'a.b'";
+
+    // One name, several services; each condition once.
+    let claims =
+        [tls, &format!("{tls}\nalpn = 'acme-tls/1'"), &format!("{tls}\nalpn = ['h2', 'x']")];
+    let names = ["a", "b", "c"];
+    let pairs = names.iter().zip(claims);
+    good(&server(&pairs.map(|(name, rest)| service(name, rest)).collect::<String>()), &[]);
+    let claims = ["", "path_prefix = '/api'", "path_prefix = '/api/v2'"];
+    let pairs = names.iter().zip(claims);
+    let services: String =
+        pairs.map(|(name, rest)| service(name, &format!("{plain}\n{rest}"))).collect();
+    good(&http(&services), &[]);
+
+    let acme = "alpn = ['h2', 'acme-tls/1']";
+    let twice = format!("{tls}\n{acme}\n[server.services.b]\n{tls}\nalpn = 'acme-tls/1'");
+    for (rest, error) in [
+        (
+            twice,
+            "16: server.services.b.hosts: the same as server.services.a.hosts (line 12); one \
+             service only can have it",
+        ),
+        (
+            format!("{tls}\nalpn = []"),
+            "13: server.services.a.alpn: names no protocol, such as `acme-tls/1`",
+        ),
+        (
+            format!("{tls}\nalpn = ['h2', 'a b']"),
+            "13: server.services.a.alpn[1]: a protocol's name has 1 to 255 visible ASCII \
+             characters",
+        ),
+        (
+            format!("{tls}\nalpn = ['h2', 'h2']"),
+            "12: server.services.a.hosts: the same as server.services.a.hosts (line 12); one \
+             service only can have it",
+        ),
+        (
+            format!("{tls}\nfallback = true\nalpn = 'h2'"),
+            "14: server.services.a.alpn: cannot go with `fallback`, which takes visitors for \
+             their lack of a name",
+        ),
+        (
+            format!("{tls}\npath_prefix = '/api'"),
+            "13: server.services.a.path_prefix: needs type = \"http\": a path inside TLS cannot \
+             be seen",
+        ),
+        (
+            "bind_addr = '0.0.0.0:1'\nalpn = 'h2'".to_owned(),
+            "12: server.services.a.alpn: names need type = \"http\", \"https\" or \"web\"",
+        ),
+    ] {
+        bad(&server(&service("a", &rest)), &format!("f.toml:{error}"));
+    }
+    for (rest, error) in [
+        (
+            "alpn = 'h2'",
+            "13: server.services.a.alpn: needs type = \"https\": plain HTTP has no ALPN",
+        ),
+        (
+            "path_prefix = 'api'",
+            "13: server.services.a.path_prefix: a path begins with `/`, as in `/api`",
+        ),
+        (
+            "path_prefix = '/'",
+            "13: server.services.a.path_prefix: `/` is every path: leave `path_prefix` out",
+        ),
+        (
+            "path_prefix = '/mark%20'",
+            "13: server.services.a.path_prefix: a prefix has letters, digits, `-`, `.`, `_` and \
+             `~` between its slashes",
+        ),
+    ] {
+        bad(&http(&service("a", &format!("{plain}\n{rest}"))), &format!("f.toml:{error}"));
     }
 }
 

@@ -11,9 +11,11 @@ use std::hint::black_box;
 
 use support::{Case, cases, host_value};
 use underpass::limits::CLIENT_HELLO_BYTES;
-use underpass::proto::route::{Entry, Pattern, RouteTable};
+use underpass::proto::route::{
+    AmbiguousPath, Ask, Condition, Entry, PathPrefix, Pattern, RouteTable,
+};
 use underpass::wire::Status;
-use underpass::wire::client_hello::{HelloScan, looks_like_http};
+use underpass::wire::client_hello::{Alpn, HelloScan, looks_like_http};
 use underpass::wire::host::{HostName, Hostname, parse_authority};
 use underpass::wire::http::request::Request;
 use underpass::wire::http::{HeadScan, Kind, Slots};
@@ -84,15 +86,32 @@ fn p4_routing_a_name_allocates_nothing() {
         ["pi.example.com", "www.*.example.com", "**.example.com", "**"].iter().enumerate()
     {
         let pattern = Pattern::parse(text).expect(text);
-        routes.insert(Entry::Https, &pattern, service).expect("a new pattern");
+        let acme = Condition::Alpn("acme-tls/1".into());
+        let api = Condition::Path(PathPrefix::parse("/api/v1").expect("a prefix"));
+        for (entry, condition, service) in [
+            (Entry::Https, None, service),
+            (Entry::Https, Some(acme), 10 + service),
+            (Entry::Http, None, service),
+            (Entry::Http, Some(api), 20 + service),
+        ] {
+            routes.insert(entry, &pattern, condition, service).expect("a new claim");
+        }
     }
+    let acme = Alpn::parse(b"\x02h2\x0aacme-tls/1").expect("a list");
     for (name, service) in [("pi.example.com", 0), ("www.a.example.com", 1), ("b.c", 3)] {
-        let name = Hostname::parse(name.as_bytes()).expect(name);
-        let count = allocations(|| {
-            let found = black_box(routes.find(Entry::Https, &HostName::Dns(name)));
-            assert_eq!(found.map(|found| found.service), Some(service));
-        });
-        assert_eq!(count, 0, "{name}");
+        let name = HostName::Dns(Hostname::parse(name.as_bytes()).expect(name));
+        for (ask, expected) in [
+            (Ask::Https { alpn: Alpn::NONE }, Ok(service)),
+            (Ask::Https { alpn: acme }, Ok(10 + service)),
+            (Ask::Http { target: b"/x/%20y//z?q" }, Ok(service)),
+            (Ask::Http { target: b"/api/v1/a%2Fb" }, Ok(20 + service)),
+            (Ask::Http { target: b"/%61pi//v1/../x" }, Err(AmbiguousPath)),
+        ] {
+            let mut found = Ok(None);
+            let count = allocations(|| found = black_box(routes.find(&name, ask)));
+            let found = found.map(|found| found.expect("somebody").service);
+            assert_eq!((found, count), (expected, 0), "{name:?} {ask:?}");
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ServerConfig;
-use crate::proto::route::Entry;
+use crate::proto::route::{Condition, Entry};
 
 impl ServerConfig {
     /// One warning for each name under which two services have theirs, so that a wildcard
@@ -16,7 +16,10 @@ impl ServerConfig {
         for route in self.routes.list(Entry::Https) {
             // A regex, a single label, `**` and the fallback have no parent to name.
             let Some((first, parent)) = route.pattern.split_once('.') else { continue };
-            if first.starts_with('/') || !parent.contains('.') {
+            // A browser's connection is one that offers h2.
+            let without_h2 =
+                matches!(route.condition, Some(Condition::Alpn(alpn)) if &**alpn != "h2");
+            if first.starts_with('/') || !parent.contains('.') || without_h2 {
                 continue;
             }
             parents.entry(parent).or_default().insert(route.service);

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use super::addr::Listeners;
 use super::error::ConfigError;
-use super::raw::{Keys, Place, Section};
+use super::raw::{Keys, Place, Section, Text};
 use super::service::{check_name, missing_token, or_never, read_kind, read_token};
 use super::transport::{self, Role};
 use super::{Secret, ServerConfig, ServerLimits, ServerService, ServiceKind};
 use crate::limits;
-use crate::proto::route::{Entry, Pattern, RouteTable};
+use crate::proto::route::{Condition, Entry, PathPrefix, Pattern, RouteTable};
 
 pub(super) fn read(
     section: &Section<'_>,
@@ -61,7 +61,7 @@ fn read_service(
     let kind = read_kind(section)?;
     let bind_addrs = listeners.claim_ports(section.texts("bind_addr")?)?;
     if kind.entries().is_empty() {
-        for key in ["hosts", "fallback"] {
+        for key in ["hosts", "fallback", "path_prefix", "alpn"] {
             if section.has(key) {
                 let reason = "names need type = \"http\", \"https\" or \"web\"";
                 return Err(section.place_of(key).error(reason));
@@ -80,7 +80,7 @@ fn read_service(
 /// Which key gave each route, to name both where two services claim one.
 #[derive(Default)]
 struct Claims {
-    /// By entry and the route's number.
+    /// By entry and the claim's number.
     routes: HashMap<(Entry, usize), Place>,
     fallbacks: HashMap<Entry, Place>,
 }
@@ -96,6 +96,7 @@ impl Claims {
         let service = server.services.len();
         let hosts = section.texts("hosts")?;
         let fallback = section.flag("fallback")?.unwrap_or(false);
+        let conditions = read_conditions(section, kind, fallback)?;
         for entry in kind.entries() {
             let (key, listens) = match entry {
                 Entry::Http => ("http_addr", !server.http_addrs.is_empty()),
@@ -112,10 +113,14 @@ impl Claims {
             for host in &hosts {
                 let pattern = Pattern::parse(&host.value);
                 let pattern = pattern.map_err(|error| host.place.error(error.to_string()))?;
-                let route = server.routes.insert(*entry, &pattern, service).map_err(|taken| {
-                    host.place.error(already_at(self.routes.get(&(*entry, taken))))
-                })?;
-                self.routes.insert((*entry, route), host.place.clone());
+                for condition in &conditions {
+                    let condition = condition.clone();
+                    let claim = server.routes.insert(*entry, &pattern, condition, service);
+                    let claim = claim.map_err(|taken| {
+                        host.place.error(already_at(self.routes.get(&(*entry, taken))))
+                    })?;
+                    self.routes.insert((*entry, claim), host.place.clone());
+                }
             }
             if fallback {
                 let place = section.place_of("fallback");
@@ -128,6 +133,50 @@ impl Claims {
         }
         Ok(())
     }
+}
+
+/// What the service asks for beside a name: any of these, or nothing.
+fn read_conditions(
+    section: &Section<'_>,
+    kind: ServiceKind,
+    fallback: bool,
+) -> Result<Vec<Option<Condition>>, ConfigError> {
+    for (key, needed, why) in [
+        ("path_prefix", ServiceKind::Http, "a path inside TLS cannot be seen"),
+        ("alpn", ServiceKind::Https, "plain HTTP has no ALPN"),
+    ] {
+        if !section.has(key) {
+            continue;
+        }
+        let place = section.place_of(key);
+        if kind != needed {
+            return Err(place.error(format!("needs type = \"{}\": {why}", needed.as_str())));
+        }
+        if fallback {
+            let reason = "cannot go with `fallback`, which takes visitors for their lack of a name";
+            return Err(place.error(reason));
+        }
+    }
+    let mut conditions = Vec::new();
+    if let Some(text) = section.text("path_prefix")? {
+        let prefix = PathPrefix::parse(&text.value);
+        let prefix = prefix.map_err(|error| text.place.error(error.to_string()))?;
+        conditions.push(Some(Condition::Path(prefix)));
+    }
+    for Text { value, place } in section.texts("alpn")? {
+        // RFC 7301 3.1; visible, since `check` and the log show it.
+        if !(1..=255).contains(&value.len()) || !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(place.error("a protocol's name has 1 to 255 visible ASCII characters"));
+        }
+        conditions.push(Some(Condition::Alpn(value.into())));
+    }
+    if section.has("alpn") && conditions.is_empty() {
+        return Err(section.place_of("alpn").error("names no protocol, such as `acme-tls/1`"));
+    }
+    if conditions.is_empty() {
+        conditions.push(None);
+    }
+    Ok(conditions)
 }
 
 fn already_at(place: Option<&Place>) -> String {
@@ -185,7 +234,7 @@ const SERVICE_KEYS: Keys = Keys {
     elsewhere: Some((super::client::SERVICE_KEY_NAMES, "client")),
 };
 pub(super) const SERVICE_KEY_NAMES: &[&str] =
-    &["type", "token", "hosts", "fallback", "bind_addr", "nodelay"];
+    &["type", "token", "hosts", "fallback", "path_prefix", "alpn", "bind_addr", "nodelay"];
 
 const LIMIT_KEYS: Keys =
     Keys { known: &["max_visitors", "max_visitors_per_address"], elsewhere: None };

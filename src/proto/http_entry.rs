@@ -47,6 +47,7 @@ mod page;
 mod why;
 
 use std::mem;
+use std::ops::Range;
 
 use crate::wire::Status;
 use crate::wire::host::HostName;
@@ -88,7 +89,8 @@ pub struct Out {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "a box would be an allocation for every request")]
 pub enum Action {
-    /// Find the service for this name; answer with [`HttpEntry::handle_route`] at once.
+    /// Find the service for this name and [`HttpEntry::target`]; answer with
+    /// [`HttpEntry::handle_route`] at once.
     Route(HostName),
     /// Get a link to this service, now or later; answer with [`HttpEntry::handle_link`] or
     /// [`HttpEntry::handle_no_link`].
@@ -128,6 +130,8 @@ pub enum Routed {
     Unknown,
     /// Somebody has it who is not there.
     Offline,
+    /// The path may be read in two ways, and two services have one each.
+    AmbiguousPath,
 }
 
 /// Which deadline applies now.
@@ -174,6 +178,8 @@ struct Order {
     host: HostName,
     /// As it is forwarded; during the exchange, only while it may be repeated.
     head: Vec<u8>,
+    /// Where the target lies in the whole head.
+    target: Range<usize>,
     body: Body,
     traits: Traits,
 }
@@ -280,6 +286,7 @@ impl HttpEntry {
             }
             Routed::Unknown => self.say_page(Why::UnknownHost, &order, out),
             Routed::Offline => self.say_page(Why::Offline, &order, out),
+            Routed::AmbiguousPath => self.say_page(Why::AmbiguousPath, &order, out),
         }
     }
 
@@ -397,6 +404,15 @@ impl HttpEntry {
                 Wait::Response
             }
             _ => Wait::None,
+        }
+    }
+
+    /// The target of the request whose route is asked for, as it is forwarded: in origin-form, or
+    /// `*`.
+    pub fn target(&self) -> &[u8] {
+        match &self.stage {
+            Stage::Routing { order, .. } => order.target(),
+            _ => b"",
         }
     }
 
@@ -569,7 +585,7 @@ impl HttpEntry {
 impl Order {
     fn new(request: &Request<'_, '_>, visitor: &Visitor) -> Order {
         let mut head = Vec::with_capacity(HEAD_ROOM);
-        rewrite::request(request, visitor, &mut head);
+        let target = rewrite::request(request, visitor, &mut head);
         let traits = Traits {
             version: request.version,
             is_head: request.method.is_head(),
@@ -580,7 +596,11 @@ impl Order {
             home_closes: request.authority.is_none(),
         };
         let body = Body::new(request.framing, Form::Chunked);
-        Order { host: request.host, head, body, traits }
+        Order { host: request.host, head, target, body, traits }
+    }
+
+    fn target(&self) -> &[u8] {
+        self.head.get(self.target.clone()).unwrap_or_default()
     }
 }
 

@@ -177,6 +177,26 @@ pub struct Alpn<'a> {
     list: &'a [u8],
 }
 
+impl<'a> Alpn<'a> {
+    /// Nothing offered.
+    pub const NONE: Alpn<'static> = Alpn { list: &[] };
+
+    /// The entries of a `ProtocolNameList` (RFC 7301 3.1), checked whole so that reading them later
+    /// has nothing left to check. At least one.
+    pub fn parse(list: &'a [u8]) -> Result<Alpn<'a>, Reject> {
+        let mut names = Reader::new(list);
+        loop {
+            let name = vector8(&mut names).map_err(|Overrun| Reject::Alpn)?;
+            if name.is_empty() {
+                return Err(Reject::Alpn);
+            }
+            if names.is_empty() {
+                return Ok(Alpn { list });
+            }
+        }
+    }
+}
+
 impl<'a> Iterator for Alpn<'a> {
     type Item = &'a [u8];
 
@@ -434,21 +454,12 @@ fn parse_server_name(data: &[u8]) -> Result<Hostname, Reject> {
     }
 }
 
-/// `ProtocolNameList` (RFC 7301 3.1), checked whole so that [`Alpn`] has nothing left to check.
+/// `u16 length` and a `ProtocolNameList`.
 fn parse_alpn(data: &[u8]) -> Result<Alpn<'_>, Reject> {
     let mut data = Reader::new(data);
     let list = vector16(&mut data).map_err(|Overrun| Reject::Alpn)?;
     data.finish().map_err(|Overrun| Reject::Alpn)?;
-    let mut names = Reader::new(list);
-    loop {
-        let name = vector8(&mut names).map_err(|Overrun| Reject::Alpn)?;
-        if name.is_empty() {
-            return Err(Reject::Alpn);
-        }
-        if names.is_empty() {
-            return Ok(Alpn { list });
-        }
-    }
+    Alpn::parse(list)
 }
 
 /// A vector with a length of one byte (RFC 8446 3.4).

@@ -18,7 +18,7 @@ use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::http_entry::{Action, End, HttpEntry, Routed, Wait};
 use crate::proto::lease::End as LeaseEnd;
-use crate::proto::route;
+use crate::proto::route::{AmbiguousPath, Ask};
 use crate::proto::strangers::Ticket;
 use crate::wire::host::HostName;
 use crate::wire::http::rewrite;
@@ -342,7 +342,7 @@ impl<N: Net> Server<N> {
                     if let Some(ticket) = ticket {
                         self.guests.leave(ticket);
                     }
-                    let routed = self.route_http(&name);
+                    let routed = self.route_http(id, &name);
                     let Some(http) = http_of(&mut self.core.conns, id) else { return false };
                     http.entry.handle_route(routed, &mut self.http_out);
                 }
@@ -386,11 +386,14 @@ impl<N: Net> Server<N> {
         sent
     }
 
-    fn route_http(&mut self, name: &HostName) -> Routed {
-        match self.config.routes.find(route::Entry::Http, name) {
-            None => Routed::Unknown,
-            Some(found) if self.owners[found.service].is_empty() => Routed::Offline,
-            Some(found) => Routed::Service(found.service),
+    fn route_http(&mut self, id: ConnId, name: &HostName) -> Routed {
+        let http = http_of(&mut self.core.conns, id);
+        let target = http.as_ref().map_or(&b""[..], |http| http.entry.target());
+        match self.config.routes.find(name, Ask::Http { target }) {
+            Err(AmbiguousPath) => Routed::AmbiguousPath,
+            Ok(None) => Routed::Unknown,
+            Ok(Some(found)) if self.owners[found.service].is_empty() => Routed::Offline,
+            Ok(Some(found)) => Routed::Service(found.service),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::engine::net::Net;
 use crate::engine::relay::Progress;
 use crate::engine::socket::Socket;
 use crate::limits;
-use crate::proto::route;
+use crate::proto::route::Ask;
 use crate::proto::strangers::{Ticket, network};
 use crate::wire::Status;
 use crate::wire::client_hello::{HelloScan, Reject, looks_like_http};
@@ -174,9 +174,13 @@ impl<N: Net> Server<N> {
             io.buffers.append(&mut hello.held, &io.scratch.clear[..pulled.data]);
             self.held += pulled.data;
             match hello.scan.feed(&hello.held, &mut io.scratch.wire) {
-                Ok(Status::Complete(found)) => {
-                    let name = found.name;
-                    return self.route(id, name);
+                Ok(Status::Complete(hello)) => {
+                    let name = hello.name;
+                    let host = name.map_or(HostName::Empty, HostName::Dns);
+                    // No path decides here, so none is ambiguous.
+                    let routed = self.config.routes.find(&host, Ask::Https { alpn: hello.alpn });
+                    let service = routed.ok().flatten().map(|found| found.service);
+                    return self.route(id, name, service);
                 }
                 Ok(Status::Partial) => {}
                 Err(reject) => {
@@ -205,13 +209,12 @@ impl<N: Net> Server<N> {
         self.core.enqueue(id);
     }
 
-    fn route(&mut self, id: ConnId, name: Option<Hostname>) {
-        let host = name.as_ref().map_or(HostName::Empty, |name| HostName::Dns(*name));
-        let Some(found) = self.config.routes.find(route::Entry::Https, &host) else {
+    /// A whole hello asks for `name`, which `service` takes.
+    fn route(&mut self, id: ConnId, name: Option<Hostname>, service: Option<usize>) {
+        let Some(service) = service else {
             let why = if name.is_some() { "unknown name" } else { "no name" };
             return self.answer_and_part(id, UNRECOGNIZED_NAME, why);
         };
-        let service = found.service;
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
         let Doing::Hello(hello) = &mut visitor.doing else { return };
         let (ticket, held) = (hello.ticket, std::mem::take(&mut hello.held));

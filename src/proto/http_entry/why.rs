@@ -17,6 +17,8 @@ pub enum Why {
     Slow,
     /// No service has this name.
     UnknownHost,
+    /// The path may be read in two ways, which two homes may do.
+    AmbiguousPath,
     /// The home is not there.
     Offline,
     /// No link in time.
@@ -40,7 +42,7 @@ impl Why {
     pub fn status(self) -> u16 {
         match self {
             Why::Request(reject) => reject.status(),
-            Why::RequestBody(_) | Why::CutRequest => 400,
+            Why::RequestBody(_) | Why::CutRequest | Why::AmbiguousPath => 400,
             Why::Slow => 408,
             Why::UnknownHost => 404,
             Why::Offline | Why::NoLink => 503,
@@ -62,6 +64,7 @@ impl fmt::Display for Why {
             Why::CutRequest => "request cut off",
             Why::Slow => "no request in time",
             Why::UnknownHost => "unknown host",
+            Why::AmbiguousPath => "ambiguous path",
             Why::Offline => "home is offline",
             Why::NoLink => "no link in time",
             Why::Response(reject) => return write!(f, "response: {reject}"),

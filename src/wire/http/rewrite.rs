@@ -15,6 +15,7 @@
 //! ```
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use super::request::{Request, Target};
 use super::response::Response;
@@ -29,12 +30,13 @@ pub struct Visitor {
     pub port: u16,
 }
 
-/// Appends a request head for the home.
+/// Appends a request head for the home, and says where in `out` its target lies.
 ///
 /// It speaks HTTP/1.1, as a gateway says its own version (RFC 9110 2.5); but a request without
 /// Host stays HTTP/1.0, since HTTP/1.1 has none without, and an empty one many homes refuse.
-pub fn request(request: &Request<'_, '_>, visitor: &Visitor, out: &mut Vec<u8>) {
+pub fn request(request: &Request<'_, '_>, visitor: &Visitor, out: &mut Vec<u8>) -> Range<usize> {
     put(out, &[request.method.0, b" "]);
+    let start = out.len();
     match request.target {
         Target::Asterisk => put(out, &[b"*"]),
         // RFC 9112 3.2.4: a proxy's last step turns this into the asterisk-form.
@@ -42,6 +44,7 @@ pub fn request(request: &Request<'_, '_>, visitor: &Visitor, out: &mut Vec<u8>) 
         Target::Absolute(rest @ (b"" | [b'?', ..])) => put(out, &[b"/", rest]),
         Target::Absolute(path) | Target::Origin(path) => put(out, &[path]),
     }
+    let target = start..out.len();
     match request.authority {
         Some(host) => put(out, &[b" HTTP/1.1\r\nHost: ", host, b"\r\n"]),
         None => put(out, &[b" HTTP/1.0\r\n"]),
@@ -71,6 +74,7 @@ pub fn request(request: &Request<'_, '_>, visitor: &Visitor, out: &mut Vec<u8>) 
             visitor.port
         ),
     );
+    target
 }
 
 /// To whom a response goes.
