@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use underpass::config::{Config, ConfigError, HostPort, Transport};
+use underpass::config::{Config, ConfigError, HostPort, ProxyScheme, Transport};
 use underpass::wire::proxy_header::Version;
 
 /// Stands wherever a file has a secret, and must show nowhere.
@@ -697,11 +697,6 @@ fn a_client_file_says_what_is_wrong_in_it() {
             "10: client.services.pi.hosts: this key belongs in the server's \
           file",
         ),
-        (
-            "[client.transport.tcp]\nproxy = 'socks5://u:mark-er_0123456789@a:1'",
-            "10: client.transport.tcp.proxy: \
-          dialling through a proxy is not supported yet in this version",
-        ),
     ] {
         bad(&client(services), &format!("f.toml:{error}"));
     }
@@ -862,4 +857,64 @@ fn what_cannot_be_read_is_an_error_too() {
     std::fs::write(&path, b"[server]\n\ntoken = \"\xff\"").expect("written");
     assert_eq!(error(&path), "f.toml:3: not UTF-8");
     std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn a_proxy_is_a_url_with_an_optional_login() {
+    let file = |url: &str| client(&format!("[client.transport.tcp]\nproxy = '{url}'"));
+    let services = "f.toml:2: client.services: there are no services";
+    for (url, scheme, addr, login) in [
+        ("socks5://127.0.0.1:1080", ProxyScheme::Socks5, "127.0.0.1:1080", None),
+        ("http://p.example:3128/", ProxyScheme::Http, "p.example:3128", None),
+        ("SOCKS5://me@[::1]:9", ProxyScheme::Socks5, "[::1]:9", Some(("me", ""))),
+        ("http://me:mark-er_0123456789@a:1", ProxyScheme::Http, "a:1", Some(("me", MARKER))),
+        ("socks5://m%40e:a@b%3A%2f%C3%BC@a:1", ProxyScheme::Socks5, "a:1", Some(("m@e", "a@b:/ü"))),
+    ] {
+        let config = good(&file(url), &[services]).client.expect("a client");
+        let proxy = config.tcp.proxy.expect("a proxy");
+        assert_eq!((proxy.scheme, &*proxy.addr.to_string()), (scheme, addr), "{url}");
+        let found =
+            proxy.login.as_ref().map(|login| (login.user.expose(), login.password.expose()));
+        assert_eq!(found, login.map(|(user, pass)| (user.as_bytes(), pass.as_bytes())), "{url}");
+    }
+    for (url, reason) in [
+        (
+            "127.0.0.1:1080",
+            "must be socks5://host:port or http://host:port, with user:password@ if needed",
+        ),
+        (
+            "https://a:1",
+            "must be socks5://host:port or http://host:port, with user:password@ if needed",
+        ),
+        ("http://a", "the port is missing: `host:80`"),
+        ("http://me:mark-er_0123456789@:1", "must be a name or an address, and a port: `host:80`"),
+        (
+            "http://me:mark-er_0123456789/@a:1",
+            "nothing follows the port; in a password `/` is %2F, `?` %3F and `#` %23",
+        ),
+        (
+            "http://me:mark-er_0123456789%4@a:1",
+            "a `%` in the login stands before two hexadecimal digits; itself is %25",
+        ),
+        ("http://m%3Ae:mark-er_0123456789@a:1", "an HTTP proxy's user has no colon (RFC 7617)"),
+        ("socks5://:mark-er_0123456789@a:1", "the login has a password and no user"),
+        (
+            "socks5://me:mark-er_0123456789%00@a:1",
+            "user and password have at most 255 bytes, none of control",
+        ),
+    ] {
+        bad(&file(url), &format!("f.toml:10: client.transport.tcp.proxy: {reason}"));
+    }
+    let long = "x".repeat(256);
+    bad(
+        &file(&format!("socks5://{long}@a:1")),
+        "f.toml:10: client.transport.tcp.proxy: user and password have at most 255 bytes, \
+         none of control",
+    );
+    // rathole takes the key in a server's file too, where it does nothing.
+    let unused = "f.toml:11: server.transport.tcp.proxy: not used: the server dials nobody";
+    let text = server("[server.transport.tcp]\nproxy = 'http://u:mark-er_0123456789@a:1'");
+    let idle = "f.toml:4: server.https_addr: no service of type https or web takes its visitors";
+    let none = "f.toml:2: server.services: there are no services";
+    good(&text, &[unused, idle, none]);
 }

@@ -10,6 +10,7 @@ mod addr;
 mod client;
 mod coalescing;
 mod error;
+mod proxy;
 mod raw;
 mod secret;
 mod server;
@@ -273,10 +274,41 @@ pub struct NoiseConfig {
 }
 
 /// `[….transport.tcp]`, for tunnel connections of every transport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TcpOptions {
     /// `None`: no keepalive.
     pub keepalive: Option<Keepalive>,
+    /// Client: dial the server through this.
+    pub proxy: Option<Proxy>,
+}
+
+/// `proxy` of `[….transport.tcp]`.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// How it is asked.
+    pub scheme: ProxyScheme,
+    /// Where it is.
+    pub addr: HostPort,
+    /// Who we are, if it wants to know.
+    pub login: Option<Login>,
+}
+
+/// What a proxy speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyScheme {
+    /// SOCKS5 (RFC 1928).
+    Socks5,
+    /// HTTP CONNECT (RFC 9110, section 9.3.6).
+    Http,
+}
+
+/// For a proxy.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// 1 to 255 bytes.
+    pub user: Secret,
+    /// 0 to 255 bytes.
+    pub password: Secret,
 }
 
 /// When TCP asks whether the other host is alive.

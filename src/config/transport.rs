@@ -8,7 +8,7 @@ use snow::params::{HandshakeModifier, HandshakePattern, NoiseParams};
 
 use super::error::ConfigError;
 use super::raw::{Keys, Place, Section, Text};
-use super::{Keepalive, NoiseConfig, Secret, TcpOptions, Transport};
+use super::{Keepalive, NoiseConfig, Proxy, Secret, TcpOptions, Transport};
 use crate::limits;
 
 /// Whose file, or whose half of it.
@@ -30,7 +30,7 @@ pub(super) fn read(
         return Ok((Transport::Tcp, DEFAULT_TCP));
     };
     let tcp = match section.section("tcp", &TCP_KEYS)? {
-        Some(section) => read_tcp(&section, warnings)?,
+        Some(section) => read_tcp(&section, role, warnings)?,
         None => DEFAULT_TCP,
     };
     check_unused(&section, warnings)?;
@@ -55,10 +55,14 @@ pub(super) fn read(
     Ok((transport, tcp))
 }
 
-fn read_tcp(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<TcpOptions, ConfigError> {
-    if section.has("proxy") {
-        let reason = "dialling through a proxy is not supported yet in this version";
-        return Err(section.place_of("proxy").error(reason));
+fn read_tcp(
+    section: &Section<'_>,
+    role: Role,
+    warnings: &mut Vec<String>,
+) -> Result<TcpOptions, ConfigError> {
+    let mut proxy = section.text("proxy")?.map(|text| Proxy::parse(&text)).transpose()?;
+    if role == Role::Server && proxy.take().is_some() {
+        warnings.push(section.place_of("proxy").warning("not used: the server dials nobody"));
     }
     let seconds = |key, least, default| -> Result<Duration, ConfigError> {
         Ok(section.number(key, least..=KEEPALIVE_MAX)?.map_or(default, Duration::from_secs))
@@ -66,7 +70,8 @@ fn read_tcp(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<TcpOpti
     let idle = seconds("keepalive_secs", 0, limits::KEEPALIVE_IDLE)?;
     let interval = seconds("keepalive_interval", 1, limits::KEEPALIVE_INTERVAL)?;
     section.check_nodelay(warnings)?;
-    Ok(TcpOptions { keepalive: (!idle.is_zero()).then_some(Keepalive { idle, interval }) })
+    let keepalive = (!idle.is_zero()).then_some(Keepalive { idle, interval });
+    Ok(TcpOptions { keepalive, proxy })
 }
 
 /// Transports that rathole has and this program has not: their tables load, with a warning.
@@ -240,6 +245,7 @@ const DEFAULT_TCP: TcpOptions = TcpOptions {
         idle: limits::KEEPALIVE_IDLE,
         interval: limits::KEEPALIVE_INTERVAL,
     }),
+    proxy: None,
 };
 
 const TRANSPORT_KEYS: Keys =

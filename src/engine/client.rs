@@ -219,7 +219,11 @@ impl<N: Net> Client<N> {
         let query = self.next_query;
         self.next_query += 1;
         let target = match &lookup {
-            Lookup::Server { .. } => &self.config.remote_addr,
+            Lookup::Server { .. } => match &self.config.tcp.proxy {
+                // The server's name is the proxy's to resolve.
+                Some(proxy) => &proxy.addr,
+                None => &self.config.remote_addr,
+            },
             Lookup::Home { target, .. } => target,
         };
         self.core.io.net.resolve(query, &target.host, target.port);

@@ -14,6 +14,7 @@ use super::socket::{Received, Socket};
 use super::timers::Deadline;
 use crate::proto::lease::{self, Heard, Lease};
 use crate::proto::noise::{self, Channel, Side};
+use crate::proto::passage::{self, Passage};
 use crate::wire::Status;
 use crate::wire::frame;
 use crate::wire::message::{self, Message, Reason, kind};
@@ -45,6 +46,8 @@ pub struct Conn<S, Stage> {
 
 /// What lies around a tunnel connection's bytes.
 pub struct Tunnel {
+    /// The way through a proxy, until it is open; all else comes after.
+    passage: Option<Box<Passage>>,
     /// Keys, or the way to them.
     pub channel: Channel,
     /// Of a link: who uses it.
@@ -78,6 +81,8 @@ pub enum Gone {
     Closed,
     /// The network broke it.
     Io(io::Error),
+    /// There is no way through the proxy.
+    Proxy(passage::Reject),
     /// A frame that may not be.
     Frame(frame::Reject),
     /// A message that the keys do not open.
@@ -97,6 +102,7 @@ impl fmt::Display for Gone {
         match self {
             Gone::Closed => f.write_str("the peer has closed the connection"),
             Gone::Io(error) => error.fmt(f),
+            Gone::Proxy(reject) => reject.fmt(f),
             Gone::Frame(frame::Reject::Empty) => f.write_str("an empty frame"),
             Gone::Frame(frame::Reject::TooLong) => f.write_str("a frame that is too long"),
             Gone::Noise(noise::Reject::Handshake) => {
@@ -146,7 +152,8 @@ impl Tunnel {
         };
         let (inbox, unread) = (Vec::new(), Vec::new());
         let max_body = noise::MAX_HANDSHAKE_MESSAGE;
-        Tunnel { channel, lease: Lease::none(), dialect, side, inbox, unread, max_body }
+        let passage = None;
+        Tunnel { passage, channel, lease: Lease::none(), dialect, side, inbox, unread, max_body }
     }
 
     /// Client: speaks rathole's dialect from the first message on.
@@ -170,6 +177,22 @@ impl<S, Stage> Conn<S, Stage> {
     pub fn tunnel(socket: Socket<S>, channel: Channel, side: Side, stage: Stage) -> Conn<S, Stage> {
         let tunnel = Some(Box::new(Tunnel::new(channel, side)));
         Conn { tunnel, ..Conn::plain(socket, stage) }
+    }
+
+    /// The same, which has to get through a proxy first.
+    pub fn through(mut self, passage: Passage) -> Conn<S, Stage> {
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.passage = Some(Box::new(passage));
+        }
+        self
+    }
+
+    /// Why it ends when nothing comes in time.
+    pub fn silence(&self) -> Gone {
+        match &self.tunnel {
+            Some(tunnel) if tunnel.passage.is_some() => Gone::Proxy(passage::Reject::Silent),
+            _ => Gone::Io(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     /// Of a link: who uses it.
@@ -308,6 +331,9 @@ impl<S, Stage> Conn<S, Stage> {
     /// nothing of the handshake is left to read.
     pub fn shake_hands<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<Hands, Gone> {
         let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
+        if !tunnel.pass(&mut self.socket, io)? {
+            return Ok(Hands::Waiting);
+        }
         loop {
             io.scratch.message.clear();
             tunnel.channel.write_handshake(&mut io.scratch.message).map_err(Gone::Noise)?;
@@ -378,6 +404,28 @@ enum Filled {
 }
 
 impl Tunnel {
+    /// Goes on through the proxy, if there is one; whether the way is open.
+    fn pass<S, N: Net<Stream = S>>(
+        &mut self,
+        socket: &mut Socket<S>,
+        io: &mut Io<N>,
+    ) -> Result<bool, Gone> {
+        while let Some(passage) = &mut self.passage {
+            let said = passage.poll_send();
+            socket.send(&mut io.net, &mut io.buffers, &said).map_err(Gone::Io)?;
+            match socket.receive(&mut io.net, &mut io.scratch.wire) {
+                Ok(Received::Bytes(read)) => {
+                    if passage.handle(&io.scratch.wire[..read]).map_err(Gone::Proxy)? {
+                        self.passage = None;
+                    }
+                }
+                Ok(Received::Blocked) => return Ok(false),
+                Ok(Received::End) | Err(_) => return Err(Gone::Proxy(passage::Reject::Closed)),
+            }
+        }
+        Ok(true)
+    }
+
     fn pull<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,

@@ -9,6 +9,7 @@ pub mod keepalive;
 pub mod lease;
 pub mod link_pool;
 pub mod noise;
+pub mod passage;
 pub mod proof;
 pub mod quiet;
 pub mod route;

@@ -4,10 +4,12 @@ pub mod client_hello;
 pub mod frame;
 pub mod host;
 pub mod http;
+pub mod http_connect;
 pub mod message;
 pub mod proxy_header;
 pub mod rathole;
 pub mod reader;
+pub mod socks5;
 
 /// "Need more bytes" is a value, not an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,6 +32,7 @@ mod pitfalls_close;
 mod pitfalls_flood;
 mod pitfalls_line;
 mod ports;
+mod proxy;
 mod round_trips;
 mod transfer;
 mod tunnel;

@@ -36,7 +36,7 @@ fn a_tcp_service_has_a_port_of_its_own_over_noise_and_over_tcp() {
 }
 
 /// Sends 300 KB and an end, and wants both back.
-fn echo_all(port: SocketAddr, seed: u32) {
+pub(crate) fn echo_all(port: SocketAddr, seed: u32) {
     let sent: Vec<u8> = (0..300_000_u32).map(|i| (i.wrapping_mul(i ^ seed) >> 7) as u8).collect();
     let mut visitor = connect(port).unwrap();
     let mut writer = visitor.try_clone().unwrap();

@@ -1,6 +1,7 @@
 //! Lines: the way to the server, found again whenever it is lost, and the links on it.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::engine::socket::Socket;
 use crate::limits;
 use crate::proto::backoff::Backoff;
 use crate::proto::noise::{Channel, Side};
+use crate::proto::passage::Passage;
 use crate::proto::time::Time;
 
 /// Index of a [`Line`] in the client.
@@ -38,9 +40,9 @@ pub(super) enum Way {
     Down { until: Time },
     /// Its name is being looked up.
     Resolving,
-    /// A connection is under way; these addresses are left to try.
+    /// A connection is under way; these addresses, the server's or the proxy's, are left to try.
     Dialling { rest: VecDeque<SocketAddr> },
-    /// The session stands; links are dialled to the same address.
+    /// The session stands; links are dialled to the same address (with a proxy, its address).
     Up { control: ConnId, server: SocketAddr },
 }
 
@@ -89,7 +91,10 @@ impl<N: Net> Client<N> {
                 self.lines[id].way = Way::Dialling { rest: addresses.into() };
                 self.dial_server(id, "no address".to_owned());
             }
-            Err(error) => self.rest(id, format!("its name cannot be resolved: {error}")),
+            Err(error) => {
+                let whose = if self.config.tcp.proxy.is_some() { "the proxy's" } else { "its" };
+                self.rest(id, format!("{whose} name cannot be resolved: {error}"));
+            }
         }
     }
 
@@ -130,7 +135,11 @@ impl<N: Net> Client<N> {
             .map_err(|_| io::Error::other("the Noise keys do not fit the pattern"))?;
         let stream = self.core.io.net.connect(server)?;
         let socket = Socket::connecting(stream);
-        let id = self.core.adopt(Conn::tunnel(socket, channel, Side::Initiator, stage))?;
+        let mut conn = Conn::tunnel(socket, channel, Side::Initiator, stage);
+        if let Some(proxy) = &self.config.tcp.proxy {
+            conn = conn.through(Passage::new(proxy, &self.config.remote_addr));
+        }
+        let id = self.core.adopt(conn)?;
         let deadline = self.core.now() + limits::SERVER_DIAL_TIME;
         self.core.set_deadline(id, Some(deadline));
         Ok(id)
@@ -143,11 +152,17 @@ impl<N: Net> Client<N> {
         let line = &mut self.lines[id];
         let pause = line.backoff.next(random);
         line.way = Way::Down { until: now + pause };
-        let server = self.config.remote_addr.clone();
+        let server = self.server_at(&self.config.remote_addr);
         let seconds = pause.as_secs_f64();
-        self.complain(|| {
-            format!("no session with server {server}: {why}; again in {seconds:.1} s")
-        });
+        self.complain(|| format!("no session with {server}: {why}; again in {seconds:.1} s"));
+    }
+
+    /// The server, for the log: where it was dialled, or which proxy did that.
+    pub(super) fn server_at(&self, address: impl fmt::Display) -> String {
+        match &self.config.tcp.proxy {
+            Some(proxy) => format!("server {} through proxy {proxy}", self.config.remote_addr),
+            None => format!("server {address}"),
+        }
     }
 
     /// For a pause's jitter.

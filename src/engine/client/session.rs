@@ -109,7 +109,7 @@ impl<N: Net> Client<N> {
                 Asked::Answer(message) => self.core.say(id, &message)?,
                 Asked::Register => {
                     self.register(id)?;
-                    info!("connected to server {server}");
+                    info!("connected to {}", self.server_at(server));
                     self.lines[line].way = Way::Up { control: id, server };
                 }
                 Asked::Log(number, answer) => self.log_standing(id, line, number, answer)?,
@@ -204,12 +204,12 @@ impl<N: Net> Client<N> {
         services: &[crate::config::ClientService],
         now: Time,
     ) -> Result<(), Gone> {
-        let silent = || Gone::Io(io::ErrorKind::TimedOut.into());
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let silence = conn.silence();
         let Stage::Control(control) = &mut conn.stage else { return Ok(()) };
-        let Step::Session(session) = &mut control.step else { return Err(silent()) };
+        let Step::Session(session) = &mut control.step else { return Err(silence) };
         if !session.is_welcome() {
-            return Err(silent());
+            return Err(silence);
         }
         let due = session.pulse.poll(now);
         let mut again = Vec::new();
@@ -222,7 +222,7 @@ impl<N: Net> Client<N> {
         match due {
             Due::Nothing => Ok(()),
             Due::Ping => conn.say(&mut self.core.io, &Message::Ping(now.0)),
-            Due::Dead => Err(silent()),
+            Due::Dead => Err(silence),
         }
     }
 
