@@ -64,7 +64,7 @@ fn idle_visitors_cost_little_memory() {
         let each = process.resident().saturating_sub(before) / VISITORS;
         eprintln!("{each} bytes for an idle visitor");
         // Noise state, two sockets' worth of bookkeeping; a buffer would be 16 KB and more.
-        assert!(each < 6_000, "{each} bytes for an idle visitor");
+        assert!(each < 1_500, "{each} bytes for an idle visitor");
     }
     drop(visitors);
     returns_to(&before, &[&server, &client]);

@@ -34,6 +34,7 @@ mod pitfalls_line;
 mod ports;
 mod proxy;
 mod round_trips;
+mod small;
 mod transfer;
 mod tunnel;
 
