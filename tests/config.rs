@@ -323,6 +323,63 @@ fn a_service_of_any_type_may_tell_the_visitors_address() {
 }
 
 #[test]
+fn trusted_proxies_are_networks_or_addresses() {
+    let file = |networks: &str| {
+        server("").replacen(
+            "default_token",
+            &format!("trusted_proxies = {networks}\ndefault_token"),
+            1,
+        )
+    };
+    let no_services = [
+        "f.toml:4: server.https_addr: no service of type https or web takes its \
+                        visitors",
+        "f.toml:2: server.services: there are no services",
+    ];
+    let load = |networks| good(&file(networks), &no_services).server.expect("[server]");
+    let config = load("['10.0.0.0/8', '2001:db8::/32', '192.0.2.1']");
+    for (address, is_trusted) in [
+        ("10.255.0.1", true),
+        ("11.0.0.1", false),
+        ("2001:db8:ffff::1", true),
+        ("2001:db9::1", false),
+        ("192.0.2.1", true),
+        ("192.0.2.2", false),
+        ("::ffff:10.0.0.1", true),
+        ("::ffff:11.0.0.1", false),
+        ("::1", false),
+    ] {
+        let address = address.parse().expect("an address");
+        assert_eq!(config.trusted_proxies.contain(address), is_trusted, "{address}");
+    }
+    assert!(load("'::1'").trusted_proxies.contain("::1".parse().expect("an address")));
+    assert!(!load("[]").trusted_proxies.contain("0.0.0.0".parse().expect("an address")));
+    let wrong = "must be a network or an address: `10.0.0.0/8`, `2001:db8::/32`, `192.0.2.1`";
+    for (network, error) in [
+        ("10.0.0.1/8", "has bits set behind the first 8; the network is `10.0.0.0/8`"),
+        ("2001:db8::1/32", "has bits set behind the first 32; the network is `2001:db8::/32`"),
+        ("::ffff:10.0.0.0/104", "an IPv4 network is written as one: `10.0.0.0/8`"),
+        ("::ffff:10.0.0.1", "an IPv4 network is written as one: `10.0.0.0/8`"),
+        ("10.0.0.0/33", wrong),
+        ("10.0.0.0/", wrong),
+        ("10.0.0/24", wrong),
+        ("", wrong),
+        ("10.0.0.0-10.0.0.9", wrong),
+        ("lb.example.com", wrong),
+        ("10.0.0.1:80", wrong),
+        (MARKER, wrong),
+    ] {
+        bad(
+            &file(&format!("[\n'10.0.0.0/8',\n'{network}']")),
+            &format!("f.toml:7: server.trusted_proxies[1]: {error}"),
+        );
+    }
+    let everybody = "f.toml:5: server.trusted_proxies: everybody is believed: only for ports that \
+                     proxies alone can reach";
+    good(&file("'0.0.0.0/0'"), &[no_services[0], everybody, no_services[1]]);
+}
+
+#[test]
 fn variables_are_read_once_and_a_doubled_dollar_is_one() {
     let config = good(
         &server(

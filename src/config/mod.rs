@@ -10,6 +10,7 @@ mod addr;
 mod client;
 mod coalescing;
 mod error;
+mod networks;
 mod proxy;
 mod raw;
 mod secret;
@@ -28,6 +29,7 @@ use crate::wire::proxy_header;
 
 pub use addr::show_ports;
 pub use error::ConfigError;
+pub use networks::Networks;
 pub use secret::Secret;
 
 /// One file: either role or both.
@@ -98,6 +100,8 @@ pub struct ServerConfig {
     pub routes: RouteTable,
     /// Bounds that the file may set.
     pub limits: ServerLimits,
+    /// Peers of visitors' ports that begin each connection with a PROXY header, and must.
+    pub trusted_proxies: Networks,
 }
 
 /// Bounds on what strangers can open; `[server.limits]`.

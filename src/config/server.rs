@@ -7,7 +7,7 @@ use super::error::ConfigError;
 use super::raw::{Keys, Place, Section, Text};
 use super::service::{check_name, missing_token, or_never, read_kind, read_token};
 use super::transport::{self, Role};
-use super::{Secret, ServerConfig, ServerLimits, ServerService, ServiceKind};
+use super::{Networks, Secret, ServerConfig, ServerLimits, ServerService, ServiceKind};
 use crate::limits;
 use crate::proto::route::{Condition, Entry, PathPrefix, Pattern, RouteTable};
 
@@ -36,6 +36,7 @@ pub(super) fn read(
         services: Vec::new(),
         routes: RouteTable::default(),
         limits: read_limits(section)?,
+        trusted_proxies: Networks::read(section.texts("trusted_proxies")?)?,
     };
     let mut claims = Claims::default();
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
@@ -211,6 +212,10 @@ fn warn(section: &Section<'_>, server: &ServerConfig, warnings: &mut Vec<String>
         let reason = "no service of type https or web takes its visitors";
         warnings.push(section.place_of("https_addr").warning(reason));
     }
+    if server.trusted_proxies.contain_all_of_a_family() {
+        let reason = "everybody is believed: only for ports that proxies alone can reach";
+        warnings.push(section.place_of("trusted_proxies").warning(reason));
+    }
     if server.services.is_empty() {
         warnings.push(section.place_of("services").warning("there are no services"));
     }
@@ -227,6 +232,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "heartbeat_interval",
     "services",
     "limits",
+    "trusted_proxies",
 ];
 
 const SERVICE_KEYS: Keys = Keys {

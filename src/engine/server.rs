@@ -5,13 +5,15 @@
 //!             |
 //!             +-------LINK_HELLO--> Link: Spare --OPEN--> Leased --ends--> Settling --> Spare
 //!                                                          ^
-//! visitor  Hello --name--> Waiting --link--> Relayed  -----+        --both ends--> Parting
+//! visitor  Proxied --header--> Hello, Http, Waiting
+//!          Hello --name--> Waiting --link--> Relayed  -----+        --both ends--> Parting
 //!             +------no name, home offline, not TLS-----------------------------> Parting
 //! ```
 //!
-//! [`tunnel`] has the upper half, [`visitor`] the lower one, [`http`] the visitors of the HTTP
-//! entry, who go from one link to another; this file has the doors and the turn.
+//! [`tunnel`] has the upper half, [`arrival`] and [`visitor`] the lower one, [`http`] the visitors
+//! of the HTTP entry, who go from one link to another; this file has the doors and the turn.
 
+mod arrival;
 mod http;
 mod tunnel;
 mod visitor;
@@ -34,7 +36,7 @@ use crate::limits;
 use crate::proto::http_entry::Out;
 use crate::proto::noise::{Channel, Protection, Side};
 use crate::proto::quiet::Quiet;
-use crate::proto::strangers::{Strangers, Ticket, network};
+use crate::proto::strangers::{Strangers, Ticket};
 use crate::proto::time::Time;
 use crate::wire::message::Message;
 
@@ -296,28 +298,11 @@ impl<N: Net> Server<N> {
         if leads_to == LeadsTo::Tunnel {
             return self.admit_tunnel(stream, address);
         }
-        let crowd = self.crowd.get(&network(address.ip())).copied().unwrap_or(0);
-        if crowd >= self.config.limits.max_visitors_per_address {
-            debug!("visitor {address}: too many from this address");
-            self.core.io.net.abort(stream);
-            return;
-        }
-        if self.visitors >= self.bounds.visitors
-            && let Some(longest) = self.guests.evict()
-        {
-            self.drop_visitor(longest, "made room for others");
-        }
-        match leads_to {
-            LeadsTo::Service { index, offset } => {
-                self.admit_to_service(stream, address, index, offset);
-            }
-            LeadsTo::Http => self.admit_to_http(stream, address, port),
-            LeadsTo::Https | LeadsTo::Tunnel => self.admit_to_https(stream, address),
-        }
+        self.admit_visitor(stream, address, leads_to, port);
     }
 
     fn admit_tunnel(&mut self, stream: N::Stream, address: SocketAddr) {
-        if let Some(longest) = self.strangers.make_room(address.ip()) {
+        if let Some(longest) = self.strangers.make_room(Some(address.ip())) {
             self.close_stranger(longest, "made room for others");
         }
         let mut seed = [0; 32];
@@ -325,7 +310,7 @@ impl<N: Net> Server<N> {
         let Ok(channel) = Channel::respond(&self.protection, seed) else {
             return self.core.io.net.abort(stream);
         };
-        let ticket = self.strangers.enter(self.core.conns.next_id(), address.ip());
+        let ticket = self.strangers.enter(self.core.conns.next_id(), Some(address.ip()));
         let stage = Stage::Greeting { ticket, shaken: Shaken::not_yet(address) };
         match self.core.adopt(Conn::tunnel(
             Socket::accepted(stream),
@@ -356,6 +341,8 @@ impl<N: Net> Server<N> {
                 LinkUse::Settling => self.settle(id),
             },
             Some(Stage::Visitor(visitor)) => match &visitor.doing {
+                Doing::Arriving => {}
+                Doing::Proxied(_) => self.hear_proxy(id),
                 Doing::Hello(_) => self.hear_hello(id),
                 Doing::Http(_) => self.hear_http(id),
                 Doing::Waiting(_) => self.watch_waiting(id),
@@ -376,6 +363,8 @@ impl<N: Net> Server<N> {
             Some(Stage::Control(_)) => self.tend_control(id),
             Some(Stage::Link(_)) => self.lose_link(id, "no answer to RESET in time"),
             Some(Stage::Visitor(visitor)) => match visitor.doing {
+                Doing::Arriving => {}
+                Doing::Proxied(_) => self.abort_visitor(id, "no whole PROXY header in time"),
                 Doing::Hello(_) => self.drop_visitor(id, "no whole hello in time"),
                 Doing::Http(_) => self.http_overdue(id),
                 Doing::Waiting(_) => self.turn_away(id, "no link in time"),

@@ -12,7 +12,7 @@ pub struct Ticket(u64);
 #[derive(Debug)]
 pub struct Strangers<I> {
     /// In the order of arrival.
-    queue: BTreeMap<Ticket, (I, IpAddr)>,
+    queue: BTreeMap<Ticket, (I, Option<IpAddr>)>,
     by_address: HashMap<IpAddr, BTreeSet<Ticket>>,
     next: u64,
     most: usize,
@@ -26,9 +26,10 @@ impl<I: Copy> Strangers<I> {
         Strangers { queue, by_address, next: 0, most, most_per_address }
     }
 
-    /// Makes room for one more from `address`: the stranger to close, if there is no room.
-    pub fn make_room(&mut self, address: IpAddr) -> Option<I> {
-        let own = self.by_address.get(&network(address));
+    /// Makes room for one more from `address`: the stranger to close, if there is no room. `None`
+    /// is one that stands for many, such as a load balancer: only the bound on all holds for it.
+    pub fn make_room(&mut self, address: Option<IpAddr>) -> Option<I> {
+        let own = address.and_then(|address| self.by_address.get(&network(address)));
         let ticket = match own {
             Some(own) if own.len() >= self.most_per_address => own.first().copied(),
             _ if self.queue.len() >= self.most => self.oldest(),
@@ -43,20 +44,24 @@ impl<I: Copy> Strangers<I> {
         self.leave(ticket)
     }
 
-    /// A stranger comes in.
-    pub fn enter(&mut self, id: I, address: IpAddr) -> Ticket {
+    /// A stranger comes in; `address` as in [`Strangers::make_room`].
+    pub fn enter(&mut self, id: I, address: Option<IpAddr>) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
-        let network = network(address);
+        let network = address.map(network);
         self.queue.insert(ticket, (id, network));
-        self.by_address.entry(network).or_default().insert(ticket);
+        if let Some(network) = network {
+            self.by_address.entry(network).or_default().insert(ticket);
+        }
         ticket
     }
 
     /// A stranger has proved something, or has gone.
     pub fn leave(&mut self, ticket: Ticket) -> Option<I> {
         let (id, network) = self.queue.remove(&ticket)?;
-        if let Some(own) = self.by_address.get_mut(&network) {
+        if let Some(network) = network
+            && let Some(own) = self.by_address.get_mut(&network)
+        {
             own.remove(&ticket);
             if own.is_empty() {
                 self.by_address.remove(&network);
@@ -94,9 +99,10 @@ mod tests {
 
     #[test]
     fn the_longest_waiting_goes_first_in_all_and_per_address() {
-        let a: IpAddr = "192.0.2.1".parse().expect("literal");
-        let b: IpAddr = "2001:db8::1".parse().expect("literal");
-        let b_too: IpAddr = "2001:db8::ffff:1".parse().expect("literal");
+        let parse = |text: &str| text.parse::<IpAddr>().ok();
+        let a = parse("192.0.2.1");
+        let b = parse("2001:db8::1");
+        let b_too = parse("2001:db8::ffff:1");
         let mut strangers = Strangers::new(3, 2);
         let first = strangers.enter(1, a);
         strangers.enter(2, b);
@@ -107,5 +113,18 @@ mod tests {
         assert_eq!(strangers.make_room(a), Some(1), "all is full");
         assert_eq!(strangers.leave(first), None);
         assert_eq!((strangers.len(), strangers.evict()), (2, Some(3)));
+    }
+
+    #[test]
+    fn one_that_stands_for_many_has_no_bound_of_its_own() {
+        let mut strangers = Strangers::new(3, 1);
+        let first = strangers.enter(1, None);
+        for id in [2, 3] {
+            assert_eq!(strangers.make_room(None), None);
+            strangers.enter(id, None);
+        }
+        assert_eq!(strangers.make_room(None), Some(1), "all is full");
+        assert_eq!(strangers.leave(first), None);
+        assert_eq!(strangers.evict(), Some(2));
     }
 }

@@ -4,8 +4,6 @@
 //! what it asks for is done. Bytes that it does not take yet are kept and given again. A side is
 //! read only while the other side's output has gone out; that is the flow control.
 
-use std::net::SocketAddr;
-
 use log::debug;
 
 use super::tunnel::{LinkUse, Opening};
@@ -68,20 +66,22 @@ enum Step {
 const BUDGET: usize = 8;
 
 impl Http {
-    pub(super) fn new(address: SocketAddr, port: u16, ticket: Ticket) -> Http {
-        let visitor = rewrite::Visitor { address: address.ip(), port };
+    /// For a visitor that was just accepted, with the deadline for its first head, and has said
+    /// `unread`.
+    pub(super) fn new(visitor: rewrite::Visitor, ticket: Ticket, unread: Vec<u8>) -> Http {
+        let entry = HttpEntry::new(visitor);
         Http {
-            entry: HttpEntry::new(visitor),
+            awaits: Some(entry.wait_and_turn()),
+            entry,
             ticket: Some(ticket),
             name: HostName::Empty,
             link: None,
             waiting: None,
             no_link: false,
-            unread: Vec::new(),
+            unread,
             unheard: Vec::new(),
             visitor_end: None,
             home_end: None,
-            awaits: None,
         }
     }
 
@@ -317,10 +317,7 @@ impl<N: Net> Server<N> {
             moved = true;
         }
         self.held = self.held - kept + http.unread.len();
-        while self.held > limits::HELD_BYTES {
-            let Some(longest) = self.guests.evict() else { break };
-            self.drop_visitor(longest, "made room for others");
-        }
+        self.bound_held();
         if moved { Step::Moved } else { Step::Blocked }
     }
 

@@ -21,6 +21,7 @@ use crate::proto::noise::HandshakeHash;
 use crate::proto::strangers::Ticket;
 use crate::wire::frame;
 use crate::wire::message::{Entry, Message, Open, Reason, Registration, VERSION};
+use crate::wire::proxy_header;
 
 /// What OPEN says of a visitor beside its addresses.
 pub(super) struct Opening<'a> {
@@ -558,8 +559,10 @@ impl<N: Net> Server<N> {
         };
         let Stage::Visitor(details) = &visitor.stage else { return Err(Gone::Unexpected) };
         let address = details.address;
-        let local = self.core.io.net.local_addr(visitor.socket.stream_mut());
-        let local = local.map_err(Gone::Io)?;
+        let local = match details.local {
+            Some(said) => said,
+            None => self.core.io.net.local_addr(visitor.socket.stream()).map_err(Gone::Io)?,
+        };
         let Some(tunnel) = &mut link.tunnel else { return Err(Gone::Unexpected) };
         let lease = tunnel.lease.open_next();
         let Opening { service, entry, offset, name, first_bytes } = opening;
@@ -688,6 +691,7 @@ impl<N: Net> Server<N> {
 pub(super) enum Why {
     Gone(Gone),
     Reason(Reason),
+    Proxy(proxy_header::Reject),
     Text(&'static str),
 }
 
@@ -703,6 +707,12 @@ impl From<Reason> for Why {
     }
 }
 
+impl From<proxy_header::Reject> for Why {
+    fn from(reject: proxy_header::Reject) -> Why {
+        Why::Proxy(reject)
+    }
+}
+
 impl From<&'static str> for Why {
     fn from(text: &'static str) -> Why {
         Why::Text(text)
@@ -714,6 +724,7 @@ impl std::fmt::Display for Why {
         match self {
             Why::Gone(gone) => gone.fmt(f),
             Why::Reason(reason) => reason.fmt(f),
+            Why::Proxy(reject) => reject.fmt(f),
             Why::Text(text) => f.write_str(text),
         }
     }

@@ -1,20 +1,20 @@
-//! Visitors: from accept to a link, and the answer to those who get none.
+//! Visitors: from their first byte to a link, and the answer to those who get none.
 
 use std::net::SocketAddr;
 
 use log::debug;
 
+use super::arrival::Proxied;
 use super::http::Http;
 use super::tunnel::Why;
 use super::{Server, Stage};
-use crate::engine::conn::{Conn, End};
+use crate::engine::conn::End;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay::Progress;
-use crate::engine::socket::Socket;
 use crate::limits;
 use crate::proto::route::Ask;
-use crate::proto::strangers::{Ticket, network};
+use crate::proto::strangers::Ticket;
 use crate::wire::Status;
 use crate::wire::client_hello::{HelloScan, Reject, looks_like_http};
 use crate::wire::host::{HostName, Hostname};
@@ -23,10 +23,16 @@ use crate::wire::message::Entry;
 /// A visitor's connection.
 pub(super) struct Visitor {
     pub(super) address: SocketAddr,
+    /// What it dialled, if its proxy has said; else the connection's own address.
+    pub(super) local: Option<SocketAddr>,
     pub(super) doing: Doing,
 }
 
 pub(super) enum Doing {
+    /// It was accepted a moment ago.
+    Arriving,
+    /// It comes through a trusted proxy, which has not said yet for whom.
+    Proxied(Box<Proxied>),
     /// Its ClientHello is not whole.
     Hello(Box<Hello>),
     /// It speaks HTTP, with one home after another.
@@ -61,6 +67,19 @@ pub(super) struct Waiting {
     session: Option<ConnId>,
 }
 
+impl Hello {
+    pub(super) fn new(ticket: Ticket, held: Vec<u8>) -> Hello {
+        Hello { ticket, scan: HelloScan::new(), held }
+    }
+}
+
+impl Waiting {
+    /// For a visitor of a port of the service's own, which has said `held`.
+    pub(super) fn for_port(service: usize, offset: u16, held: Vec<u8>) -> Waiting {
+        Waiting { service, entry: Entry::Tcp, offset, name: None, held, session: None }
+    }
+}
+
 impl Visitor {
     /// The service that it waits for.
     pub(super) fn waits_for(&self) -> Option<usize> {
@@ -87,76 +106,12 @@ const SPEAKS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     This port speaks TLS. Use https:// instead of http:// here";
 
 impl<N: Net> Server<N> {
-    pub(super) fn admit_to_https(&mut self, stream: N::Stream, address: SocketAddr) {
-        if let Some(longest) = self.guests.make_room(address.ip()) {
-            self.drop_visitor(longest, "made room for others");
-        }
-        let ticket = self.guests.enter(self.core.conns.next_id(), address.ip());
-        let hello = Hello { ticket, scan: HelloScan::new(), held: Vec::new() };
-        match self.seat(stream, address, Doing::Hello(Box::new(hello))) {
-            Some(id) => {
-                let deadline = self.core.now() + limits::CLIENT_HELLO_TIME;
-                self.core.set_deadline(id, Some(deadline));
-            }
-            None => {
-                self.guests.leave(ticket);
-            }
-        }
-    }
-
-    /// `port` is the door's, which the home is told.
-    pub(super) fn admit_to_http(&mut self, stream: N::Stream, address: SocketAddr, port: u16) {
-        if let Some(longest) = self.guests.make_room(address.ip()) {
-            self.drop_visitor(longest, "made room for others");
-        }
-        let ticket = self.guests.enter(self.core.conns.next_id(), address.ip());
-        let http = Http::new(address, port, ticket);
-        match self.seat(stream, address, Doing::Http(Box::new(http))) {
-            Some(id) => self.set_http_deadline(id),
-            None => {
-                self.guests.leave(ticket);
-            }
-        }
-    }
-
-    pub(super) fn admit_to_service(
-        &mut self,
-        stream: N::Stream,
-        address: SocketAddr,
-        service: usize,
-        offset: u16,
-    ) {
-        let waiting = Waiting {
-            service,
-            entry: Entry::Tcp,
-            offset,
-            name: None,
-            held: Vec::new(),
-            session: None,
-        };
-        if let Some(id) = self.seat(stream, address, Doing::Waiting(Box::new(waiting))) {
-            self.place(id);
-        }
-    }
-
-    fn seat(&mut self, stream: N::Stream, address: SocketAddr, doing: Doing) -> Option<ConnId> {
-        let stage = Stage::Visitor(Visitor { address, doing });
-        match self.core.adopt(Conn::plain(Socket::accepted(stream), stage)) {
-            Ok(id) => {
-                *self.crowd.entry(network(address.ip())).or_default() += 1;
-                self.visitors += 1;
-                Some(id)
-            }
-            Err(error) => {
-                debug!("visitor {address}: {error}");
-                None
-            }
-        }
-    }
-
     /// Reads a hello until it is whole, then routes.
     pub(super) fn hear_hello(&mut self, id: ConnId) {
         for _ in 0..BUDGET {
+            if !self.scan_hello(id) {
+                return;
+            }
             let Some(conn) = self.core.conns.get_mut(id) else { return };
             let pulled = match conn.pull(&mut self.core.io) {
                 Ok(pulled) => pulled,
@@ -173,40 +128,51 @@ impl<N: Net> Server<N> {
             let io = &mut self.core.io;
             io.buffers.append(&mut hello.held, &io.scratch.clear[..pulled.data]);
             self.held += pulled.data;
-            match hello.scan.feed(&hello.held, &mut io.scratch.wire) {
-                Ok(Status::Complete(hello)) => {
-                    let name = hello.name;
-                    let host = name.map_or(HostName::Empty, HostName::Dns);
-                    // No path decides here, so none is ambiguous.
-                    let routed = self.config.routes.find(&host, Ask::Https { alpn: hello.alpn });
-                    let service = routed.ok().flatten().map(|found| found.service);
-                    return self.route(id, name, service);
-                }
-                Ok(Status::Partial) => {}
-                Err(reject) => {
-                    let http = match reject {
-                        Reject::NotTls => looks_like_http(&hello.held),
-                        _ => Status::Complete(false),
-                    };
-                    match (http, reject) {
-                        (Status::Partial, _) => {}
-                        (Status::Complete(true), _) => {
-                            return self.answer_and_part(id, SPEAKS_TLS, "plain HTTP");
-                        }
-                        (_, Reject::NotTls) => return self.drop_visitor(id, "does not speak TLS"),
-                        (_, Reject::Name(_)) => {
-                            return self.answer_and_part(id, UNRECOGNIZED_NAME, "invalid name");
-                        }
-                        _ => return self.answer_and_part(id, DECODE_ERROR, "malformed hello"),
-                    }
-                }
-            }
-            while self.held > limits::HELD_BYTES {
-                let Some(longest) = self.guests.evict() else { break };
-                self.drop_visitor(longest, "made room for others");
-            }
+            self.bound_held();
         }
         self.core.enqueue(id);
+    }
+
+    /// Looks at what has come of a hello, and acts if that decides; whether more must come.
+    fn scan_hello(&mut self, id: ConnId) -> bool {
+        let Some(Stage::Visitor(visitor)) = self.core.conns.get_mut(id).map(|it| &mut it.stage)
+        else {
+            return false;
+        };
+        let Doing::Hello(hello) = &mut visitor.doing else { return false };
+        let reject = match hello.scan.feed(&hello.held, &mut self.core.io.scratch.wire) {
+            Ok(Status::Partial) => return true,
+            Ok(Status::Complete(hello)) => {
+                let name = hello.name;
+                let host = name.map_or(HostName::Empty, HostName::Dns);
+                // No path decides here, so none is ambiguous.
+                let routed = self.config.routes.find(&host, Ask::Https { alpn: hello.alpn });
+                let service = routed.ok().flatten().map(|found| found.service);
+                self.route(id, name, service);
+                return false;
+            }
+            Err(reject) => reject,
+        };
+        let http = match reject {
+            Reject::NotTls => looks_like_http(&hello.held),
+            _ => Status::Complete(false),
+        };
+        match (http, reject) {
+            (Status::Partial, _) => return true,
+            (Status::Complete(true), _) => self.answer_and_part(id, SPEAKS_TLS, "plain HTTP"),
+            (_, Reject::NotTls) => self.drop_visitor(id, "does not speak TLS"),
+            (_, Reject::Name(_)) => self.answer_and_part(id, UNRECOGNIZED_NAME, "invalid name"),
+            _ => self.answer_and_part(id, DECODE_ERROR, "malformed hello"),
+        }
+        false
+    }
+
+    /// Beyond the bound on what visitors have said to nobody, the longest-waiting go.
+    pub(super) fn bound_held(&mut self) {
+        while self.held > limits::HELD_BYTES {
+            let Some(longest) = self.guests.evict() else { break };
+            self.drop_visitor(longest, "made room for others");
+        }
     }
 
     /// A whole hello asks for `name`, which `service` takes.
@@ -386,6 +352,7 @@ impl<N: Net> Server<N> {
             let address = visitor.address;
             debug!("visitor {address}: {}", why.into());
             self.leave_queues(id);
+            self.visitors -= 1;
             self.count_out(address);
             self.core.abort(id);
         }
@@ -395,6 +362,7 @@ impl<N: Net> Server<N> {
         if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
             let address = visitor.address;
             self.leave_queues(id);
+            self.visitors -= 1;
             self.count_out(address);
             self.core.close(id);
         }
@@ -405,9 +373,10 @@ impl<N: Net> Server<N> {
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
         let (mut held, ticket, session) = match &mut visitor.doing {
             Doing::Http(_) => return self.leave_http(id),
+            Doing::Proxied(it) => (std::mem::take(&mut it.held), Some(it.ticket), None),
             Doing::Hello(hello) => (std::mem::take(&mut hello.held), Some(hello.ticket), None),
             Doing::Waiting(waiting) => (std::mem::take(&mut waiting.held), None, waiting.session),
-            Doing::Relayed { .. } | Doing::Parting { .. } => return,
+            Doing::Arriving | Doing::Relayed { .. } | Doing::Parting { .. } => return,
         };
         self.held -= held.len();
         self.core.io.buffers.give_back(&mut held);
@@ -416,17 +385,6 @@ impl<N: Net> Server<N> {
         }
         if let Some(session) = session.and_then(|session| self.session(session)) {
             session.pool.forget_visitor(id);
-        }
-    }
-
-    fn count_out(&mut self, address: SocketAddr) {
-        self.visitors -= 1;
-        let network = network(address.ip());
-        if let Some(count) = self.crowd.get_mut(&network) {
-            *count -= 1;
-            if *count == 0 {
-                self.crowd.remove(&network);
-            }
         }
     }
 }

@@ -1,0 +1,201 @@
+//! A visitor's arrival: who it is, whether there is room for it, and which way it goes on.
+//!
+//! A connection from a trusted proxy brings another's bytes: it begins with a PROXY header, which
+//! says whose, and is read within the time that the visitor has for its hello or its head. From
+//! anybody else such a header is what any other bytes are.
+
+use std::net::{IpAddr, SocketAddr};
+
+use log::debug;
+
+use super::http::Http;
+use super::visitor::{Doing, Hello, Visitor, Waiting};
+use super::{LeadsTo, Server, Stage};
+use crate::engine::conn::{Conn, End};
+use crate::engine::conns::ConnId;
+use crate::engine::net::Net;
+use crate::engine::socket::Socket;
+use crate::limits;
+use crate::proto::strangers::{Ticket, network};
+use crate::wire::Status;
+use crate::wire::http::rewrite;
+use crate::wire::proxy_header::{self, Header};
+
+/// A visitor whose proxy has not said yet who it is.
+pub(super) struct Proxied {
+    pub(super) ticket: Ticket,
+    leads_to: LeadsTo,
+    /// The door's port.
+    port: u16,
+    /// All that has come.
+    pub(super) held: Vec<u8>,
+}
+
+impl<N: Net> Server<N> {
+    pub(super) fn admit_visitor(
+        &mut self,
+        stream: N::Stream,
+        address: SocketAddr,
+        leads_to: LeadsTo,
+        port: u16,
+    ) {
+        if self.is_crowded(address) {
+            debug!("visitor {address}: too many from this address");
+            self.core.io.net.abort(stream);
+            return;
+        }
+        if self.visitors >= self.bounds.visitors
+            && let Some(longest) = self.guests.evict()
+        {
+            self.drop_visitor(longest, "made room for others");
+        }
+        let visitor = Visitor { address, local: None, doing: Doing::Arriving };
+        let conn = Conn::plain(Socket::accepted(stream), Stage::Visitor(visitor));
+        let id = match self.core.adopt(conn) {
+            Ok(id) => id,
+            Err(error) => return debug!("visitor {address}: {error}"),
+        };
+        self.visitors += 1;
+        self.count_in(address);
+        let is_proxied = self.config.trusted_proxies.contain(address.ip());
+        // Whatever is waited for first, a header too, has this time and no more.
+        let patience = match leads_to {
+            LeadsTo::Http => Some(limits::HTTP_HEAD_TIME),
+            LeadsTo::Https | LeadsTo::Tunnel => Some(limits::CLIENT_HELLO_TIME),
+            LeadsTo::Service { .. } => is_proxied.then_some(limits::CLIENT_HELLO_TIME),
+        };
+        let deadline = patience.map(|patience| self.core.now() + patience);
+        self.core.set_deadline(id, deadline);
+        if is_proxied {
+            let ticket = self.let_in(id, address);
+            let proxied = Proxied { ticket, leads_to, port, held: Vec::new() };
+            self.set_doing(id, Doing::Proxied(Box::new(proxied)));
+        } else {
+            self.direct(id, leads_to, port, Vec::new());
+        }
+    }
+
+    /// Reads a PROXY header until it is whole.
+    pub(super) fn hear_proxy(&mut self, id: ConnId) {
+        for _ in 0..BUDGET {
+            let Some(conn) = self.core.conns.get_mut(id) else { return };
+            let pulled = match conn.pull(&mut self.core.io) {
+                Ok(pulled) => pulled,
+                Err(gone) => return self.drop_visitor(id, gone),
+            };
+            match pulled.end {
+                Some(End::Fin) => return self.drop_visitor(id, "left before its PROXY header"),
+                _ if !pulled.moved => return,
+                _ => {}
+            }
+            let Stage::Visitor(Visitor { doing: Doing::Proxied(proxied), .. }) = &mut conn.stage
+            else {
+                return;
+            };
+            let io = &mut self.core.io;
+            io.buffers.append(&mut proxied.held, &io.scratch.clear[..pulled.data]);
+            self.held += pulled.data;
+            match proxy_header::read(&proxied.held) {
+                Ok(Status::Complete(header)) => return self.introduce(id, header),
+                Ok(Status::Partial) => self.bound_held(),
+                Err(reject) => return self.abort_visitor(id, reject),
+            }
+        }
+        self.core.enqueue(id);
+    }
+
+    /// The proxy has said who it is: what follows is the visitor's own.
+    fn introduce(&mut self, id: ConnId, header: Header) {
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let proxy = visitor.address;
+        let address = header.ends.map_or(proxy, |ends| ends.source);
+        if self.is_crowded(address) {
+            return self.abort_visitor(id, "too many from the address that its proxy names");
+        }
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Doing::Proxied(proxied) = &mut visitor.doing else { return };
+        let (ticket, leads_to) = (proxied.ticket, proxied.leads_to);
+        let port = header.ends.map_or(proxied.port, |ends| ends.destination.port());
+        let mut held = std::mem::take(&mut proxied.held);
+        visitor.doing = Doing::Arriving;
+        visitor.address = address;
+        visitor.local = header.ends.map(|ends| ends.destination);
+        debug!("visitor {address}: comes through {proxy}");
+        self.guests.leave(ticket);
+        self.count_out(proxy);
+        self.count_in(address);
+        self.core.io.buffers.take_front(&mut held, header.length);
+        self.held -= header.length;
+        self.direct(id, leads_to, port, held);
+        self.core.enqueue(id);
+    }
+
+    /// Sends a visitor on its way; it has said `held`.
+    fn direct(&mut self, id: ConnId, leads_to: LeadsTo, port: u16, held: Vec<u8>) {
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let address = visitor.address;
+        match leads_to {
+            LeadsTo::Service { index, offset } => {
+                let waiting = Waiting::for_port(index, offset, held);
+                self.set_doing(id, Doing::Waiting(Box::new(waiting)));
+                self.place(id);
+            }
+            LeadsTo::Http => {
+                let ticket = self.let_in(id, address);
+                let visitor = rewrite::Visitor { address: address.ip(), port };
+                self.set_doing(id, Doing::Http(Box::new(Http::new(visitor, ticket, held))));
+            }
+            LeadsTo::Https | LeadsTo::Tunnel => {
+                let ticket = self.let_in(id, address);
+                self.set_doing(id, Doing::Hello(Box::new(Hello::new(ticket, held))));
+            }
+        }
+    }
+
+    /// A place among those without a route.
+    fn let_in(&mut self, id: ConnId, address: SocketAddr) -> Ticket {
+        let counted = self.counts(address).then_some(address.ip());
+        if let Some(longest) = self.guests.make_room(counted) {
+            self.drop_visitor(longest, "made room for others");
+        }
+        self.guests.enter(id, counted)
+    }
+
+    fn set_doing(&mut self, id: ConnId, doing: Doing) {
+        if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
+            visitor.doing = doing;
+        }
+    }
+
+    /// Whether the bounds for one address hold for this one; a proxy stands for many.
+    fn counts(&self, address: SocketAddr) -> bool {
+        !self.config.trusted_proxies.contain(address.ip())
+    }
+
+    fn is_crowded(&self, address: SocketAddr) -> bool {
+        let crowd = self.crowd.get(&network(address.ip())).copied().unwrap_or(0);
+        crowd >= self.config.limits.max_visitors_per_address && self.counts(address)
+    }
+
+    fn count_in(&mut self, address: SocketAddr) {
+        if self.counts(address) {
+            *self.crowd.entry(network(address.ip())).or_default() += 1;
+        }
+    }
+
+    pub(super) fn count_out(&mut self, address: SocketAddr) {
+        if !self.counts(address) {
+            return;
+        }
+        let network: IpAddr = network(address.ip());
+        if let Some(count) = self.crowd.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                self.crowd.remove(&network);
+            }
+        }
+    }
+}
+
+/// Reads of one header before others have their turn.
+const BUDGET: usize = 8;
