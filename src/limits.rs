@@ -72,6 +72,8 @@ pub const LISTENERS: usize = 2048;
 pub const OWN_DESCRIPTORS: usize = 16;
 /// TCP keepalive probes without an answer until a peer is dead.
 pub const KEEPALIVE_RETRIES: u32 = 4;
+/// A UDP socket's send and receive buffer; the kernel gives less where it must (`rmem_max`).
+pub const UDP_SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 /// Visitors in all, at most, where the descriptor limit allows as many: 64 MB at 1 KB each.
 pub const MAX_VISITORS: usize = 65_536;
 /// Visitors of one address: half of all, so that one stranger alone cannot fill the table, and a

@@ -2,13 +2,13 @@
 //! `resolve.rs` the only one that knows mio.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token as MioToken, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -109,6 +109,21 @@ impl MioNet {
         }
     }
 
+    /// Bound and registered, with buffers as large as the kernel gives to anybody.
+    fn udp_at(&self, address: SocketAddr, token: Token) -> io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.set_recv_buffer_size(limits::UDP_SOCKET_BUFFER)?;
+        socket.set_send_buffer_size(limits::UDP_SOCKET_BUFFER)?;
+        socket.bind(&address.into())?;
+        let mut socket = UdpSocket::from_std(socket.into());
+        self.poll.registry().register(&mut socket, mio_token(token), Interest::READABLE)?;
+        Ok(socket)
+    }
+
     fn outside_wakes(&mut self, wakes: &mut Vec<Wake>) {
         let signalled = self.signals.as_mut().is_some_and(|signals| signals.pending().count() > 0);
         if signalled || self.stop.wished.swap(false, Ordering::AcqRel) {
@@ -123,6 +138,7 @@ impl MioNet {
 impl Net for MioNet {
     type Listener = TcpListener;
     type Stream = TcpStream;
+    type Udp = UdpSocket;
 
     fn now(&self) -> Time {
         self.now
@@ -205,6 +221,47 @@ impl Net for MioNet {
     fn abort(&mut self, stream: TcpStream) {
         // Lingering for no time makes the close a reset (tcp(7), SO_LINGER).
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn bind_udp(
+        &mut self,
+        address: SocketAddr,
+        token: Token,
+    ) -> io::Result<(UdpSocket, SocketAddr)> {
+        let socket = self.udp_at(address, token)?;
+        let address = socket.local_addr()?;
+        Ok((socket, address))
+    }
+
+    fn connect_udp(&mut self, peer: SocketAddr, token: Token) -> io::Result<UdpSocket> {
+        let any = match peer {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = self.udp_at(any, token)?;
+        socket.connect(peer)?;
+        Ok(socket)
+    }
+
+    fn receive(
+        &mut self,
+        socket: &mut UdpSocket,
+        into: &mut [u8],
+    ) -> io::Result<(usize, SocketAddr)> {
+        socket.recv_from(into)
+    }
+
+    fn send(
+        &mut self,
+        socket: &mut UdpSocket,
+        datagram: &[u8],
+        to: Option<SocketAddr>,
+    ) -> io::Result<()> {
+        match to {
+            Some(to) => socket.send_to(datagram, to),
+            None => socket.send(datagram),
+        }
+        .map(|_| ())
     }
 
     fn resolve(&mut self, query: u64, host: &str, port: u16) {

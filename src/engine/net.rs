@@ -50,12 +50,14 @@ pub enum Signal {
 }
 
 /// Sockets never block: [`io::ErrorKind::WouldBlock`] says wait for the next event. Registration is
-/// once for both directions, edge-triggered. Dropping a stream or a listener closes it.
+/// once for both directions, edge-triggered. Dropping a socket closes it.
 pub trait Net {
     /// A listening TCP socket.
     type Listener;
     /// A TCP connection; TCP_NODELAY and keepalive are set on each.
     type Stream;
+    /// A UDP socket.
+    type Udp;
 
     /// The time of the last [`Net::poll`]; moves only there.
     fn now(&self) -> Time;
@@ -100,6 +102,35 @@ pub trait Net {
 
     /// Closes with a reset (RST); what was written and not yet sent is lost.
     fn abort(&mut self, stream: Self::Stream);
+
+    /// A UDP socket at `address`; its events come with `token`, and tell of reading alone. The
+    /// address with the port that it got comes back.
+    fn bind_udp(
+        &mut self,
+        address: SocketAddr,
+        token: Token,
+    ) -> io::Result<(Self::Udp, SocketAddr)>;
+
+    /// The same at a free port, for datagrams to and from `peer` alone. Whether somebody is there
+    /// is not known: that nobody was comes as an error of a later call, once.
+    fn connect_udp(&mut self, peer: SocketAddr, token: Token) -> io::Result<Self::Udp>;
+
+    /// The next datagram that waits: its length and its sender. One that is longer than `into` is
+    /// cut.
+    fn receive(
+        &mut self,
+        socket: &mut Self::Udp,
+        into: &mut [u8],
+    ) -> io::Result<(usize, SocketAddr)>;
+
+    /// Sends one datagram, whole or not at all; to the peer if `to` is `None`. `WouldBlock`: the
+    /// send buffer is full, and no event will tell of room.
+    fn send(
+        &mut self,
+        socket: &mut Self::Udp,
+        datagram: &[u8],
+        to: Option<SocketAddr>,
+    ) -> io::Result<()>;
 
     /// Looks `host` up without blocking; ends as [`Wake::Resolved`], always. Literal addresses too.
     fn resolve(&mut self, query: u64, host: &str, port: u16);

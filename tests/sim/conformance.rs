@@ -78,6 +78,7 @@ struct Script<R: Rig> {
 }
 
 type Stream<R> = <<R as Rig>::N as Net>::Stream;
+type Udp<R> = <<R as Rig>::N as Net>::Udp;
 
 impl<R: Rig> Script<R> {
     fn note<T: Debug>(&mut self, what: &str, result: io::Result<T>) -> Option<T> {
@@ -182,7 +183,77 @@ impl<R: Rig> Script<R> {
         self.ending();
         self.breaking();
         self.filling();
+        self.datagrams();
         self.seen
+    }
+
+    fn send(&mut self, socket: &mut Udp<R>, count: usize, to: Option<SocketAddr>) {
+        let result = self.rig.net().send(socket, &vec![7; count], to);
+        self.note(&format!("send {count}"), result);
+    }
+
+    /// Notes the length; the sender comes back.
+    fn receive(&mut self, socket: &mut Udp<R>, count: usize) -> Option<SocketAddr> {
+        let result = self.rig.net().receive(socket, &mut vec![0; count]);
+        let (length, from) = match result {
+            Ok((length, from)) => (Ok(length), Some(from)),
+            Err(error) => (Err(error), None),
+        };
+        self.note(&format!("receive {count}"), length);
+        from
+    }
+
+    fn datagrams(&mut self) {
+        self.seen.push("== datagrams".into());
+        let any = "127.0.0.1:0".parse().unwrap();
+        let token = self.token();
+        let (mut home, address) = self.rig.net().bind_udp(any, token).unwrap();
+        let token = self.token();
+        let mut visitor = self.rig.net().connect_udp(address, token).unwrap();
+        self.settle("bound and connected");
+        for count in [0, 1, 1000, 65_507] {
+            self.send(&mut visitor, count, None);
+        }
+        self.send(&mut visitor, 65_508, None);
+        self.settle("four came");
+        self.receive(&mut home, 10);
+        self.settle("one taken: no edge for the rest");
+        self.receive(&mut home, 10);
+        self.receive(&mut home, 10); // cut
+        let from = self.receive(&mut home, 70_000);
+        self.receive(&mut home, 10);
+        self.send(&mut home, 20, from);
+        self.send(&mut home, 0, from);
+        self.settle("answered");
+        let peer = self.receive(&mut visitor, 100);
+        self.seen.push(format!("from its peer: {}", peer == Some(address)));
+        self.receive(&mut visitor, 100);
+        self.receive(&mut visitor, 100);
+
+        self.seen.push("== datagrams to nobody".into());
+        let token = self.token();
+        let (mut stranger, _) = self.rig.net().bind_udp(any, token).unwrap();
+        self.send(&mut stranger, 5, from);
+        self.settle("a connected socket hears its peer alone");
+        drop(home);
+        self.send(&mut visitor, 5, None);
+        self.settle("refused");
+        self.receive(&mut visitor, 100);
+        self.receive(&mut visitor, 100);
+        self.send(&mut visitor, 5, None);
+        self.settle("refused again");
+        self.send(&mut visitor, 5, None);
+        self.settle("the error took the place of sending");
+        let token = self.token();
+        let (mut home, _) = self.rig.net().bind_udp(address, token).unwrap();
+        self.send(&mut visitor, 6, None);
+        self.settle("somebody is there again");
+        self.receive(&mut home, 100);
+        self.send(&mut stranger, 5, Some(address));
+        drop(home);
+        self.send(&mut stranger, 5, Some(address));
+        self.settle("an unconnected socket is told nothing");
+        self.receive(&mut stranger, 100);
     }
 
     fn connecting(&mut self) {

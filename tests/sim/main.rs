@@ -1,6 +1,6 @@
 //! The engine on a simulated network with virtual time, from one seed, bit for bit repeatable.
 //!
-//! - `world`, `tcp`, `net`: the network; as strict as Linux's TCP under edge-triggered epoll.
+//! - `world`, `tcp`, `udp`, `net`: the network; as strict as Linux under edge-triggered epoll.
 //! - `conformance`: the same script on the simulated and on the real network must read the same.
 //! - `driver`: gives the programs of a world their turns.
 //! - `actors`: scripted visitors and homes, which check every byte.
@@ -23,5 +23,6 @@ mod rng;
 mod scenario;
 mod story;
 mod tcp;
+mod udp;
 mod web;
 mod world;

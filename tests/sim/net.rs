@@ -50,9 +50,22 @@ impl Drop for SimStream {
     }
 }
 
+/// Closes itself when dropped.
+pub struct SimUdp {
+    world: Shared,
+    id: usize,
+}
+
+impl Drop for SimUdp {
+    fn drop(&mut self) {
+        self.world.borrow_mut().close_udp(self.id);
+    }
+}
+
 impl Net for SimNet {
     type Listener = SimListener;
     type Stream = SimStream;
+    type Udp = SimUdp;
 
     fn now(&self) -> Time {
         self.world.borrow().process_now(self.process)
@@ -113,6 +126,29 @@ impl Net for SimNet {
     fn abort(&mut self, mut stream: SimStream) {
         stream.aborted = true;
         self.world.borrow_mut().abort(stream.conn, stream.side);
+    }
+
+    fn bind_udp(&mut self, address: SocketAddr, token: Token) -> io::Result<(SimUdp, SocketAddr)> {
+        let (id, bound) = self.world.borrow_mut().bind_udp(self.process, address, token)?;
+        Ok((SimUdp { world: self.world.clone(), id }, bound))
+    }
+
+    fn connect_udp(&mut self, peer: SocketAddr, token: Token) -> io::Result<SimUdp> {
+        let id = self.world.borrow_mut().connect_udp(self.process, peer, token)?;
+        Ok(SimUdp { world: self.world.clone(), id })
+    }
+
+    fn receive(&mut self, socket: &mut SimUdp, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.world.borrow_mut().receive_datagram(socket.id, into)
+    }
+
+    fn send(
+        &mut self,
+        socket: &mut SimUdp,
+        datagram: &[u8],
+        to: Option<SocketAddr>,
+    ) -> io::Result<()> {
+        self.world.borrow_mut().send_datagram(socket.id, datagram, to)
     }
 
     fn resolve(&mut self, query: u64, host: &str, port: u16) {

@@ -87,6 +87,10 @@ fn tuning() -> Tuning {
         lateness: 1_000_000,
         work: 20_000,
         lookup: 1_000_000,
+        udp_queue: (1 << 18, 1 << 18),
+        udp_loss: 0,
+        udp_twice: 0,
+        udp_full: 0,
     }
 }
 

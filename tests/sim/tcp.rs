@@ -713,6 +713,7 @@ impl World {
     /// Every connection of `process` breaks at its own end: with a reset for the peer, or without a
     /// word, so that the peer learns it when it next sends. Its handles stay valid, for dropping.
     pub fn crash(&mut self, process: ProcessId, silent: bool) {
+        self.crash_udp(process);
         for conn in 0..self.conns.len() {
             for side in [0, 1] {
                 let end = &self.conns[conn].ends[side];

@@ -14,11 +14,13 @@ use underpass::proto::time::Time;
 
 use super::rng::{Rng, splitmix};
 use super::tcp::{Conn, Listener};
+use super::udp::{Flight, UdpSocket};
 
 /// Linux's numbers, so that [`io::Error::raw_os_error`] is what it would be.
 pub mod errno {
     pub const EMFILE: i32 = 24;
     pub const EPIPE: i32 = 32;
+    pub const EMSGSIZE: i32 = 90;
     pub const EADDRINUSE: i32 = 98;
     pub const ENETUNREACH: i32 = 101;
     pub const ECONNRESET: i32 = 104;
@@ -70,6 +72,14 @@ pub struct Tuning {
     pub work: u64,
     /// Look-ups fail, or answer, after at most this.
     pub lookup: u64,
+    /// Receive buffers of UDP sockets, in bytes: each draws between these, logarithmically.
+    pub udp_queue: (u64, u64),
+    /// One datagram in so many between two hosts is lost; 0 is none.
+    pub udp_loss: u64,
+    /// One in so many arrives twice; 0 is none.
+    pub udp_twice: u64,
+    /// One in so many finds the send buffer full; 0 is none.
+    pub udp_full: u64,
 }
 
 impl Tuning {
@@ -90,6 +100,10 @@ impl Tuning {
             lateness: 0,
             work: 0,
             lookup: 1_000_000,
+            udp_queue: (200_000, 200_000),
+            udp_loss: 0,
+            udp_twice: 0,
+            udp_full: 0,
         }
     }
 
@@ -114,6 +128,10 @@ impl Tuning {
             lateness: *rng.pick(&[0, 0, 50_000, 3_000_000]),
             work: *rng.pick(&[1_000, 20_000, 200_000]),
             lookup: *rng.pick(&[0, 1_000_000, 300_000_000]),
+            udp_queue: if faulty { (1 << 10, 1 << 18) } else { (1 << 20, 1 << 20) },
+            udp_loss: if faulty { 10 } else { 0 },
+            udp_twice: if faulty { 20 } else { 0 },
+            udp_full: if faulty { 30 } else { 0 },
         }
     }
 }
@@ -148,6 +166,7 @@ pub(super) enum Source {
     Listener(usize),
     /// Connection and side.
     End(ConnId, usize),
+    Udp(usize),
 }
 
 /// What will happen at some moment.
@@ -165,6 +184,10 @@ pub(super) enum Happening {
     Spurious(Source),
     /// A look-up ends.
     Resolved(ProcessId, u64, Option<Vec<SocketAddr>>),
+    /// A datagram reaches its host.
+    Datagram(Box<Flight>),
+    /// A connected UDP socket learns that nobody took its datagram.
+    Unreachable(usize),
     /// Keepalive's probe by `ends[side]`.
     Probe(ConnId, usize),
     /// The host has been unreachable for [`DEAD_LINE`]; `down_until` is as it was then.
@@ -180,6 +203,9 @@ pub struct World {
     pub(super) processes: Vec<Process>,
     pub(super) conns: Vec<Conn>,
     pub(super) listeners: Vec<Listener>,
+    pub(super) udp: Vec<UdpSocket>,
+    /// For UDP alone, so that its draws change nobody else's.
+    pub(super) udp_rng: Rng,
     /// Delay and time for a byte of each pair of hosts, the lower index first.
     lines: BTreeMap<(HostId, HostId), (u64, u64)>,
     names: BTreeMap<String, Vec<IpAddr>>,
@@ -188,6 +214,7 @@ pub struct World {
     /// Numbers the entries, so that equal times keep their order.
     entries: u64,
     pub(super) next_port: u16,
+    pub(super) next_udp_port: u16,
     trace: u64,
     /// Print closes and resets.
     pub(super) telling: bool,
@@ -224,12 +251,15 @@ impl World {
             processes: Vec::new(),
             conns: Vec::new(),
             listeners: Vec::new(),
+            udp: Vec::new(),
+            udp_rng: Rng::new(seed ^ 0x0dd),
             lines: BTreeMap::new(),
             names: BTreeMap::new(),
             names_fail_until: Time(0),
             agenda: BinaryHeap::new(),
             entries: 0,
             next_port: 32_768,
+            next_udp_port: 32_768,
             trace: 0,
             telling: std::env::var("TELL").is_ok(),
         }
@@ -333,6 +363,8 @@ impl World {
             Happening::Acknowledge(conn, side) => self.acknowledge(conn, side),
             Happening::Syn(conn, attempt) => self.syn(conn, attempt),
             Happening::SynAnswer(conn, yes) => self.syn_answer(conn, yes),
+            Happening::Datagram(flight) => self.datagram_arrives(*flight),
+            Happening::Unreachable(socket) => self.unreachable(socket),
             Happening::Probe(conn, side) => self.probe(conn, side),
             Happening::Spurious(source) => self.wake(source),
             Happening::Resolved(process, query, addresses) => {
@@ -438,6 +470,10 @@ impl World {
                 let end = &mut self.conns[conn].ends[side];
                 (end.process, end.held && end.token.is_some(), &mut end.queued)
             }
+            Source::Udp(id) => {
+                let socket = &mut self.udp[id];
+                (socket.process, socket.open, &mut socket.queued)
+            }
         }
     }
 
@@ -451,6 +487,7 @@ impl World {
         match source {
             Source::Listener(id) => self.listeners[id].readiness(),
             Source::End(conn, side) => self.conns[conn].take_readiness(side),
+            Source::Udp(id) => self.udp[id].readiness(),
         }
     }
 
