@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lexopt::prelude::*;
 
-use underpass::config::{ClientConfig, Config, ServerConfig, show_ports};
+use underpass::config::{ClientConfig, Config, ServerConfig, ServerService, show_ports};
 use underpass::proto::route::{AmbiguousPath, Ask, Condition, Entry, Match};
 use underpass::wire::client_hello::Alpn;
 use underpass::wire::host::{HostName, parse_host};
@@ -230,8 +230,12 @@ fn route(found: &Match<'_>) -> String {
 fn server_rows(server: &ServerConfig, rows: &mut Vec<[String; 3]>) {
     for (entry, shown) in [(Entry::Http, "http"), (Entry::Https, "https")] {
         rows.extend(server.routes.list(entry).into_iter().map(|found| {
-            let service = server.services[found.service].name.clone();
-            [shown.into(), route(&found), service]
+            let ServerService { name, redirect_https, .. } = &server.services[found.service];
+            let note = match redirect_https {
+                Some(_) if entry == Entry::Http => ", sends to https",
+                _ => "",
+            };
+            [shown.into(), route(&found), format!("{name}{note}")]
         }));
     }
     for service in &server.services {

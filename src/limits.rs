@@ -20,6 +20,8 @@ pub const HTTP_FIELDS: usize = 128;
 pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(10);
 /// Silence between two requests; below the 75 s after which nginx would close at home.
 pub const HTTP_IDLE_TIME: Duration = Duration::from_secs(60);
+/// A page of the user's own: it is copied for each visitor that gets it.
+pub const ERROR_PAGE_BYTES: usize = 64 * 1024;
 /// From the end of a request to the home's answer: reports and uploads are slow to digest.
 pub const HTTP_RESPONSE_TIME: Duration = Duration::from_secs(300);
 

@@ -1,9 +1,11 @@
 //! Configuration files, good and bad: what loads, and the exact text of what does not.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use underpass::config::{Config, ConfigError, HostPort, ProxyScheme, Transport};
+use underpass::proto::http_entry::Redirect;
 use underpass::wire::proxy_header::Version;
 
 /// Stands wherever a file has a secret, and must show nowhere.
@@ -404,7 +406,7 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.pi]\nsmell = 1",
             "11: server.services.pi.smell: unknown key; known here: type, token, hosts, fallback, \
-             path_prefix, alpn, bind_addr, nodelay",
+             path_prefix, alpn, redirect_https, bind_addr, nodelay",
         ),
         (
             "[server.services.pi]\nlocal_addr = 'a:1'",
@@ -413,7 +415,7 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.'a b\\']\nx = 1",
             "11: server.services.\"a b\\\\\".x: unknown key; known here: \
-          type, token, hosts, fallback, path_prefix, alpn, bind_addr, nodelay",
+          type, token, hosts, fallback, path_prefix, alpn, redirect_https, bind_addr, nodelay",
         ),
         ("[server.limit]", "10: server.limit: unknown key; did you mean `limits`?"),
         ("[sever]", "10: sever: unknown key; did you mean `server`?"),
@@ -685,6 +687,86 @@ fn paths_and_protocols_go_with_names() {
 }
 
 #[test]
+fn redirects_are_for_plain_http() {
+    let web = |redirect: &str| {
+        let service = format!("[server.services.a]\ntype = 'web'\nhosts = 'a.b'\n{redirect}");
+        server(&service)
+            .replace("https_addr", "public_https_port = 8443\nhttp_addr='[::1]:80'\nhttps_addr")
+    };
+    for (value, wanted) in [
+        ("true", Some(Redirect::Permanent)),
+        ("308", Some(Redirect::Permanent)),
+        ("301", Some(Redirect::Moved)),
+        ("false", None),
+    ] {
+        let config = good(&web(&format!("redirect_https = {value}")), &[]).server.expect("one");
+        assert_eq!(config.services[0].redirect_https, wanted, "{value}");
+        assert_eq!(config.public_https_port, Some(8443));
+    }
+    for (value, error) in [
+        ("302", "must be true, 308 (the same), 301 or false"),
+        ("-1", "must be true, 308 (the same), 301 or false"),
+        ("'true'", "must be true or false, not a string"),
+    ] {
+        let error = format!("f.toml:15: server.services.a.redirect_https: {error}");
+        bad(&web(&format!("redirect_https = {value}")), &error);
+    }
+    bad(
+        &server("[server.services.a]\ntype = 'https'\nhosts = 'a'\nredirect_https = true"),
+        "f.toml:13: server.services.a.redirect_https: needs type = \"http\" or \"web\": it is \
+         about plain HTTP",
+    );
+}
+
+#[test]
+fn own_pages_are_read_beside_the_file() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages");
+    std::fs::create_dir_all(folder.join("sub/dir.html")).expect("a folder");
+    for (name, bytes) in [
+        ("404.html", b"<p>\xc3\xbc".to_vec()),
+        ("sub/503.txt", b"later\n".to_vec()),
+        ("largest.HTM", vec![b'x'; 64 * 1024]),
+        ("larger.txt", vec![b'x'; 64 * 1024 + 1]),
+        ("latin1.txt", b"\xfc".to_vec()),
+        ("page.php", b"x".to_vec()),
+    ] {
+        std::fs::write(folder.join(name), bytes).expect("a file");
+    }
+    let file = folder.join("server.toml").display().to_string();
+    let parse = |pages: &str| {
+        let text = format!("error_pages = {pages}\n[server.transport]\n");
+        Config::parse(&file, &server("").replace("[server.transport]\n", &text), &|_| None)
+    };
+    let absolute = folder.join("404.html").display().to_string();
+    for pages in [
+        "{ 404 = '404.html', 503 = 'sub/503.txt', 400 = 'largest.HTM' }".to_owned(),
+        format!("{{ 505 = '{absolute}' }}"),
+    ] {
+        parse(&pages).unwrap_or_else(|error| panic!("{error}"));
+    }
+    for (pages, error) in [
+        ("1", "error_pages: must be a table, not an integer"),
+        ("{ 404 = 1 }", "error_pages.404: must be a string in quotes, not an integer"),
+        (
+            "{ 200 = '404.html' }",
+            "error_pages.200: no such page; there are 400, 404, 405, 408, 413, 414, 431, 501, 502, \
+             503, 504, 505",
+        ),
+        ("{ 404 = 'page.php' }", "error_pages.404: the file's name ends in `.html` or `.txt`"),
+        (
+            "{ 404 = 'none.html' }",
+            "error_pages.404: cannot read the file: No such file or directory (os error 2)",
+        ),
+        ("{ 404 = 'sub/dir.html' }", "error_pages.404: cannot read the file: it is no file"),
+        ("{ 404 = 'larger.txt' }", "error_pages.404: the file has more than 65536 bytes"),
+        ("{ 404 = 'latin1.txt' }", "error_pages.404: the file is not UTF-8"),
+    ] {
+        let Err(found) = parse(pages) else { panic!("this should not load: {pages}") };
+        assert_eq!(found.to_string(), format!("{file}:6: server.{error}"));
+    }
+}
+
+#[test]
 fn a_client_file_says_what_is_wrong_in_it() {
     for (services, error) in [
         (
@@ -906,7 +988,7 @@ fn what_cannot_be_read_is_an_error_too() {
     let folder = std::env::temp_dir().join(format!("underpass-config-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join("f.toml");
-    let error = |path: &std::path::Path| {
+    let error = |path: &Path| {
         let error = Config::load(path).expect_err("not a file").to_string();
         error.replace(&*path.display().to_string(), "f.toml")
     };

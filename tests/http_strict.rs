@@ -3,10 +3,11 @@
 
 mod support;
 
-use support::http::{Cut, Outcome, answers, forwarded, run, run_cut_everywhere};
+use support::http::{Cut, Outcome, answers, forwarded, run, run_cut_everywhere, whole_requests};
 use support::http_rows::Then::{Bad, Closed, Cut as CutOff, Kept, Left};
 use support::http_rows::{BROKEN, GET, OK, PASSED, REFUSED, RESPONSES, SMUGGLED, bytes, expand};
-use underpass::proto::http_entry::{Action, End, HttpEntry, Out, Routed, Wait, Why};
+use underpass::proto::http_entry::page::{Page, Pages, STATUSES};
+use underpass::proto::http_entry::{Action, End, HttpEntry, Out, Redirect, Routed, Wait, Why};
 use underpass::wire::http::rewrite::Visitor;
 
 #[test]
@@ -141,7 +142,7 @@ fn get(host: &str, path: &str) -> String {
 
 /// Each request to its own home, and what its link saw: service, requests, how it was left.
 fn shape(outcome: &Outcome) -> Vec<(usize, usize, Option<End>)> {
-    let count = |sent: &[u8]| support::http::whole_requests(sent).len();
+    let count = |sent: &[u8]| whole_requests(sent).len();
     outcome.links.iter().map(|link| (link.service, count(&link.sent), link.left)).collect()
 }
 
@@ -170,7 +171,7 @@ fn p8_every_request_goes_to_its_own_home() {
 #[test]
 fn a_kept_link_that_closed_is_replaced_once_and_never_for_post() {
     // Every link answers one request, and ends once a second one has come.
-    let homes = |_: usize, _: usize, sent: &[u8]| match support::http::whole_requests(sent).len() {
+    let homes = |_: usize, _: usize, sent: &[u8]| match whole_requests(sent).len() {
         0 => (Vec::new(), None),
         1 => (OK.as_bytes().to_vec(), None),
         _ => (OK.as_bytes().to_vec(), Some(End::Fin)),
@@ -197,7 +198,7 @@ fn a_kept_link_that_closed_is_replaced_once_and_never_for_post() {
     }
     // A fresh link that closes is not tried again, nor is a second one.
     let deaf = |_: usize, number: usize, sent: &[u8]| {
-        let count = support::http::whole_requests(sent).len();
+        let count = whole_requests(sent).len();
         let answer = if number == 0 && count > 0 { OK } else { "" };
         (answer.as_bytes().to_vec(), Some(End::Fin).filter(|_| count > 1 - number.min(1)))
     };
@@ -251,7 +252,7 @@ fn ends_are_passed_on_as_what_they_are() {
 /// The machine alone, on a link to service 0, after `request`.
 fn on_link(request: &str) -> (HttpEntry, Out) {
     let address = "::ffff:192.0.2.7".parse().expect("an address");
-    let mut entry = HttpEntry::new(Visitor { address, port: 80 });
+    let mut entry = HttpEntry::new(Visitor { address, port: 80 }, Default::default());
     let mut out = Out::default();
     let taken = entry.handle_visitor(request.as_bytes(), &mut out);
     assert_eq!(taken, request.len());
@@ -312,7 +313,7 @@ fn every_wait_has_its_deadline() {
     assert_eq!(entry.poll_action(), Some(Action::Close));
 
     let address = "192.0.2.7".parse().expect("an address");
-    let mut entry = HttpEntry::new(Visitor { address, port: 80 });
+    let mut entry = HttpEntry::new(Visitor { address, port: 80 }, Default::default());
     let mut out = Out::default();
     assert_eq!(entry.wait(), Wait::Head, "from accept on");
     entry.handle_visitor(format!("{GET}\r\n").as_bytes(), &mut out);
@@ -344,6 +345,122 @@ fn unasked_bytes_of_an_idle_home_end_its_link() {
 }
 
 #[test]
+fn a_redirect_answers_by_itself_and_the_connection_goes_on() {
+    // Between two requests to a home, whose link is kept.
+    let request = |method: &str, host: &str, target: &str, more: &str| {
+        format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n")
+    };
+    let row = [
+        request("GET", "a", "/1", ""),
+        request("GET", "TLS.:80", "/x?y=%0d%0aX:1", ""),
+        request("POST", "moved", "/p", "Content-Length: 0\r\n"),
+        request("GET", "moved", "http://moved:81/abs", ""),
+        request("HEAD", "moved", "/h", ""),
+        request("GET", "a", "/2", ""),
+    ];
+    let two = |_: usize, _: usize, sent: &[u8]| {
+        (OK.repeat(whole_requests(sent).len()).into_bytes(), None)
+    };
+    let outcome = run_cut_everywhere(row.concat().as_bytes(), None, &two);
+    assert_eq!(outcome.statuses(), [200, 308, 308, 301, 301, 200], "{}", outcome.visitor);
+    let lines = outcome.visitor.split("\r\n");
+    let locations: Vec<_> = lines.filter_map(|line| line.strip_prefix("Location: ")).collect();
+    assert_eq!(
+        locations,
+        [
+            "https://tls/x?y=%0d%0aX:1",
+            "https://moved:8443/p",
+            "https://moved:8443/abs",
+            "https://moved:8443/h",
+        ]
+    );
+    assert!(!outcome.visitor.contains("Connection: close"), "{}", outcome.visitor);
+    assert_eq!((outcome.links.len(), outcome.done), (1, None), "one link for both");
+    assert_eq!((outcome.refusals.len(), outcome.wait), (0, Wait::NextRequest));
+
+    // A body that has not come is not waited for.
+    let upload = request("POST", "tls", "/", "Content-Length: 9\r\n");
+    let outcome = run_cut_everywhere(upload.as_bytes(), None, &two);
+    assert_eq!((outcome.statuses(), outcome.done), (vec![308], Some(Action::Close)));
+    assert!(outcome.visitor.contains("\r\nConnection: close\r\n"));
+    // HTTP/1.0 keeps the connection if it is asked to, and has an end otherwise.
+    let old = |more: &str| format!("GET / HTTP/1.0\r\nHost: tls\r\n{more}\r\n");
+    let outcome = run_cut_everywhere(old("Connection: keep-alive\r\n").as_bytes(), None, &two);
+    assert!(outcome.visitor.contains("\r\nConnection: keep-alive\r\n"), "{}", outcome.visitor);
+    assert_eq!(outcome.done, None);
+    let outcome = run_cut_everywhere(old("").as_bytes(), None, &two);
+    assert_eq!((outcome.statuses(), outcome.done), (vec![308], Some(Action::Close)));
+
+    // Without a name there is nowhere to go.
+    let mut entry = fresh_entry(Pages::default());
+    let mut out = Out::default();
+    entry.handle_visitor(b"GET / HTTP/1.0\r\n\r\n", &mut out);
+    entry.poll_action();
+    assert_eq!(entry.target(), b"/");
+    entry.handle_route(Routed::Https { redirect: Redirect::Moved, port: 443 }, &mut out);
+    assert!(out.visitor.starts_with(b"HTTP/1.1 400 "));
+    assert_eq!(entry.take_refusal(), Some(Why::NameNeeded));
+}
+
+fn fresh_entry(pages: Pages) -> HttpEntry {
+    let address = "192.0.2.7".parse().expect("an address");
+    HttpEntry::new(Visitor { address, port: 80 }, pages.into())
+}
+
+#[test]
+fn the_users_own_pages_are_shown_as_they_are() {
+    let html = "text/html; charset=utf-8";
+    let body = "<p>nobody is at home \u{2014} try later\r\n\r\n".as_bytes();
+    let mut pages = Pages::default();
+    for status in [404, 503, 400, 503] {
+        pages.set(Page { status, media_type: html, body: body.to_vec() });
+    }
+    let ask = |request: &str, routed| {
+        let mut entry = fresh_entry(pages.clone());
+        let mut out = Out::default();
+        entry.handle_visitor(request.as_bytes(), &mut out);
+        if entry.poll_action() == Some(Action::Close) {
+            return out.visitor;
+        }
+        entry.handle_route(routed, &mut out);
+        assert_eq!(entry.wait(), Wait::NextRequest, "the connection goes on");
+        out.visitor
+    };
+    let get = format!("{GET}\r\n");
+    for (request, routed, line, field, whole) in [
+        (&*get, Routed::Unknown, "404 Not Found", "Cache-Control: no-store", true),
+        (&*get, Routed::Offline, "503 Service Unavailable", "Retry-After: 10", true),
+        (&*get, Routed::AmbiguousPath, "400 Bad Request", "Cache-Control: no-store", true),
+        ("GET / HTTP/1.1\r\n\r\n", Routed::Unknown, "400 Bad Request", "Connection: close", true),
+        ("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", Routed::Unknown, "404 Not Found", "", false),
+    ] {
+        let answer = ask(request, routed);
+        let head_end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+        let (head, shown) = answer.split_at(head_end);
+        let head = String::from_utf8_lossy(head);
+        assert!(head.starts_with(&format!("HTTP/1.1 {line}\r\n")), "{head}");
+        assert!(head.contains(&format!("\r\nContent-Type: {html}\r\n")), "{head}");
+        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
+        assert!(head.contains(&format!("\r\n{field}")), "{head}");
+        assert_eq!(shown, if whole { body } else { b"" }, "{line}");
+    }
+    // What has no page of the user's has the plain one.
+    let answer = ask("GET / HTTP/2.2\r\nHost: x\r\n\r\n", Routed::Unknown);
+    let answer = String::from_utf8(answer).expect("text");
+    assert!(answer.contains("505 ") && answer.contains("text/plain"), "{answer}");
+}
+
+/// Every refusal has a status that a page can be given for.
+#[test]
+fn every_status_has_a_page() {
+    let mut statuses: Vec<u16> = REFUSED.iter().map(|(status, _)| *status).collect();
+    statuses.extend([404, 408, 413, 502, 503, 504]);
+    for status in statuses {
+        assert!(STATUSES.contains(&status), "{status}");
+    }
+}
+
+#[test]
 fn pages_are_small_plain_and_nameless() {
     for (request, status) in [
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 404),
@@ -351,7 +468,7 @@ fn pages_are_small_plain_and_nameless() {
         ("HEAD x", 408),
     ] {
         let address = "192.0.2.7".parse().expect("an address");
-        let mut entry = HttpEntry::new(Visitor { address, port: 80 });
+        let mut entry = HttpEntry::new(Visitor { address, port: 80 }, Default::default());
         let mut out = Out::default();
         entry.handle_visitor(request.as_bytes(), &mut out);
         if status == 408 {

@@ -11,6 +11,7 @@ mod client;
 mod coalescing;
 mod error;
 mod networks;
+mod pages;
 mod proxy;
 mod raw;
 mod secret;
@@ -22,8 +23,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::proto::http_entry::Redirect;
+use crate::proto::http_entry::page::Pages;
 use crate::proto::route::{Entry, RouteTable};
 use crate::wire::proxy_header;
 
@@ -58,18 +62,30 @@ impl Config {
         Config::parse(&file, &text, &|name| std::env::var(name).ok())
     }
 
-    /// Parses a file's text. `file_name` is for errors; `env` answers `${NAME}`.
+    /// Parses a file's text. `file_name` is for errors, and files that it names lie beside it;
+    /// `env` answers `${NAME}`.
     pub fn parse(
         file_name: &str,
         text: &str,
         env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigError> {
+        let file = |name: &str| pages::read_beside(Path::new(file_name), name);
+        Config::parse_with(file_name, text, env, &file)
+    }
+
+    fn parse_with(
+        file_name: &str,
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+        file: pages::ReadFile<'_>,
     ) -> Result<Config, ConfigError> {
         let source = raw::Source::new(file_name, text, env);
         let tree = source.parse()?;
         let root = source.root(tree.get_ref(), &ROOT_KEYS)?;
         let mut warnings = Vec::new();
         let server = root.section("server", &server::KEYS)?;
-        let server = server.map(|section| server::read(&section, &mut warnings)).transpose()?;
+        let server =
+            server.map(|section| server::read(&section, file, &mut warnings)).transpose()?;
         let client = root.section("client", &client::KEYS)?;
         let client = client.map(|section| client::read(&section, &mut warnings)).transpose()?;
         if server.is_none() && client.is_none() {
@@ -98,6 +114,10 @@ pub struct ServerConfig {
     pub services: Vec<ServerService>,
     /// Names to services.
     pub routes: RouteTable,
+    /// Where visitors reach the TLS entry, if not at its own port.
+    pub public_https_port: Option<u16>,
+    /// The user's own pages for the HTTP entry.
+    pub pages: Arc<Pages>,
     /// Bounds that the file may set.
     pub limits: ServerLimits,
     /// Peers of visitors' ports that begin each connection with a PROXY header, and must.
@@ -124,6 +144,8 @@ pub struct ServerService {
     pub token: Secret,
     /// Ports of its own, ranges written out.
     pub bind_addrs: Vec<SocketAddr>,
+    /// Its visitors over plain HTTP are sent to TLS (kinds `http`, `web`).
+    pub redirect_https: Option<Redirect>,
 }
 
 impl ServerService {
@@ -348,7 +370,8 @@ pub mod fuzz {
         if text.contains("mark") {
             return; // keys are quoted, and this one would look like the variable
         }
-        match Config::parse("fuzz.toml", text, &|_| Some(MARKER.to_owned())) {
+        let no_file = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+        match Config::parse_with("fuzz.toml", text, &|_| Some(MARKER.to_owned()), &no_file) {
             Err(error) => assert!(!format!("{error} {error:?}").contains(MARKER), "{error}"),
             Ok(config) => {
                 let regexes = text.contains(['/', '\\']);

@@ -166,6 +166,25 @@ impl<'a> Section<'a> {
         texts.collect()
     }
 
+    /// The strings in the table `key`, by names that the user chooses, in the order of the file.
+    pub(super) fn named_texts(&self, key: &str) -> Result<Vec<(String, Text)>, ConfigError> {
+        let Some((place, value)) = self.get(key) else { return Ok(Vec::new()) };
+        let table = self.table_at(place, value)?;
+        let mut entries: Vec<_> = table.table.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        let texts = entries.into_iter().map(|(name, value)| {
+            let name = name.get_ref().to_string();
+            table.text_at(table.place_of(&name), value).map(|text| (name, text))
+        });
+        texts.collect()
+    }
+
+    /// A whole number is there, whichever.
+    pub(super) fn has_number(&self, key: &str) -> bool {
+        let value = self.get(key).map(|(_, value)| value.get_ref());
+        matches!(value, Some(DeValue::Integer(_)))
+    }
+
     /// A whole number.
     pub(super) fn number(
         &self,

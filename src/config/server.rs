@@ -1,18 +1,22 @@
 //! `[server]`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::addr::Listeners;
 use super::error::ConfigError;
+use super::pages::{self, ReadFile};
 use super::raw::{Keys, Place, Section, Text};
 use super::service::{check_name, missing_token, or_never, read_kind, read_token};
 use super::transport::{self, Role};
 use super::{Networks, Secret, ServerConfig, ServerLimits, ServerService, ServiceKind};
 use crate::limits;
+use crate::proto::http_entry::Redirect;
 use crate::proto::route::{Condition, Entry, PathPrefix, Pattern, RouteTable};
 
 pub(super) fn read(
     section: &Section<'_>,
+    file: ReadFile<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<ServerConfig, ConfigError> {
     let mut listeners = Listeners::default();
@@ -35,6 +39,8 @@ pub(super) fn read(
         heartbeat_interval: or_never(interval, limits::HEARTBEAT_INTERVAL),
         services: Vec::new(),
         routes: RouteTable::default(),
+        public_https_port: section.number("public_https_port", 1..=65535)?.map(|port| port as u16),
+        pages: Arc::new(pages::read(section, file)?),
         limits: read_limits(section)?,
         trusted_proxies: Networks::read(section.texts("trusted_proxies")?)?,
     };
@@ -74,8 +80,29 @@ fn read_service(
         }
     }
     claims.read(section, kind, server)?;
+    let redirect_https = read_redirect(section, kind)?;
     let token = token.ok_or_else(|| missing_token(section))?;
-    Ok(ServerService { name, kind, token, bind_addrs })
+    Ok(ServerService { name, kind, token, bind_addrs, redirect_https })
+}
+
+/// `redirect_https = true`, 301 or 308.
+fn read_redirect(
+    section: &Section<'_>,
+    kind: ServiceKind,
+) -> Result<Option<Redirect>, ConfigError> {
+    const KEY: &str = "redirect_https";
+    let wrong = |reason: &str| Err(section.place_of(KEY).error(reason));
+    if section.has(KEY) && !kind.entries().contains(&Entry::Http) {
+        return wrong("needs type = \"http\" or \"web\": it is about plain HTTP");
+    }
+    if section.has_number(KEY) {
+        return match section.number(KEY, 301..=308) {
+            Ok(Some(301)) => Ok(Some(Redirect::Moved)),
+            Ok(Some(308)) => Ok(Some(Redirect::Permanent)),
+            _ => wrong("must be true, 308 (the same), 301 or false"),
+        };
+    }
+    Ok(section.flag(KEY)?.unwrap_or(false).then_some(Redirect::Permanent))
 }
 
 /// Which key gave each route, to name both where two services claim one.
@@ -233,14 +260,25 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "services",
     "limits",
     "trusted_proxies",
+    "public_https_port",
+    "error_pages",
 ];
 
 const SERVICE_KEYS: Keys = Keys {
     known: SERVICE_KEY_NAMES,
     elsewhere: Some((super::client::SERVICE_KEY_NAMES, "client")),
 };
-pub(super) const SERVICE_KEY_NAMES: &[&str] =
-    &["type", "token", "hosts", "fallback", "path_prefix", "alpn", "bind_addr", "nodelay"];
+pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
+    "type",
+    "token",
+    "hosts",
+    "fallback",
+    "path_prefix",
+    "alpn",
+    "redirect_https",
+    "bind_addr",
+    "nodelay",
+];
 
 const LIMIT_KEYS: Keys =
     Keys { known: &["max_visitors", "max_visitors_per_address"], elsewhere: None };

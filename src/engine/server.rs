@@ -60,6 +60,8 @@ pub struct Server<N: Net> {
     crowd: HashMap<IpAddr, usize>,
     visitors: usize,
     bounds: Bounds,
+    /// Where visitors reach TLS.
+    https_port: u16,
     /// Bytes of visitors that no link has taken.
     held: usize,
     /// What the HTTP machines write, on its way out.
@@ -161,6 +163,10 @@ impl<N: Net> Server<N> {
         }
         let per_address = bounds.strangers.min(limits::TUNNEL_STRANGERS_PER_ADDRESS);
         let guests = bounds.visitors.min(limits::VISITOR_STRANGERS);
+        // Without a door of ours, TLS is another program's.
+        let https = doors.iter().find(|door| door.leads_to == LeadsTo::Https);
+        let https_port = config.public_https_port.or(https.map(|door| door.address.port()));
+        let https_port = https_port.unwrap_or(443);
         Ok(Server {
             core: Core::new(net),
             owners: vec![Vec::new(); config.services.len()],
@@ -173,6 +179,7 @@ impl<N: Net> Server<N> {
             crowd: HashMap::new(),
             visitors: 0,
             bounds,
+            https_port,
             held: 0,
             http_out: Out::default(),
             refusals: Quiet::default(),

@@ -163,6 +163,7 @@ mod tests {
             bind_addrs: ["0.0.0.0:7", "0.0.0.0:8", "[::]:7", "[::]:8"]
                 .map(|addr| addr.parse().expect("literal"))
                 .to_vec(),
+            redirect_https: None,
         }];
         let hash = HandshakeHash::NONE;
         let pulse = pulse(None, Time::default());

@@ -43,11 +43,13 @@
 //! has gone out.
 
 mod home;
-mod page;
+pub mod page;
+mod redirect;
 mod why;
 
 use std::mem;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::wire::Status;
 use crate::wire::host::HostName;
@@ -55,12 +57,15 @@ use crate::wire::http::body::{Body, Form};
 use crate::wire::http::request::Request;
 use crate::wire::http::rewrite::{self, Answer, Visitor};
 use crate::wire::http::{HeadScan, Kind, Slots, Version};
+use page::Pages;
+pub use redirect::{Redirect, is_challenge};
 pub use why::Why;
 
 /// The state machine.
 #[derive(Debug)]
 pub struct HttpEntry {
     visitor: Visitor,
+    pages: Arc<Pages>,
     stage: Stage,
     /// The service whose link is held. `leave.is_some()` implies `link.is_none()`.
     link: Option<usize>,
@@ -132,6 +137,13 @@ pub enum Routed {
     Offline,
     /// The path may be read in two ways, and two services have one each.
     AmbiguousPath,
+    /// It is to be asked over TLS.
+    Https {
+        /// How to say so.
+        redirect: Redirect,
+        /// Where visitors reach TLS.
+        port: u16,
+    },
 }
 
 /// Which deadline applies now.
@@ -189,6 +201,8 @@ struct Order {
 struct Traits {
     version: Version,
     is_head: bool,
+    /// It is GET or HEAD.
+    reads: bool,
     is_repeatable: bool,
     /// The visitor's connection may live on after it.
     persists: bool,
@@ -210,9 +224,10 @@ enum Reply {
 
 impl HttpEntry {
     /// A connection that was just accepted.
-    pub fn new(visitor: Visitor) -> HttpEntry {
+    pub fn new(visitor: Visitor, pages: Arc<Pages>) -> HttpEntry {
         HttpEntry {
             visitor,
+            pages,
             stage: Stage::Head(HeadScan::new(Kind::Request)),
             link: None,
             leave: None,
@@ -287,6 +302,7 @@ impl HttpEntry {
             Routed::Unknown => self.say_page(Why::UnknownHost, &order, out),
             Routed::Offline => self.say_page(Why::Offline, &order, out),
             Routed::AmbiguousPath => self.say_page(Why::AmbiguousPath, &order, out),
+            Routed::Https { redirect, port } => self.send_away(redirect, port, &order, out),
         }
     }
 
@@ -536,13 +552,36 @@ impl HttpEntry {
         }
     }
 
-    /// Answers a request; the connection lives on if the request was read to its end.
+    /// Answers a request with a page.
     fn say_page(&mut self, why: Why, order: &Order, out: &mut Out) {
-        let persists = order.traits.persists && order.body.is_done() && !self.ended;
         self.refusal = Some(why);
+        page::write(why, &self.pages, self.answer_to(order), &mut out.visitor);
+        self.go_on_after(order);
+    }
+
+    /// Answers a request with the address of the same thing over TLS.
+    fn send_away(&mut self, redirect: Redirect, port: u16, order: &Order, out: &mut Out) {
+        let asked = (&order.host, order.target());
+        let answer = self.answer_to(order);
+        if redirect.write(asked, port, order.traits.reads, answer, &mut out.visitor) {
+            self.go_on_after(order);
+        } else {
+            self.say_page(Why::NameNeeded, order, out);
+        }
+    }
+
+    fn answer_to(&self, order: &Order) -> Answer {
         let Traits { version, is_head, .. } = order.traits;
-        page::write(why, Answer { to: version, to_head: is_head, persists }, &mut out.visitor);
-        if persists {
+        Answer { to: version, to_head: is_head, persists: self.may_go_on_after(order) }
+    }
+
+    /// After an answer of our own the connection lives on if the request was read to its end.
+    fn may_go_on_after(&self, order: &Order) -> bool {
+        order.traits.persists && order.body.is_done() && !self.ended
+    }
+
+    fn go_on_after(&mut self, order: &Order) {
+        if self.may_go_on_after(order) {
             self.enter(Stage::Head(HeadScan::new(Kind::Request)));
         } else {
             self.close(Parting::Close);
@@ -553,7 +592,7 @@ impl HttpEntry {
     fn refuse(&mut self, why: Why, is_head: bool, out: &mut Out) {
         self.refusal = Some(why);
         let answer = Answer { to: Version::Http11, to_head: is_head, persists: false };
-        page::write(why, answer, &mut out.visitor);
+        page::write(why, &self.pages, answer, &mut out.visitor);
         self.close(Parting::Close);
     }
 
@@ -589,6 +628,7 @@ impl Order {
         let traits = Traits {
             version: request.version,
             is_head: request.method.is_head(),
+            reads: request.method.reads(),
             is_repeatable: request.method.is_repeatable(),
             persists: request.options.persists(request.version),
             asks_upgrade: request.asks_upgrade(),

@@ -1,7 +1,7 @@
 //! A visitor, the machine and its homes, without sockets: what each side gets, however the bytes
 //! of both are cut.
 
-use underpass::proto::http_entry::{Action, End, HttpEntry, Out, Routed, Wait, Why};
+use underpass::proto::http_entry::{Action, End, HttpEntry, Out, Redirect, Routed, Wait, Why};
 use underpass::wire::host::HostName;
 use underpass::wire::http::rewrite::Visitor;
 
@@ -48,13 +48,16 @@ impl Outcome {
     }
 }
 
-/// `a` is service 0, `b` 1, `off` is offline; no name and an address are 2; all else is unknown.
+/// `a` is service 0, `b` 1, `off` is offline; `tls` and `moved` are sent to TLS; no name and an
+/// address are 2; all else is unknown.
 fn route(host: &HostName) -> Routed {
     match host {
         HostName::Dns(name) => match name.as_str() {
             "a" => Routed::Service(0),
             "b" => Routed::Service(1),
             "off" => Routed::Offline,
+            "tls" => Routed::Https { redirect: Redirect::Permanent, port: 443 },
+            "moved" => Routed::Https { redirect: Redirect::Moved, port: 8443 },
             _ => Routed::Unknown,
         },
         HostName::Ip(_) | HostName::Empty => Routed::Service(2),
@@ -92,7 +95,7 @@ pub(crate) fn run_cut_everywhere(visitor: &[u8], ends: Option<End>, homes: Homes
 pub(crate) fn run(visitor: &[u8], ends: Option<End>, cut: Cut, homes: Homes<'_>) -> Outcome {
     let address = "192.0.2.7".parse().expect("an address");
     let mut driver = Driver {
-        entry: HttpEntry::new(Visitor { address, port: 80 }),
+        entry: HttpEntry::new(Visitor { address, port: 80 }, Default::default()),
         out: Out::default(),
         visitor: Vec::new(),
         links: Vec::new(),

@@ -143,7 +143,9 @@ impl<N: Net> Server<N> {
             LeadsTo::Http => {
                 let ticket = self.let_in(id, address);
                 let visitor = rewrite::Visitor { address: address.ip(), port };
-                self.set_doing(id, Doing::Http(Box::new(Http::new(visitor, ticket, held))));
+                let pages = self.config.pages.clone();
+                let http = Http::new(visitor, ticket, held, pages);
+                self.set_doing(id, Doing::Http(Box::new(http)));
             }
             LeadsTo::Https | LeadsTo::Tunnel => {
                 let ticket = self.let_in(id, address);

@@ -4,6 +4,8 @@
 //! what it asks for is done. Bytes that it does not take yet are kept and given again. A side is
 //! read only while the other side's output has gone out; that is the flow control.
 
+use std::sync::Arc;
+
 use log::debug;
 
 use super::tunnel::{LinkUse, Opening};
@@ -14,7 +16,8 @@ use crate::engine::conn;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
-use crate::proto::http_entry::{Action, End, HttpEntry, Routed, Wait};
+use crate::proto::http_entry::page::Pages;
+use crate::proto::http_entry::{Action, End, HttpEntry, Routed, Wait, is_challenge};
 use crate::proto::lease::End as LeaseEnd;
 use crate::proto::route::{AmbiguousPath, Ask};
 use crate::proto::strangers::Ticket;
@@ -68,8 +71,13 @@ const BUDGET: usize = 8;
 impl Http {
     /// For a visitor that was just accepted, with the deadline for its first head, and has said
     /// `unread`.
-    pub(super) fn new(visitor: rewrite::Visitor, ticket: Ticket, unread: Vec<u8>) -> Http {
-        let entry = HttpEntry::new(visitor);
+    pub(super) fn new(
+        visitor: rewrite::Visitor,
+        ticket: Ticket,
+        unread: Vec<u8>,
+        pages: Arc<Pages>,
+    ) -> Http {
+        let entry = HttpEntry::new(visitor, pages);
         Http {
             awaits: Some(entry.wait_and_turn()),
             entry,
@@ -389,8 +397,13 @@ impl<N: Net> Server<N> {
         match self.config.routes.find(name, Ask::Http { target }) {
             Err(AmbiguousPath) => Routed::AmbiguousPath,
             Ok(None) => Routed::Unknown,
-            Ok(Some(found)) if self.owners[found.service].is_empty() => Routed::Offline,
-            Ok(Some(found)) => Routed::Service(found.service),
+            Ok(Some(found)) => match self.config.services[found.service].redirect_https {
+                Some(redirect) if !is_challenge(target) => {
+                    Routed::Https { redirect, port: self.https_port }
+                }
+                _ if self.owners[found.service].is_empty() => Routed::Offline,
+                _ => Routed::Service(found.service),
+            },
         }
     }
 

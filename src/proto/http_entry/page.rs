@@ -1,36 +1,96 @@
-//! What a visitor reads when no home answers it: small, plain, and without a name in it.
+//! What a visitor reads when no home answers it: small, plain, and without a name in it; or the
+//! user's own page.
 
 use super::Why;
 use crate::wire::http::rewrite::Answer;
 use crate::wire::http::{Version, put_text};
 
+/// The user's own pages.
+#[derive(Debug, Clone, Default)]
+pub struct Pages {
+    /// One for a status at most.
+    own: Vec<Page>,
+}
+
+/// A page of the user's.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// One of [`STATUSES`].
+    pub status: u16,
+    /// For Content-Type.
+    pub media_type: &'static str,
+    /// As it is sent.
+    pub body: Vec<u8>,
+}
+
+impl Pages {
+    /// Adds a page, or replaces the one for its status.
+    pub fn set(&mut self, page: Page) {
+        self.own.retain(|other| other.status != page.status);
+        self.own.push(page);
+    }
+
+    fn get(&self, status: u16) -> Option<Content<'_>> {
+        let page = self.own.iter().find(|page| page.status == status)?;
+        Some(Content { media_type: page.media_type, body: &page.body })
+    }
+}
+
+/// A body and what it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Content<'a> {
+    pub(super) media_type: &'static str,
+    pub(super) body: &'a [u8],
+}
+
 /// Appends the page that says `why`.
-pub(super) fn write(why: Why, answer: Answer, out: &mut Vec<u8>) {
+pub(super) fn write(why: Why, pages: &Pages, answer: Answer, out: &mut Vec<u8>) {
     let status = why.status();
     let (reason, text) = text(status);
-    // "404 Not Found\n\ntext\n"
-    let length = 3 + 1 + reason.len() + 2 + text.len() + 1;
-    let more = match status {
-        405 => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n",
-        503 => RETRY_AFTER,
-        _ => "",
+    let plain = format!("{status} {reason}\n\n{text}\n");
+    let plain = Content { media_type: "text/plain", body: plain.as_bytes() };
+    let fields: &[u8] = match status {
+        405 => {
+            b"Cache-Control: no-store\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+        }
+        // A home that was restarted is back in about that time.
+        503 => b"Cache-Control: no-store\r\nRetry-After: 10\r\n",
+        _ => b"Cache-Control: no-store\r\n",
     };
-    let connection = match (answer.persists, answer.to) {
-        (false, _) => "Connection: close\r\n",
-        (true, Version::Http10) => "Connection: keep-alive\r\n",
-        (true, Version::Http11) => "",
-    };
+    write_answer(status, reason, pages.get(status).unwrap_or(plain), fields, answer, out);
+}
+
+/// Appends an answer of our own. `fields` are whole lines.
+pub(super) fn write_answer(
+    status: u16,
+    reason: &str,
+    content: Content<'_>,
+    fields: &[u8],
+    answer: Answer,
+    out: &mut Vec<u8>,
+) {
+    let Content { media_type, body } = content;
+    let length = body.len();
     put_text(
         out,
         format_args!(
-            "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
-         Cache-Control: no-store\r\n{more}{connection}\r\n"
+            "HTTP/1.1 {status} {reason}\r\nContent-Type: {media_type}\r\n\
+             Content-Length: {length}\r\n"
         ),
     );
+    out.extend_from_slice(fields);
+    out.extend_from_slice(match (answer.persists, answer.to) {
+        (false, _) => b"Connection: close\r\n\r\n",
+        (true, Version::Http10) => b"Connection: keep-alive\r\n\r\n",
+        (true, Version::Http11) => b"\r\n",
+    });
     if !answer.to_head {
-        put_text(out, format_args!("{status} {reason}\n\n{text}\n"));
+        out.extend_from_slice(body);
     }
 }
+
+/// Every status that has a page.
+pub const STATUSES: &[u16] = &[400, 404, 405, 408, 413, 414, 431, 501, 502, 503, 504, 505];
 
 fn text(status: u16) -> (&'static str, &'static str) {
     match status {
@@ -48,6 +108,3 @@ fn text(status: u16) -> (&'static str, &'static str) {
         _ => ("Bad Request", "The request could not be understood."),
     }
 }
-
-/// A home that was restarted is back in about that time.
-const RETRY_AFTER: &str = "Retry-After: 10\r\n";

@@ -19,6 +19,8 @@ pub enum Why {
     UnknownHost,
     /// The path may be read in two ways, which two homes may do.
     AmbiguousPath,
+    /// A request without a name, which is needed to ask again over TLS.
+    NameNeeded,
     /// The home is not there.
     Offline,
     /// No link in time.
@@ -42,7 +44,7 @@ impl Why {
     pub fn status(self) -> u16 {
         match self {
             Why::Request(reject) => reject.status(),
-            Why::RequestBody(_) | Why::CutRequest | Why::AmbiguousPath => 400,
+            Why::RequestBody(_) | Why::CutRequest | Why::AmbiguousPath | Why::NameNeeded => 400,
             Why::Slow => 408,
             Why::UnknownHost => 404,
             Why::Offline | Why::NoLink => 503,
@@ -65,6 +67,7 @@ impl fmt::Display for Why {
             Why::Slow => "no request in time",
             Why::UnknownHost => "unknown host",
             Why::AmbiguousPath => "ambiguous path",
+            Why::NameNeeded => "no name to redirect to",
             Why::Offline => "home is offline",
             Why::NoLink => "no link in time",
             Why::Response(reject) => return write!(f, "response: {reject}"),

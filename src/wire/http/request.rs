@@ -36,6 +36,11 @@ impl Method<'_> {
         self.0 == b"HEAD"
     }
 
+    /// Whether it asks for a representation and nothing else.
+    pub fn reads(self) -> bool {
+        [&b"GET"[..], b"HEAD"].contains(&self.0)
+    }
+
     /// Whether doing it twice is doing it once (RFC 9110 9.2.2).
     pub fn is_repeatable(self) -> bool {
         [&b"GET"[..], b"HEAD", b"OPTIONS", b"PUT", b"DELETE"].contains(&self.0)
