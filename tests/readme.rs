@@ -37,6 +37,7 @@ fn the_configurations_load_and_belong_together() {
 #[test]
 fn the_commands_are_known() {
     let known = [
+        ".ci/static",
         "cargo build --release --no-default-features",
         "cargo run --release -- demo",
         "tests/all",

@@ -161,8 +161,9 @@ impl Vps {
 
     pub(crate) fn underpass(&self, name: &str, role: &str, file: &str) -> Proc {
         let file = self.dir.write(&format!("{name}.toml"), file);
-        let mut words = self.wrapper.iter().map(String::as_str).collect::<Vec<_>>();
-        words.push(env!("CARGO_BIN_EXE_underpass"));
+        let program = program(role);
+        let wrapper = self.wrapper.iter().map(String::as_str);
+        let words: Vec<&str> = wrapper.chain(program.split(' ')).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg(role).arg(file);
         match std::env::var("E2E_LOG") {
@@ -190,6 +191,13 @@ impl Vps {
             last = Some(visit(self.https, host));
         }
     }
+}
+
+/// The program for a role, with what it takes to run it: `E2E_SERVER`, `E2E_CLIENT`, or the one
+/// just built.
+fn program(role: &str) -> String {
+    let variable = if role == "--server" { "E2E_SERVER" } else { "E2E_CLIENT" };
+    std::env::var(variable).unwrap_or_else(|_| env!("CARGO_BIN_EXE_underpass").to_owned())
 }
 
 /// A service of the TLS entry in the server's file.

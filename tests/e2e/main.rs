@@ -6,6 +6,8 @@
 //! beside each other and no outgoing connection can take a port that a test was promised. Tests
 //! that load the machine, or that measure time under load, take [`harness::alone`].
 //!
+//! `E2E_SERVER` and `E2E_CLIENT` name other programs than the one just built, such as
+//! `qemu-aarch64-static target/static/underpass-aarch64`.
 //! `E2E_LOG=debug` sets the programs' `RUST_LOG`; a failing test prints the end of their logs.
 //! `E2E_KEEP=1` keeps the directories.
 
@@ -33,6 +35,7 @@ mod pitfalls_flood;
 mod pitfalls_line;
 mod ports;
 mod proxy;
+mod resolver;
 mod round_trips;
 mod small;
 mod transfer;

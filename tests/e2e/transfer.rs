@@ -44,6 +44,19 @@ fn a_gigabyte_each_way_with_the_same_hash() {
     returns_to(&before, &pair.processes());
 }
 
+/// Small enough for a client whose processor is emulated.
+#[test]
+fn a_file_each_way() {
+    const SIZE: u64 = 8 << 20;
+    let pair = Pair::start();
+    let file = pair.pi.www().join("file");
+    let expected = write_noise(&file, SIZE);
+    let seen = download(&pair, "https://pi.example.com/files/file");
+    assert_eq!(seen, (SIZE, expected.clone()), "download");
+    let answer = pair.curl("local").upload(&file).get("https://local.example.com/up");
+    assert_eq!(answer.body, format!("{SIZE} {expected}\n"), "upload: {answer:?}");
+}
+
 /// Length and hash of what curl gets from pi's site.
 fn download(pair: &Pair, url: &str) -> (u64, String) {
     let mut curl = pair.curl("pi").command(url);
