@@ -305,6 +305,7 @@ impl<S, Stage> Conn<S, Stage> {
     ) -> Result<(), Gone> {
         let Io { net, scratch, buffers } = io;
         let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
+        debug_assert_ne!(tunnel.dialect, Dialect::Rathole);
         scratch.message.clear();
         message.encode(&mut scratch.message);
         let sealed =

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::buffers::{Buffers, Scratch};
+use super::buffers::{BATCH, Buffers, Scratch};
 use super::conn::{Conn, Gone, Io};
 use super::conns::{ConnId, Conns};
 use super::net::{Net, Readiness, Wake};
@@ -158,10 +158,20 @@ impl<N: Net, Stage> Core<N, Stage> {
         }
     }
 
-    /// Sends a message on a tunnel connection.
+    /// Sends a native message on a tunnel connection.
     pub fn say(&mut self, id: ConnId, message: &Message<'_>) -> Result<(), Gone> {
         let conn = self.conns.get_mut(id).ok_or(Gone::Unexpected)?;
         conn.say(&mut self.io, message)
+    }
+
+    /// Sends bytes on a connection; on a link, as DATA.
+    pub fn push(&mut self, id: ConnId, bytes: &[u8]) -> Result<(), Gone> {
+        let conn = self.conns.get_mut(id).ok_or(Gone::Unexpected)?;
+        for part in bytes.chunks(BATCH) {
+            self.io.scratch.clear[..part.len()].copy_from_slice(part);
+            conn.push(&mut self.io, part.len())?;
+        }
+        Ok(())
     }
 
     /// Closes a connection, and says what it was.

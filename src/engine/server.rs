@@ -4,17 +4,20 @@
 //! tunnel   Greeting --HELLO-------> Control
 //!             |
 //!             +-------LINK_HELLO--> Link: Spare --OPEN--> Leased --ends--> Settling --> Spare
+//!             +-------(rathole)---> the same two, and a channel is lent once: Settling --> closed
 //!                                                          ^
 //! visitor  Proxied --header--> Hello, Http, Waiting
 //!          Hello --name--> Waiting --link--> Relayed  -----+        --both ends--> Parting
 //!             +------no name, home offline, not TLS-----------------------------> Parting
 //! ```
 //!
-//! [`tunnel`] has the upper half, [`arrival`] and [`visitor`] the lower one, [`http`] the visitors
-//! of the HTTP entry, who go from one link to another; this file has the doors and the turn.
+//! [`tunnel`] has the upper half, [`rathole`] what rathole's clients do otherwise there,
+//! [`arrival`] and [`visitor`] the lower one, [`http`] the visitors of the HTTP entry, who go from
+//! one link to another; this file has the doors and the turn.
 
 mod arrival;
 mod http;
+mod rathole;
 mod tunnel;
 mod visitor;
 
@@ -24,7 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use log::{debug, info, warn};
 
-use self::tunnel::{Link, LinkUse, Session, Shaken};
+use self::tunnel::{Control, Link, LinkUse, Session, Shaken};
 use self::visitor::{Doing, Visitor};
 use super::conn::Conn;
 use super::conns::ConnId;
@@ -67,6 +70,7 @@ pub struct Server<N: Net> {
     /// What the HTTP machines write, on its way out.
     http_out: Out,
     refusals: Quiet,
+    takeovers: Quiet,
 }
 
 /// What a connection is.
@@ -183,6 +187,7 @@ impl<N: Net> Server<N> {
             held: 0,
             http_out: Out::default(),
             refusals: Quiet::default(),
+            takeovers: Quiet::default(),
         })
     }
 
@@ -245,9 +250,11 @@ impl<N: Net> Server<N> {
         let all: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
         for id in all {
             match self.core.stage(id) {
-                Some(Stage::Control(_)) => {
-                    // Whether it arrives or not, the session ends here.
-                    let _ = self.core.say(id, &Message::Goodbye);
+                Some(Stage::Control(session)) => {
+                    if let Control::Native(_) = session.control {
+                        // Whether it arrives or not, the session ends here.
+                        let _ = self.core.say(id, &Message::Goodbye);
+                    }
                     self.core.close(id);
                 }
                 // A visitor that is cut off must not take it for the end of the answer.
@@ -368,7 +375,7 @@ impl<N: Net> Server<N> {
             None => {}
             Some(Stage::Greeting { .. }) => self.close_stranger(id, "nothing proved in time"),
             Some(Stage::Control(_)) => self.tend_control(id),
-            Some(Stage::Link(_)) => self.lose_link(id, "no answer to RESET in time"),
+            Some(Stage::Link(_)) => self.lose_link(id, "no end in time"),
             Some(Stage::Visitor(visitor)) => match visitor.doing {
                 Doing::Arriving => {}
                 Doing::Proxied(_) => self.abort_visitor(id, "no whole PROXY header in time"),

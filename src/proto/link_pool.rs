@@ -8,16 +8,36 @@ use std::time::Duration;
 
 use super::time::Time;
 
-/// Spare links at rest.
-const AT_REST: usize = 4;
-/// Spare links at most: a burst of that many pays no handshake.
-const AT_MOST: usize = 64;
 /// After a rush, so long until the pool is back at rest.
 const MEMORY: Duration = Duration::from_secs(10);
+
+/// What a pool's client is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Spare links at rest.
+    at_rest: usize,
+    /// Spare links at most: a burst of that many pays no handshake.
+    at_most: usize,
+    /// A link that was asked for may take so long; then it counts as lost. `None`: the client keeps
+    /// trying for as long as the session lives.
+    patience: Option<Duration>,
+}
+
+impl Terms {
+    /// A native client's links, for all its services.
+    pub const NATIVE: Terms = Terms { at_rest: 4, at_most: 64, patience: None };
+    /// A rathole client's channels for one TCP service: rathole's own number, which does not grow.
+    /// rathole's client gives a channel up after 10 s.
+    pub const RATHOLE_TCP: Terms =
+        Terms { at_rest: 8, at_most: 8, patience: Some(Duration::from_secs(15)) };
+    /// The same for a UDP service.
+    pub const RATHOLE_UDP: Terms = Terms { at_rest: 2, at_most: 2, ..Terms::RATHOLE_TCP };
+}
 
 /// `L` names a link, `V` a waiting visitor.
 #[derive(Debug)]
 pub struct LinkPool<L, V> {
+    terms: Terms,
     /// Last in, first out: the warmest is used first, the coldest are let go.
     spare: Vec<L>,
     /// First come, first served.
@@ -26,6 +46,8 @@ pub struct LinkPool<L, V> {
     leased: usize,
     /// Asked for and not here yet.
     owed: usize,
+    /// When one was asked for last, or has come.
+    owed_since: Time,
     /// The most links that may exist at once.
     cap: usize,
     /// The highest `leased + waiting` within [`MEMORY`], and when that was.
@@ -35,12 +57,14 @@ pub struct LinkPool<L, V> {
 
 impl<L: Copy + PartialEq, V: Copy + PartialEq> LinkPool<L, V> {
     /// An empty pool that never asks for more than `cap` links in all.
-    pub fn new(cap: usize) -> LinkPool<L, V> {
+    pub fn new(terms: Terms, cap: usize) -> LinkPool<L, V> {
         LinkPool {
+            terms,
             spare: Vec::new(),
             waiting: VecDeque::new(),
             leased: 0,
             owed: 0,
+            owed_since: Time::default(),
             cap,
             peak: 0,
             peak_at: Time::default(),
@@ -79,10 +103,11 @@ impl<L: Copy + PartialEq, V: Copy + PartialEq> LinkPool<L, V> {
     /// A fresh link has come; `false`: there are too many, close it. One that was not asked for is
     /// taken: the client may not know that we had counted an earlier one, and what is too much is
     /// soon shed.
-    pub fn arrived(&mut self, link: L) -> bool {
+    pub fn arrived(&mut self, link: L, now: Time) -> bool {
         let room = self.spare.len() + self.leased < self.cap;
         if room {
             self.owed = self.owed.saturating_sub(1);
+            self.owed_since = now;
             self.spare.push(link);
         }
         room
@@ -119,8 +144,24 @@ impl<L: Copy + PartialEq, V: Copy + PartialEq> LinkPool<L, V> {
         let coming = self.spare.len() + self.owed;
         let room = self.cap.saturating_sub(self.leased + coming);
         let missing = wanted.saturating_sub(coming).min(room);
-        self.owed += missing;
+        if missing > 0 {
+            self.owed += missing;
+            self.owed_since = now;
+        }
         missing
+    }
+
+    /// Links that were asked for too long ago are not counted on any more.
+    pub fn write_off(&mut self, now: Time) {
+        if self.write_off_at().is_some_and(|at| at <= now) {
+            self.owed = 0;
+        }
+    }
+
+    /// When [`LinkPool::write_off`] may have something to do.
+    pub fn write_off_at(&self) -> Option<Time> {
+        let patience = self.terms.patience.filter(|_| self.owed > 0)?;
+        Some(self.owed_since + patience)
     }
 
     /// A spare link too many, the coldest; call until `None`.
@@ -130,7 +171,7 @@ impl<L: Copy + PartialEq, V: Copy + PartialEq> LinkPool<L, V> {
 
     /// When [`LinkPool::shed`] may have something to give, if ever.
     pub fn shed_at(&self) -> Option<Time> {
-        (self.spare.len() > AT_REST).then(|| self.peak_at + MEMORY)
+        (self.spare.len() > self.terms.at_rest).then(|| self.peak_at + MEMORY)
     }
 
     /// All spare links and waiting visitors, for a session that ends.
@@ -146,7 +187,7 @@ impl<L: Copy + PartialEq, V: Copy + PartialEq> LinkPool<L, V> {
     /// As many spare as visitors came at once lately, within bounds.
     fn target(&self, now: Time) -> usize {
         let recent = if now - self.peak_at < MEMORY { self.peak } else { 0 };
-        recent.clamp(AT_REST, AT_MOST)
+        recent.clamp(self.terms.at_rest, self.terms.at_most)
     }
 
     fn note_peak(&mut self, now: Time) {
@@ -168,11 +209,11 @@ mod tests {
 
     #[test]
     fn the_pool_is_filled_ahead_grows_with_the_rush_and_shrinks_after_it() {
-        let mut pool: LinkPool<u32, u32> = LinkPool::new(1000);
+        let mut pool: LinkPool<u32, u32> = LinkPool::new(Terms::NATIVE, 1000);
         assert_eq!(pool.ask(at(0)), 4);
         assert_eq!(pool.ask(at(0)), 0, "asked once");
         for link in 0..4 {
-            assert!(pool.arrived(link));
+            assert!(pool.arrived(link, at(0)));
         }
         assert_eq!(pool.lease(at(1)), Some(3), "the warmest");
         assert_eq!(pool.ask(at(1)), 1, "replaced at once");
@@ -184,7 +225,7 @@ mod tests {
         // 4 leased, 17 waiting; 21 is the peak, so 17 + 21 are wanted and 1 is owed.
         assert_eq!(pool.ask(at(2)), 37);
         for link in 10..48 {
-            assert!(pool.arrived(link));
+            assert!(pool.arrived(link, at(0)));
         }
         let mut served = Vec::new();
         while let Some((visitor, _)) = pool.serve(at(3)) {
@@ -204,19 +245,36 @@ mod tests {
 
     #[test]
     fn the_cap_holds() {
-        let mut pool: LinkPool<u32, u32> = LinkPool::new(6);
+        let mut pool: LinkPool<u32, u32> = LinkPool::new(Terms::NATIVE, 6);
         assert_eq!(pool.ask(at(0)), 4);
         for visitor in 0..50 {
             pool.wait(visitor, at(0));
         }
         assert_eq!(pool.ask(at(0)), 2);
         pool.forget_visitor(0);
-        assert!(pool.arrived(1));
+        assert!(pool.arrived(1, at(0)));
         assert_eq!(pool.serve(at(0)), Some((1, 1)));
         assert_eq!(pool.ask(at(0)), 0);
         for link in 2..7 {
-            assert!(pool.arrived(link));
+            assert!(pool.arrived(link, at(0)));
         }
-        assert!(!pool.arrived(7), "too many");
+        assert!(!pool.arrived(7, at(0)), "too many");
+    }
+
+    #[test]
+    fn what_a_rathole_client_does_not_bring_is_asked_for_again() {
+        let mut pool: LinkPool<u32, u32> = LinkPool::new(Terms::RATHOLE_TCP, 100);
+        assert_eq!(pool.ask(at(1)), 8);
+        for visitor in 0..50 {
+            pool.wait(visitor, at(1));
+        }
+        assert_eq!(pool.ask(at(1)), 50, "one for each, and the spare ones stay eight");
+        assert!(pool.arrived(1, at(5)));
+        assert_eq!(pool.write_off_at(), Some(at(20)));
+        pool.write_off(at(19));
+        assert_eq!(pool.ask(at(19)), 0);
+        pool.write_off(at(20));
+        assert_eq!(pool.ask(at(20)), 57);
+        assert_eq!(pool.write_off_at(), Some(at(35)));
     }
 }

@@ -23,7 +23,7 @@ use crate::proto::route::{AmbiguousPath, Ask};
 use crate::proto::strangers::Ticket;
 use crate::wire::host::HostName;
 use crate::wire::http::rewrite;
-use crate::wire::message::{Entry, Open, Reason};
+use crate::wire::message::{Entry, Reason};
 
 /// A visitor's HTTP connection.
 pub(super) struct Http {
@@ -374,7 +374,7 @@ impl<N: Net> Server<N> {
         let mut out = std::mem::take(&mut self.http_out);
         let link = self.http(id).and_then(|http| http.link);
         if let Some(link) = link
-            && let Err(gone) = self.push_bytes(link, &out.home)
+            && let Err(gone) = self.core.push(link, &out.home)
         {
             self.lose_link(link, gone);
         }
@@ -444,7 +444,6 @@ impl<N: Net> Server<N> {
         if let Some(Stage::Link(link)) = self.core.stage(link_id) {
             link.usage = LinkUse::Leased { visitor: id };
         }
-        let number = self.session(session).and_then(|session| session.number_of(service));
         let Some(http) = http_of(&mut self.core.conns, id) else { return };
         http.link = Some(link_id);
         http.home_end = None;
@@ -455,16 +454,8 @@ impl<N: Net> Server<N> {
         };
         let name = name.as_ref().map_or("", |name| name.as_str()).as_bytes();
         let mut head = std::mem::take(&mut self.http_out.home);
-        let room = head.len().min(Open::room(usize::from(u8::MAX)));
-        let sent = match number {
-            Some(service) => {
-                let first_bytes = &head[..room];
-                let opening = Opening { service, entry: Entry::Http, offset: 0, name, first_bytes };
-                self.say_open(id, link_id, opening)
-                    .and_then(|()| self.push_bytes(link_id, &head[room..]))
-            }
-            None => Err(conn::Gone::Unexpected),
-        };
+        let opening = Opening { service, entry: Entry::Http, offset: 0, name, said: &head };
+        let sent = self.begin(id, link_id, session, opening);
         head.clear();
         self.http_out.home = head;
         if let Err(gone) = sent {
@@ -528,7 +519,7 @@ impl<N: Net> Server<N> {
         visitor.doing = Doing::Relayed { link };
         self.held -= unread.len();
         self.core.set_deadline(id, None);
-        let mut pushed = self.push_bytes(link, &unread);
+        let mut pushed = self.core.push(link, &unread);
         if let Some((link, visitor)) = self.core.conns.pair_mut(link, id) {
             let io = &mut self.core.io;
             let is_open = link.lease().is_some_and(|lease| lease.said() == LeaseEnd::Open);

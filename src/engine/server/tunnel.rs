@@ -7,52 +7,62 @@ use log::{debug, info};
 
 use super::visitor::{Doing, Waiting};
 use super::{Server, Stage};
-use crate::engine::buffers::BATCH;
-use crate::engine::conn::{End, Gone, Hands};
+use crate::engine::conn::{Dialect, End, Gone, Hands};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay::{self, Outcome};
 use crate::limits;
 use crate::proto::control_server::{self, Asked, ControlServer, Holding};
-use crate::proto::keepalive::Due;
+use crate::proto::keepalive::{Due, Keepalive};
 use crate::proto::lease::{End as LeaseEnd, Lease};
-use crate::proto::link_pool::LinkPool;
+use crate::proto::link_pool::{LinkPool, Terms};
 use crate::proto::noise::HandshakeHash;
+use crate::proto::rathole_server::{Claim, ControlChannel};
 use crate::proto::strangers::Ticket;
 use crate::wire::frame;
 use crate::wire::message::{Entry, Message, Open, Reason, Registration, VERSION};
-use crate::wire::proxy_header;
+use crate::wire::{proxy_header, rathole};
 
 /// What OPEN says of a visitor beside its addresses.
 pub(super) struct Opening<'a> {
-    /// The client's number for the service.
-    pub(super) service: u16,
+    pub(super) service: usize,
     pub(super) entry: Entry,
     /// Which of the service's own ports.
     pub(super) offset: u16,
     pub(super) name: &'a [u8],
-    pub(super) first_bytes: &'a [u8],
+    /// All that it has said so far.
+    pub(super) said: &'a [u8],
 }
 
 /// How far a greeting is.
 pub(super) struct Shaken {
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     /// Set once the handshake is done.
     hash: Option<HandshakeHash>,
+    /// A rathole client has been given a nonce.
+    pub(super) claim: Option<Claim>,
 }
 
 /// A client's control session. Its connection's id names it.
 pub(super) struct Session {
-    address: SocketAddr,
-    control: ControlServer,
+    pub(super) address: SocketAddr,
+    pub(super) control: Control,
     pub(super) pool: LinkPool<ConnId, ConnId>,
     /// All links that it has, in whatever use.
     links: BTreeSet<ConnId>,
     /// Set until the first token is proved.
-    ticket: Option<Ticket>,
+    pub(super) ticket: Option<Ticket>,
 }
 
-/// A link of a session.
+/// What its client speaks.
+pub(super) enum Control {
+    /// All services of one client.
+    Native(ControlServer),
+    /// One service.
+    Rathole(ControlChannel),
+}
+
+/// A link of a session; of a rathole client, a data channel.
 pub(super) struct Link {
     session: ConnId,
     pub(super) usage: LinkUse,
@@ -67,10 +77,29 @@ pub(super) enum LinkUse {
     Settling,
 }
 
+impl Control {
+    /// The services that it has.
+    fn services(&self) -> Vec<usize> {
+        match self {
+            Control::Native(control) => {
+                control.holdings().iter().map(|holding| holding.service).collect()
+            }
+            Control::Rathole(channel) => vec![channel.service],
+        }
+    }
+
+    fn pulse(&mut self) -> &mut Keepalive {
+        match self {
+            Control::Native(control) => &mut control.pulse,
+            Control::Rathole(channel) => &mut channel.pulse,
+        }
+    }
+}
+
 impl Session {
-    /// The client's number for a service that it has.
-    pub(super) fn number_of(&self, service: usize) -> Option<u16> {
-        self.control.number_of(service)
+    pub(super) fn new(address: SocketAddr, control: Control, terms: Terms, cap: usize) -> Session {
+        let (pool, links) = (LinkPool::new(terms, cap), BTreeSet::new());
+        Session { address, control, pool, links, ticket: None }
     }
 }
 
@@ -79,7 +108,7 @@ const BUDGET: usize = 32;
 
 impl Shaken {
     pub(super) fn not_yet(address: SocketAddr) -> Shaken {
-        Shaken { address, hash: None }
+        Shaken { address, hash: None, claim: None }
     }
 }
 
@@ -111,9 +140,16 @@ impl<N: Net> Server<N> {
             tunnel.allow(limits::CONTROL_BODY);
         }
         conn.flush(&mut self.core.io)?;
+        if conn.dialect() == Some(Dialect::Rathole) {
+            return self.greet_rathole(id);
+        }
         loop {
             let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
             let pulled = conn.pull(&mut self.core.io)?;
+            if conn.dialect() == Some(Dialect::Rathole) {
+                conn.put_back(&mut self.core.io, pulled.data);
+                return self.greet_rathole(id);
+            }
             return match pulled.end {
                 None if pulled.moved => continue,
                 None => Ok(()),
@@ -161,13 +197,9 @@ impl<N: Net> Server<N> {
         let welcome = Message::Welcome { version: VERSION, session: id.to_bits(), key, nonce };
         self.core.say(id, &welcome)?;
         let pulse = control_server::pulse(self.config.heartbeat_interval, self.core.now());
-        let session = Session {
-            address,
-            control: ControlServer::new(hash, instance, key, nonce, pulse),
-            pool: LinkPool::new(self.bounds.links),
-            links: BTreeSet::new(),
-            ticket: Some(ticket),
-        };
+        let control = Control::Native(ControlServer::new(hash, instance, key, nonce, pulse));
+        let mut session = Session::new(address, control, Terms::NATIVE, self.bounds.links);
+        session.ticket = Some(ticket);
         if let Some(stage) = self.core.stage(id) {
             *stage = Stage::Control(Box::new(session));
         }
@@ -184,10 +216,29 @@ impl<N: Net> Server<N> {
         hash: &HandshakeHash,
         proof: &[u8; 32],
     ) -> Result<(), Gone> {
-        let Some(session) = self.session(session_id) else { return Err(Gone::Unexpected) };
-        let proved = version == VERSION && session.control.proves_link(hash, proof);
-        if !proved || !session.pool.arrived(id) {
+        let proved = version == VERSION
+            && self.session(session_id).is_some_and(|session| match &session.control {
+                Control::Native(control) => control.proves_link(hash, proof),
+                Control::Rathole(_) => false,
+            });
+        if !proved || !self.take_in_link(id, ticket, session_id) {
             return Err(Gone::Unexpected);
+        }
+        if let Err(gone) = self.core.say(id, &Message::Ready) {
+            self.lose_link(id, gone);
+            return Ok(());
+        }
+        self.serve_waiting(session_id);
+        self.set_session_deadline(session_id);
+        Ok(())
+    }
+
+    /// A link that is proved goes into its session's pool, if that has room.
+    pub(super) fn take_in_link(&mut self, id: ConnId, ticket: Ticket, session_id: ConnId) -> bool {
+        let now = self.core.now();
+        let Some(session) = self.session(session_id) else { return false };
+        if !session.pool.arrived(id, now) {
+            return false;
         }
         session.links.insert(id);
         self.strangers.leave(ticket);
@@ -198,13 +249,7 @@ impl<N: Net> Server<N> {
                 tunnel.allow(frame::MAX_BODY);
             }
         }
-        if let Err(gone) = self.core.say(id, &Message::Ready) {
-            self.lose_link(id, gone);
-            return Ok(());
-        }
-        self.serve_waiting(session_id);
-        self.set_session_deadline(session_id);
-        Ok(())
+        true
     }
 
     /// Closes a connection that has proved nothing: a greeting, or a session without a service.
@@ -224,12 +269,17 @@ impl<N: Net> Server<N> {
 
     /// The messages of a control session.
     pub(super) fn hear_control(&mut self, id: ConnId) {
-        if let Err(gone) = self.try_hear_control(id) {
+        let heard = match self.session(id).map(|session| &session.control) {
+            Some(Control::Native(_)) => self.hear_native(id),
+            Some(Control::Rathole(_)) => self.hear_rathole(id),
+            None => Ok(()),
+        };
+        if let Err(gone) = heard {
             self.end_session(id, gone);
         }
     }
 
-    fn try_hear_control(&mut self, id: ConnId) -> Result<(), Gone> {
+    fn hear_native(&mut self, id: ConnId) -> Result<(), Gone> {
         for _ in 0..BUDGET {
             let now = self.core.now();
             let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
@@ -239,6 +289,7 @@ impl<N: Net> Server<N> {
             }
             let pulled = conn.pull(&mut self.core.io)?;
             let Stage::Control(session) = &mut conn.stage else { return Ok(()) };
+            let Control::Native(control) = &mut session.control else { return Ok(()) };
             let asked = match pulled.end {
                 None if pulled.moved => continue,
                 None => return Ok(()),
@@ -246,7 +297,7 @@ impl<N: Net> Server<N> {
                 Some(End::Message(kind, payload)) => {
                     let payload = &self.core.io.scratch.clear[payload];
                     let message = Message::decode(kind, payload).map_err(Gone::Message)?;
-                    session.control.handle(&message, &self.config.services, now)
+                    control.handle(&message, &self.config.services, now)
                 }
             };
             match asked.map_err(|_| Gone::Unexpected)? {
@@ -269,17 +320,32 @@ impl<N: Net> Server<N> {
         if if_free && owner.is_some() {
             return self.core.say(id, &Message::Registered { number, answer: Registration::Taken });
         }
-        let moved = owner.map(|owner| self.hand_over(id, owner, service)).unwrap_or_default();
-        self.owners[service] = vec![id];
+        let moved = self.take_over(id, service);
         let accepted = Registration::Accepted;
         self.core.say(id, &Message::Registered { number, answer: accepted })?;
         let Some(session) = self.session(id) else { return Ok(()) };
-        session.control.grant(holding);
-        let address = session.address;
-        if let Some(ticket) = session.ticket.take() {
+        if let Control::Native(control) = &mut session.control {
+            control.grant(holding);
+        }
+        let (address, ticket) = (session.address, session.ticket.take());
+        if let Some(ticket) = ticket {
             self.strangers.leave(ticket);
         }
         info!("service {} is served by client {address}", self.config.services[service].name);
+        self.begin_serving(id, moved);
+        Ok(())
+    }
+
+    /// Makes a session the owner of a service; the visitors that waited for another one come back.
+    pub(super) fn take_over(&mut self, id: ConnId, service: usize) -> Vec<ConnId> {
+        let owner = self.owners[service].last().copied().filter(|owner| *owner != id);
+        let moved = owner.map(|owner| self.hand_over(id, owner, service)).unwrap_or_default();
+        self.owners[service] = vec![id];
+        moved
+    }
+
+    /// A session has a service from now on: for those who wait, and for those who come.
+    pub(super) fn begin_serving(&mut self, id: ConnId, moved: Vec<ConnId>) {
         for visitor in moved {
             match self.is_http(visitor) {
                 true => self.http_place_again(visitor),
@@ -288,31 +354,33 @@ impl<N: Net> Server<N> {
         }
         self.ask_for_links(id);
         self.set_session_deadline(id);
-        Ok(())
     }
 
     /// Takes a service from its owner; the visitors that waited for it come back. An owner that is
-    /// an earlier session of the same client ends at once: it is dead, whether it knows or not.
+    /// an earlier session of the same client ends at once: it is dead, whether it knows or not. So
+    /// does a rathole client's, which has nothing else.
     fn hand_over(&mut self, to: ConnId, from: ConnId, service: usize) -> Vec<ConnId> {
         let waiting = self.waiting_for(from, service);
-        let same_client = match (self.core.conns.get(to), self.core.conns.get(from)) {
-            (Some(new), Some(old)) => match (&new.stage, &old.stage) {
-                (Stage::Control(new), Stage::Control(old)) => {
-                    new.control.is_same_client(&old.control)
-                }
-                _ => false,
-            },
+        let control = |id| match &self.core.conns.get(id)?.stage {
+            Stage::Control(session) => Some(&session.control),
+            _ => None,
+        };
+        let same_client = match (control(to), control(from)) {
+            (Some(Control::Native(new)), Some(Control::Native(old))) => new.is_same_client(old),
             _ => false,
         };
         if same_client {
             self.end_session(from, "replaced by a new session of the same client");
-        } else if let Some(session) = self.session(from) {
-            let address = session.address;
-            if let Some(number) = session.control.withdraw(service) {
-                info!(
-                    "service {} is taken from client {address}",
-                    self.config.services[service].name
-                );
+            return waiting;
+        }
+        let Some(session) = self.session(from) else { return waiting };
+        let address = session.address;
+        match &mut session.control {
+            Control::Rathole(_) => self.end_session(from, Why::TakenOver),
+            Control::Native(control) => {
+                let Some(number) = control.withdraw(service) else { return waiting };
+                let name = &self.config.services[service].name;
+                info!("service {name} is taken from client {address}");
                 // A loser that cannot be told will notice by itself.
                 let _ = self.core.say(from, &Message::Withdrawn { number });
             }
@@ -372,7 +440,8 @@ impl<N: Net> Server<N> {
         if session.ticket.is_some() {
             return self.close_stranger(id, "nothing proved in time");
         }
-        let due = session.control.pulse.poll(now);
+        let due = session.control.pulse().poll(now);
+        session.pool.write_off(now);
         let mut surplus = Vec::new();
         while let Some(link) = session.pool.shed(now) {
             surplus.push(link);
@@ -383,45 +452,60 @@ impl<N: Net> Server<N> {
         match due {
             Due::Nothing => {}
             Due::Ping => {
-                if let Err(gone) = self.core.say(id, &Message::Ping(now.0)) {
+                let told = match self.session(id).map(|session| &session.control) {
+                    Some(Control::Rathole(_)) => {
+                        self.core.push(id, &rathole::Command::Heartbeat.encode())
+                    }
+                    _ => self.core.say(id, &Message::Ping(now.0)),
+                };
+                if let Err(gone) = told {
                     return self.end_session(id, gone);
                 }
             }
             Due::Dead => return self.end_session(id, "silent for too long"),
         }
+        self.ask_for_links(id);
         self.set_session_deadline(id);
     }
 
-    fn set_session_deadline(&mut self, id: ConnId) {
+    pub(super) fn set_session_deadline(&mut self, id: ConnId) {
         let Some(session) = self.session(id) else { return };
         if session.ticket.is_none() {
-            let pulse = session.control.pulse.deadline();
-            let at = pulse.into_iter().chain(session.pool.shed_at()).min();
+            let pulse = session.control.pulse().deadline();
+            let pool = [session.pool.shed_at(), session.pool.write_off_at()];
+            let at = pulse.into_iter().chain(pool.into_iter().flatten()).min();
             self.core.set_deadline(id, at);
         }
     }
 
-    /// Ends a session: its links and their visitors are reset, its waiting visitors turned away.
+    /// Ends a session: its links and their visitors are reset, its waiting visitors turned away. A
+    /// rathole client's channels that carry a visitor go on, as with rathole: they need nothing of
+    /// the control channel's, and a client that has lost that one alone dials it again.
     pub(super) fn end_session(&mut self, id: ConnId, why: impl Into<Why>) {
         let why = why.into();
         let Some(session) = self.session(id) else { return };
         let address = session.address;
         let (_, waiting) = session.pool.drain();
         let links = std::mem::take(&mut session.links);
-        let holdings = session.control.holdings().to_vec();
+        let services = session.control.services();
+        let are_bound = matches!(session.control, Control::Native(_));
         match session.ticket.take() {
             Some(ticket) => {
                 debug!("client {address}: {why}");
                 self.strangers.leave(ticket);
             }
+            // Whoever took over is named in the log.
+            None if matches!(why, Why::TakenOver) => debug!("client {address}: {why}"),
             None => info!("client {address} has gone: {why}"),
         }
-        for holding in holdings {
-            self.owners[holding.service].retain(|owner| *owner != id);
+        for service in services {
+            self.owners[service].retain(|owner| *owner != id);
         }
         self.core.close(id);
         for link in links {
-            self.lose_link(link, "its session has ended");
+            if are_bound || self.is_spare(link) {
+                self.lose_link(link, "its session has ended");
+            }
         }
         for visitor in waiting {
             self.turn_away(visitor, "home has gone offline");
@@ -430,18 +514,9 @@ impl<N: Net> Server<N> {
 
     /// Closes a link, and resets the visitor that is on it.
     pub(super) fn lose_link(&mut self, id: ConnId, why: impl Into<Why>) {
-        let Some(Stage::Link(link)) = self.core.stage(id) else { return };
-        let session = link.session;
-        let usage = std::mem::replace(&mut link.usage, LinkUse::Settling);
+        let Some((session, usage)) = self.strike_link(id) else { return };
         debug!("link: {}", why.into());
         self.core.abort(id);
-        if let Some(session) = self.session(session) {
-            session.links.remove(&id);
-            match usage {
-                LinkUse::Spare => session.pool.lost_spare(id),
-                LinkUse::Leased { .. } | LinkUse::Settling => session.pool.lost_leased(),
-            }
-        }
         if let LinkUse::Leased { visitor } = usage {
             match self.is_http(visitor) {
                 true => self.http_link_lost(visitor),
@@ -451,6 +526,35 @@ impl<N: Net> Server<N> {
         self.ask_for_links(session);
     }
 
+    /// Closes a link that has served its one visitor.
+    fn close_used_link(&mut self, id: ConnId) {
+        if let Some((session, _)) = self.strike_link(id) {
+            self.core.close(id);
+            self.ask_for_links(session);
+            self.set_session_deadline(session);
+        }
+    }
+
+    /// Takes a link out of its session's books: whose it was, and what for.
+    fn strike_link(&mut self, id: ConnId) -> Option<(ConnId, LinkUse)> {
+        let Some(Stage::Link(link)) = self.core.stage(id) else { return None };
+        let session_id = link.session;
+        let usage = std::mem::replace(&mut link.usage, LinkUse::Settling);
+        if let Some(session) = self.session(session_id) {
+            session.links.remove(&id);
+            match usage {
+                LinkUse::Spare => session.pool.lost_spare(id),
+                LinkUse::Leased { .. } | LinkUse::Settling => session.pool.lost_leased(),
+            }
+        }
+        Some((session_id, usage))
+    }
+
+    fn is_spare(&mut self, link: ConnId) -> bool {
+        let is_spare = |link: &Link| matches!(link.usage, LinkUse::Spare);
+        matches!(self.core.stage(link), Some(Stage::Link(link)) if is_spare(link))
+    }
+
     /// A spare link says nothing; what comes is its end.
     pub(super) fn watch_spare(&mut self, id: ConnId) {
         let Some(conn) = self.core.conns.get_mut(id) else { return };
@@ -458,7 +562,7 @@ impl<N: Net> Server<N> {
             conn.flush(&mut self.core.io)?;
             loop {
                 let pulled = conn.pull(&mut self.core.io)?;
-                if pulled.end.is_some() {
+                if pulled.end.is_some() || pulled.data > 0 {
                     return Err(Gone::Unexpected);
                 }
                 if !pulled.moved {
@@ -472,7 +576,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Gives spare links to the visitors that wait.
-    fn serve_waiting(&mut self, session: ConnId) {
+    pub(super) fn serve_waiting(&mut self, session: ConnId) {
         let now = self.core.now();
         while let Some((visitor, link)) =
             self.session(session).and_then(|session| session.pool.serve(now))
@@ -490,14 +594,22 @@ impl<N: Net> Server<N> {
             return;
         }
         let missing = session.pool.ask(now);
-        let mut left = missing;
-        while left > 0 {
-            let count = u16::try_from(left).unwrap_or(u16::MAX);
-            left -= usize::from(count);
-            if let Err(gone) = self.core.say(id, &Message::Links { count }) {
-                return self.end_session(id, gone);
-            }
+        let asked = match session.control {
+            Control::Native(_) => self.say_links(id, missing),
+            Control::Rathole(_) => self.ask_for_channels(id, missing),
+        };
+        if let Err(gone) = asked {
+            self.end_session(id, gone);
         }
+    }
+
+    fn say_links(&mut self, id: ConnId, mut missing: usize) -> Result<(), Gone> {
+        while missing > 0 {
+            let count = u16::try_from(missing).unwrap_or(u16::MAX);
+            missing -= usize::from(count);
+            self.core.say(id, &Message::Links { count })?;
+        }
+        Ok(())
     }
 
     /// Puts a visitor on a link: OPEN with what it has said so far.
@@ -513,12 +625,10 @@ impl<N: Net> Server<N> {
             // Whoever leaves is taken out of the queue, so this does not happen.
             return self.lose_link(link_id, Gone::Unexpected);
         };
-        let number =
-            self.session(session_id).and_then(|session| session.number_of(waiting.service));
-        let sent = match number {
-            Some(number) => self.send_open(visitor_id, link_id, number, &waiting),
-            None => Err(Gone::Unexpected),
-        };
+        let Waiting { service, entry, offset, ref name, ref held, .. } = *waiting;
+        let name = name.as_ref().map_or(&[][..], |name| name.as_str().as_bytes());
+        let opening = Opening { service, entry, offset, name, said: held };
+        let sent = self.begin(visitor_id, link_id, session_id, opening);
         self.core.io.buffers.give_back(&mut waiting.held);
         match sent {
             Ok(()) => self.relay(link_id, visitor_id),
@@ -526,34 +636,22 @@ impl<N: Net> Server<N> {
         }
     }
 
-    fn send_open(
+    /// Begins a visitor's lease of a link, with what it has said so far.
+    pub(super) fn begin(
         &mut self,
         visitor_id: ConnId,
         link_id: ConnId,
-        service: u16,
-        waiting: &Waiting,
-    ) -> Result<(), Gone> {
-        let name = waiting.name.as_ref().map_or(&[][..], |name| name.as_str().as_bytes());
-        let room = waiting.held.len().min(Open::room(usize::from(u8::MAX)));
-        let (first, rest) = waiting.held.split_at(room);
-        let opening = Opening {
-            service,
-            entry: waiting.entry,
-            offset: waiting.offset,
-            name,
-            first_bytes: first,
-        };
-        self.say_open(visitor_id, link_id, opening)?;
-        self.push_bytes(link_id, rest)
-    }
-
-    /// Says OPEN for a visitor.
-    pub(super) fn say_open(
-        &mut self,
-        visitor_id: ConnId,
-        link_id: ConnId,
+        session_id: ConnId,
         opening: Opening<'_>,
     ) -> Result<(), Gone> {
+        let number = match self.session(session_id).map(|session| &session.control) {
+            Some(Control::Native(control)) => control.number_of(opening.service),
+            Some(Control::Rathole(_)) => return self.start_forwarding(link_id, opening.said),
+            None => None,
+        };
+        let service = number.ok_or(Gone::Unexpected)?;
+        let Opening { entry, offset, name, said, .. } = opening;
+        let (first_bytes, rest) = said.split_at(said.len().min(Open::room(usize::from(u8::MAX))));
         let Some((link, visitor)) = self.core.conns.pair_mut(link_id, visitor_id) else {
             return Err(Gone::Unexpected);
         };
@@ -565,20 +663,10 @@ impl<N: Net> Server<N> {
         };
         let Some(tunnel) = &mut link.tunnel else { return Err(Gone::Unexpected) };
         let lease = tunnel.lease.open_next();
-        let Opening { service, entry, offset, name, first_bytes } = opening;
         let visitor = address;
         let open = Open { lease, service, entry, visitor, local, offset, name, first_bytes };
-        link.say(&mut self.core.io, &Message::Open(open))
-    }
-
-    /// Sends bytes on a link as DATA.
-    pub(super) fn push_bytes(&mut self, link: ConnId, bytes: &[u8]) -> Result<(), Gone> {
-        let conn = self.core.conns.get_mut(link).ok_or(Gone::Unexpected)?;
-        for part in bytes.chunks(BATCH) {
-            self.core.io.scratch.clear[..part.len()].copy_from_slice(part);
-            conn.push(&mut self.core.io, part.len())?;
-        }
-        Ok(())
+        link.say(&mut self.core.io, &Message::Open(open))?;
+        self.core.push(link_id, rest)
     }
 
     /// An event of a leased link: its visitor's turn.
@@ -647,12 +735,21 @@ impl<N: Net> Server<N> {
         match relay::settle(&mut self.core.io, conn, Lease::is_over) {
             Err(gone) => return self.lose_link(id, gone),
             Ok(false) => {
-                // In order, the end may take as long as a slow service at home takes to read.
+                // In order, the end may take as long as a slow service at home takes to read, and
+                // the session's pings show that the home lives. A rathole client is not asked.
                 let reset = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Reset);
-                if reset && !conn.deadline.is_set() {
-                    self.core.set_deadline(id, Some(now + limits::RESET_ANSWER_TIME));
+                let patience = match conn.dialect() {
+                    _ if reset => Some(limits::RESET_ANSWER_TIME),
+                    Some(Dialect::Rathole) => Some(limits::HALF_CLOSED_SILENCE),
+                    _ => None,
+                };
+                if let Some(patience) = patience.filter(|_| !conn.deadline.is_set()) {
+                    self.core.set_deadline(id, Some(now + patience));
                 }
                 return;
+            }
+            Ok(true) if conn.dialect() == Some(Dialect::Rathole) => {
+                return self.close_used_link(id);
             }
             Ok(true) => {}
         }
@@ -693,6 +790,8 @@ pub(super) enum Why {
     Reason(Reason),
     Proxy(proxy_header::Reject),
     Text(&'static str),
+    /// Another client has proved the token of a rathole client's service.
+    TakenOver,
 }
 
 impl From<Gone> for Why {
@@ -726,6 +825,7 @@ impl std::fmt::Display for Why {
             Why::Reason(reason) => reason.fmt(f),
             Why::Proxy(reject) => reject.fmt(f),
             Why::Text(text) => f.write_str(text),
+            Why::TakenOver => f.write_str("another client has its service"),
         }
     }
 }

@@ -1,0 +1,183 @@
+//! What rathole's clients do otherwise than native ones: a control channel for each service, whose
+//! client is asked for data channels and never answers, and data channels that are lent once.
+//!
+//! Both are the native ones' stages: a control channel is a session with one service, a data
+//! channel is a link. Here is how they come about, and what the server says on them.
+
+use log::info;
+
+use super::tunnel::{Control, Session};
+use super::{Server, Stage};
+use crate::config::ServiceKind;
+use crate::engine::conn::Gone;
+use crate::engine::conns::ConnId;
+use crate::engine::net::Net;
+use crate::limits;
+use crate::proto::link_pool::Terms;
+use crate::proto::rathole_server::{Claim, ControlChannel, Refusal};
+use crate::proto::strangers::Ticket;
+use crate::wire::rathole::{self, AUTH, Ack, Command, Digest, HELLO, Hello, Reject, Start};
+
+impl<N: Net> Server<N> {
+    /// A stranger that speaks rathole's dialect: hello, and on a control channel auth.
+    pub(super) fn greet_rathole(&mut self, id: ConnId) -> Result<(), Gone> {
+        if let Some(Stage::Greeting { shaken, .. }) = self.core.stage(id)
+            && shaken.claim.is_none()
+        {
+            let Some(hello) = self.hear_alone::<HELLO>(id)? else { return Ok(()) };
+            self.hear_hello_of_rathole(id, &hello)?;
+        }
+        if let Some(Stage::Greeting { .. }) = self.core.stage(id)
+            && let Some(auth) = self.hear_alone::<AUTH>(id)?
+        {
+            return self.hear_auth(id, &auth);
+        }
+        Ok(())
+    }
+
+    /// The next message of a stranger, which has no reason to say more before it is answered.
+    fn hear_alone<const LENGTH: usize>(
+        &mut self,
+        id: ConnId,
+    ) -> Result<Option<[u8; LENGTH]>, Gone> {
+        let conn = self.core.conns.get_mut(id).ok_or(Gone::Unexpected)?;
+        let taken = conn.take(&mut self.core.io)?;
+        if taken.is_some() && conn.has_unread() {
+            return Err(Gone::Unexpected);
+        }
+        Ok(taken)
+    }
+
+    fn hear_hello_of_rathole(&mut self, id: ConnId, hello: &[u8; HELLO]) -> Result<(), Gone> {
+        let Some(Stage::Greeting { ticket, shaken }) = self.core.stage(id) else { return Ok(()) };
+        let (ticket, address) = (*ticket, shaken.address);
+        let name = match Hello::decode(hello) {
+            Ok(Hello::Control(name)) => name,
+            Ok(Hello::Data(key)) => return self.add_channel(id, ticket, &key),
+            Err(reject) => {
+                if let Reject::Version(version) = reject {
+                    self.complain(|| {
+                        format!(
+                            "client {address} speaks version {version} of rathole's protocol, \
+                             this server {}: use rathole 0.5, or underpass",
+                            rathole::VERSION
+                        )
+                    });
+                }
+                return Err(Gone::Rathole(reject));
+            }
+        };
+        let mut nonce = [0; 32];
+        self.core.io.net.random(&mut nonce);
+        let claim = Claim::new(&name, &nonce, &self.config.services);
+        if let Some(Stage::Greeting { shaken, .. }) = self.core.stage(id) {
+            shaken.claim = Some(claim);
+        }
+        self.core.push(id, &Hello::Control(nonce).encode())
+    }
+
+    fn hear_auth(&mut self, id: ConnId, auth: &Digest) -> Result<(), Gone> {
+        let (interval, now) = (self.config.heartbeat_interval, self.core.now());
+        let Some(Stage::Greeting { ticket, shaken }) = self.core.stage(id) else { return Ok(()) };
+        let Some(claim) = &shaken.claim else { return Ok(()) };
+        let (ticket, address) = (*ticket, shaken.address);
+        let channel = match claim.judge(auth, interval, now) {
+            Ok(channel) => channel,
+            Err(Refusal { ack, service }) => {
+                // A name that is not in the file is a stranger's word; here it is a digest, too.
+                let name = service.map(|service| self.config.services[service].name.clone());
+                self.complain(|| match name {
+                    Some(name) => {
+                        format!("client {address} (rathole) has the wrong token for service {name}")
+                    }
+                    None => format!(
+                        "client {address} (rathole) asks for a service that is not in this file"
+                    ),
+                });
+                self.core.push(id, &ack.encode())?;
+                return Err(Gone::Closed);
+            }
+        };
+        self.core.push(id, &Ack::Ok.encode())?;
+        self.establish(id, ticket, channel);
+        Ok(())
+    }
+
+    /// The token is proved: the service is this client's at once, whoever had it.
+    fn establish(&mut self, id: ConnId, ticket: Ticket, channel: ControlChannel) {
+        let Some(Stage::Greeting { shaken, .. }) = self.core.stage(id) else { return };
+        let (address, service) = (shaken.address, channel.service);
+        let terms = match self.config.services[service].kind {
+            ServiceKind::Udp => Terms::RATHOLE_UDP,
+            _ => Terms::RATHOLE_TCP,
+        };
+        let session = Session::new(address, Control::Rathole(channel), terms, self.bounds.links);
+        if let Some(stage) = self.core.stage(id) {
+            *stage = Stage::Control(Box::new(session));
+        }
+        self.strangers.leave(ticket);
+        let name = self.config.services[service].name.clone();
+        let was_taken = !self.owners[service].is_empty();
+        let moved = self.take_over(id, service);
+        if !was_taken {
+            info!("service {name} is served by client {address} (rathole)");
+        } else if self.takeovers.admit(self.core.now()).is_some() {
+            // Two rathole clients with one service take it from each other for ever.
+            info!("service {name} is served by client {address} (rathole), which took it over");
+        }
+        self.begin_serving(id, moved);
+        self.core.enqueue(id);
+    }
+
+    /// A data channel comes with the session key of its control channel.
+    fn add_channel(&mut self, id: ConnId, ticket: Ticket, key: &Digest) -> Result<(), Gone> {
+        let owns = |id: &ConnId| match self.core.conns.get(*id).map(|conn| &conn.stage) {
+            Some(Stage::Control(session)) => match &session.control {
+                Control::Rathole(channel) => channel.owns(key),
+                Control::Native(_) => false,
+            },
+            _ => false,
+        };
+        let session = self.owners.iter().flatten().copied().find(owns);
+        let session = session.ok_or(Gone::Unexpected)?;
+        if !self.take_in_link(id, ticket, session) {
+            return Err(Gone::Unexpected);
+        }
+        self.serve_waiting(session);
+        self.set_session_deadline(session);
+        self.core.enqueue(id);
+        Ok(())
+    }
+
+    /// A client says nothing on a control channel; what comes is its end.
+    pub(super) fn hear_rathole(&mut self, id: ConnId) -> Result<(), Gone> {
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        conn.flush(&mut self.core.io)?;
+        if conn.socket.backlog() > limits::CONTROL_BACKLOG {
+            return Err(Gone::Unexpected);
+        }
+        loop {
+            let pulled = conn.pull(&mut self.core.io)?;
+            if pulled.end.is_some() || pulled.data > 0 {
+                return Err(Gone::Unexpected);
+            }
+            if !pulled.moved {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Asks the client for so many data channels.
+    pub(super) fn ask_for_channels(&mut self, id: ConnId, missing: usize) -> Result<(), Gone> {
+        self.core.push(id, &Command::CreateDataChannel.encode().repeat(missing))
+    }
+
+    /// Lends a data channel to a visitor, with what it has said so far. The client learns nothing
+    /// else about it.
+    pub(super) fn start_forwarding(&mut self, link: ConnId, said: &[u8]) -> Result<(), Gone> {
+        let conn = self.core.conns.get_mut(link).ok_or(Gone::Unexpected)?;
+        let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
+        tunnel.lease.open_next();
+        self.core.push(link, &[&Start::Tcp.encode()[..], said].concat())
+    }
+}
