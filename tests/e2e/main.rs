@@ -18,6 +18,7 @@ mod home;
 mod house;
 mod http_house;
 mod pki;
+mod rathole;
 mod visitor;
 
 mod bounds;
@@ -35,6 +36,7 @@ mod pitfalls_flood;
 mod pitfalls_line;
 mod ports;
 mod proxy;
+mod rathole_server;
 mod resolver;
 mod round_trips;
 mod small;
