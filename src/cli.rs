@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use lexopt::prelude::*;
 
 use underpass::config::{ClientConfig, Config, ServerConfig, ServerService, show_ports};
+use underpass::import::File;
 use underpass::proto::route::{AmbiguousPath, Ask, Condition, Entry, Match};
 use underpass::wire::client_hello::Alpn;
 use underpass::wire::host::{HostName, parse_host};
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Genkey,
     Check { config: PathBuf },
     Explain { config: PathBuf, name: String },
+    Import { files: Vec<PathBuf> },
     Demo { once: bool },
     Run { config: PathBuf, role: Option<Role> },
 }
@@ -69,6 +71,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             config: values.remove(1).into(),
         }),
         ([Some("explain"), ..], None) => Err("`explain` takes a file and a name".into()),
+        ([Some("import"), _, ..], None) => {
+            Ok(Command::Import { files: values.drain(1..).map(PathBuf::from).collect() })
+        }
+        ([Some("import")], None) => Err("`import` takes rathole's file".into()),
         ([Some("demo")], None) => Ok(Command::Demo { once }),
         ([_], role) => Ok(Command::Run { config: values.remove(0).into(), role }),
         ([], _) => Err("a configuration file is missing".into()),
@@ -110,6 +116,20 @@ pub(crate) fn check(path: &Path) -> Result<String, String> {
     }
     text.push_str(&columns(&rows));
     Ok(text)
+}
+
+/// One file in the place of rathole's and Traefik's, printed.
+pub(crate) fn import(paths: &[PathBuf]) -> Result<String, String> {
+    let read = |path: &PathBuf| {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok((name, text)),
+            Err(error) => Err(format!("{name}: cannot read it: {error}")),
+        }
+    };
+    let files = paths.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let files: Vec<File<'_>> = files.iter().map(|(name, text)| File { name, text }).collect();
+    underpass::import::import(&files, &|name| std::env::var(name).ok())
 }
 
 /// Says which service gets a name, or a name with a path, at both entries, and by which pattern.
@@ -288,6 +308,9 @@ underpass --client CONFIG       run as the client, at home
 underpass --genkey              print a new key pair
 underpass check CONFIG          try a file; show its warnings and who gets what
 underpass explain CONFIG NAME   say which service gets a name (and path), and why
+underpass import FILE...        print the file that replaces rathole's, and Traefik's labels:
+                                  import SERVER.toml docker-compose.yml
+                                  import CLIENT.toml [SERVER.toml docker-compose.yml]
 underpass demo [--once]         both roles and two sites on this machine
 underpass --version, --help
 
@@ -322,6 +345,8 @@ mod tests {
         assert_eq!(read("check a"), Ok(Command::Check { config: "a".into() }));
         let explain = Command::Explain { config: "a".into(), name: "b".into() };
         assert_eq!(read("explain a b"), Ok(explain));
+        let import = Command::Import { files: vec!["a".into(), "b".into()] };
+        assert_eq!(read("import a b"), Ok(import));
         assert_eq!(read("demo"), Ok(Command::Demo { once: false }));
         assert_eq!(read("demo --once"), Ok(Command::Demo { once: true }));
         assert_eq!(read("-h"), Ok(Command::Help));
@@ -339,6 +364,7 @@ mod tests {
             ("--genkey a b", "--genkey stands alone; X25519 is the only curve"),
             ("check", "`check` takes one file"),
             ("check a b", "`check` takes one file"),
+            ("import", "`import` takes rathole's file"),
             ("explain a", "`explain` takes a file and a name"),
             ("--once a", "--once belongs to `demo`"),
             ("--nonsense", "invalid option '--nonsense'"),

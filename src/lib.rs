@@ -5,6 +5,7 @@
 //! - [`wire`]: pure bytes. What a ClientHello, a frame, a message looks like.
 //! - [`proto`]: state machines. What the protocol decides, given bytes and the time.
 //! - [`config`]: what the user writes, parsed into types that cannot be wrong.
+//! - [`import`]: rathole's files and Traefik's labels as ours.
 //! - [`limits`]: every bound and deadline, with its reason.
 //! - [`engine`]: the only code that owns sockets. Generic over [`engine::net::Net`], so that the
 //!   same code runs on mio and on the simulated network of `tests/sim`.
@@ -15,6 +16,7 @@
 
 pub mod config;
 pub mod engine;
+pub mod import;
 pub mod limits;
 pub mod proto;
 pub mod wire;

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Genkey => cli::genkey(),
         Command::Check { config } => cli::check(&config),
         Command::Explain { config, name } => cli::explain(&config, &name),
+        Command::Import { files } => cli::import(&files),
         #[cfg(feature = "demo")]
         Command::Demo { once } => return demo::run(once),
         #[cfg(not(feature = "demo"))]

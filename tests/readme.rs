@@ -33,7 +33,8 @@ fn the_configurations_load_and_belong_together() {
 }
 
 /// The demo and `tests/all` are run by CI, which is `tests/all`; the others by the tests of the
-/// command line (`--genkey`, `check`, `explain`, a file alone) and by the lint and bench builds.
+/// command line (`--genkey`, `check`, `explain`, a file alone), those of `import`, and by the lint
+/// and bench builds.
 #[test]
 fn the_commands_are_known() {
     let known = [
@@ -44,6 +45,7 @@ fn the_commands_are_known() {
         "underpass --genkey",
         "underpass check server.toml",
         "underpass explain server.toml www.pi.example.com",
+        "underpass import rathole.server.toml docker-compose.yml > server.toml",
         "underpass server.toml",
     ];
     let commands: BTreeSet<&str> = blocks("sh").into_iter().flat_map(str::lines).collect();
