@@ -49,6 +49,8 @@ pub const VISITORS_WAITING: usize = 4096;
 pub const HOME_DIAL_TIME: Duration = Duration::from_secs(5);
 /// The server must accept and answer the handshake within this.
 pub const SERVER_DIAL_TIME: Duration = Duration::from_secs(5);
+/// A rathole server says no to an unknown service in the same breath as its hello.
+pub const PROBE_ACK_TIME: Duration = Duration::from_secs(1);
 /// Silence on a connection of which one direction has ended.
 pub const HALF_CLOSED_SILENCE: Duration = Duration::from_secs(5 * 60);
 /// After our RESET the peer has so long to end its direction; then the link is closed.
@@ -86,6 +88,8 @@ pub const MAX_VISITORS_PER_ADDRESS: usize = 32_768;
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// Silence after which the server counts as dead: two pings lost, and a slow line.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(25);
+/// The same where rathole's servers beat, every 30 s by default; rathole's.
+pub const RATHOLE_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(40);
 /// The longest pause before the client dials again: a line that is back is used in 5 s.
 pub const RETRY_MAX: Duration = Duration::from_secs(5);
 /// The first pause before the client dials again.

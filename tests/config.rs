@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use underpass::config::{Config, ConfigError, HostPort, ProxyScheme, Transport};
+use underpass::config::{Config, ConfigError, HostPort, Protocol, ProxyScheme, Transport};
 use underpass::proto::http_entry::Redirect;
 use underpass::wire::proxy_header::Version;
 
@@ -848,11 +848,6 @@ fn a_client_file_says_what_is_wrong_in_it() {
         ),
         ("remote_addr = 'a'", "2: client.remote_addr: the port is missing: `host:80`"),
         (
-            "remote_addr = 'a:1'\nprotocol = 'rathole'",
-            "3: client.protocol: rathole's protocol is not supported \
-          yet in this version",
-        ),
-        (
             "remote_addr = 'a:1'\nprotocol = 'mark-er_0123456789'",
             "3: client.protocol: must be native or rathole",
         ),
@@ -1056,4 +1051,92 @@ fn a_proxy_is_a_url_with_an_optional_login() {
     let idle = "f.toml:4: server.https_addr: no service of type https or web takes its visitors";
     let none = "f.toml:2: server.services: there are no services";
     good(&text, &[unused, idle, none]);
+}
+
+/// rathole's own examples, as its README has them.
+#[test]
+fn the_files_of_rathole_s_readme_load_or_say_what_to_use_instead() {
+    let clear = "the tunnel is not encrypted; type = \"noise\" is";
+    let server = include_str!("rathole/quickstart.server.toml");
+    let server = good(server, &[&format!("f.toml:3: server.transport: {clear}")]).server;
+    assert_eq!(server.expect("[server]").services[0].name, "my_nas_ssh");
+    let client = include_str!("rathole/quickstart.client.toml");
+    let client = good(client, &[&format!("f.toml:3: client.transport: {clear}")]).client;
+    let client = client.expect("[client]");
+    assert_eq!(client.protocol, Protocol::Native);
+    assert_eq!(client.services[0].local_addr.as_ref().expect("a port").to_string(), "127.0.0.1:22");
+
+    let whole = include_str!("rathole/specification.toml");
+    let config = parse(whole).expect("it loads");
+    let unused = |warning: &String| warning.contains(": not used: ") || warning.contains(clear);
+    assert!(config.warnings.iter().all(unused), "{:#?}", config.warnings);
+    let proxy = config.client.expect("[client]").tcp.proxy.expect("a proxy");
+    assert_eq!(proxy.to_string(), "socks5://127.0.0.1:1080");
+    assert_eq!(config.server.expect("[server]").services.len(), 2);
+    let with = |kind: &str| {
+        let (transport, rest) = whole.split_once("type = \"tcp\"").expect("the client's transport");
+        format!("{transport}type = \"{kind}\"{rest}")
+    };
+    let instead = "as a transport is not supported; use type = \"noise\", with keys from \
+                   `underpass --genkey`";
+    for (kind, error) in [
+        ("tls", &*format!("transport.type: TLS {instead}")),
+        ("websocket", &*format!("transport.type: WebSocket {instead}")),
+        (
+            "noise",
+            "transport.noise.local_private_key: must be a key of 32 bytes in base64, as \
+             `underpass --genkey` prints it",
+        ),
+    ] {
+        let found = parse(&with(kind)).expect_err("refused").to_string();
+        assert!(found.ends_with(error), "{found}");
+    }
+    // With sound keys in place of the words.
+    let text = with("noise").replace("key_encoded_in_base64", KEY);
+    let client = parse(&text).expect("it loads").client.expect("[client]");
+    assert!(matches!(client.transport, Transport::Noise(_)));
+}
+
+#[test]
+fn a_client_may_speak_rathole_s_protocol() {
+    let file = |keys: &str| {
+        let top = "[client]\nprotocol = 'rathole'\nretry_interval = 2\n";
+        client(keys).replace("[client]\n", top)
+    };
+    let services = "[client.services.a]\ntype = 'https'\nlocal_addr = 'traefik'\n\
+                    [client.services.b]\nlocal_addr = 'a:1'\nretry_interval = 9\n";
+    let used = "f.toml:16: client.services.b.retry_interval: \
+                5 s are used: the first pause has 1 to 5 s";
+    let client = good(&file(services), &[used]).client.expect("[client]");
+    assert_eq!(client.protocol, Protocol::Rathole);
+    assert_eq!(client.heartbeat_timeout, Some(Duration::from_secs(40)), "rathole's default");
+    let pauses = client.services.iter().map(|service| service.retry_interval.as_secs());
+    assert_eq!(pauses.collect::<Vec<_>>(), [2, 5]);
+    let traefik = client.services[0].local_addr.as_ref().expect("a port");
+    assert_eq!(traefik.to_string(), "traefik:443");
+    let Transport::Noise(noise) = client.transport else { panic!("noise") };
+    assert_eq!(noise.patterns, ["Noise_NK_25519_ChaChaPoly_BLAKE2s"], "rathole's default");
+    let says = "a rathole server does not say";
+    for (service, error) in [
+        (
+            "type = 'web'\nlocal_addr = 'traefik'",
+            format!(
+                "12: client.services.a.type: {says} which entry a visitor comes in by: two \
+                 services, of type http and https"
+            ),
+        ),
+        (
+            "local_addr = 'a:1-2'",
+            format!(
+                "12: client.services.a.local_addr: {says} which port a visitor comes in by: a \
+                 service for each port"
+            ),
+        ),
+        (
+            "local_addr = 'a:1'\nproxy_protocol = 'v2'",
+            format!("13: client.services.a.proxy_protocol: {says} where a visitor comes from"),
+        ),
+    ] {
+        bad(&file(&format!("[client.services.a]\n{service}")), &format!("f.toml:{error}"));
+    }
 }

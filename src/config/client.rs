@@ -6,7 +6,7 @@ use super::error::ConfigError;
 use super::raw::{Keys, Section, Text};
 use super::service::{check_name, missing_token, or_never, read_kind, read_token};
 use super::transport::{self, Role};
-use super::{ClientConfig, ClientService, HostPort, Secret, ServiceKind};
+use super::{ClientConfig, ClientService, HostPort, Protocol, Secret, ServiceKind};
 use crate::limits;
 use crate::wire::proxy_header::Version;
 
@@ -19,23 +19,29 @@ pub(super) fn read(
         return Err(place.error("missing: the server's bind_addr, such as `vps.example.com:2333`"));
     };
     let remote_addr = HostPort::parse_with_port(&remote_addr)?;
-    check_protocol(section)?;
-    let (transport, tcp) = transport::read(section, Role::Client, warnings)?;
+    let protocol = read_protocol(section)?;
+    let (role, silence) = match protocol {
+        Protocol::Native => (Role::Client, limits::HEARTBEAT_TIMEOUT),
+        Protocol::Rathole => (Role::RatholeClient, limits::RATHOLE_HEARTBEAT_TIMEOUT),
+    };
+    let (transport, tcp) = transport::read(section, role, warnings)?;
     let timeout = section.number("heartbeat_timeout", 0..=transport::SECONDS_MAX)?;
     let default_token = read_token(section, "default_token")?;
     let mut client = ClientConfig {
         remote_addr,
+        protocol,
         transport,
         tcp,
         prefer_ipv6: section.flag("prefer_ipv6")?.unwrap_or(false),
-        heartbeat_timeout: or_never(timeout, limits::HEARTBEAT_TIMEOUT),
-        retry_interval: read_retry(section, warnings)?,
+        heartbeat_timeout: or_never(timeout, silence),
+        retry_interval: read_retry(section, warnings)?.unwrap_or(limits::RETRY_INTERVAL),
         services: Vec::new(),
     };
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
         check_name(&name, &service)?;
         let token = read_token(&service, "token")?.or_else(|| default_token.clone());
-        client.services.push(read_service(name, &service, token, warnings)?);
+        let read = read_service(name, &service, token, &client, warnings)?;
+        client.services.push(read);
     }
     if client.services.is_empty() {
         warnings.push(section.place_of("services").warning("there are no services"));
@@ -47,16 +53,28 @@ fn read_service(
     name: String,
     section: &Section<'_>,
     token: Option<Secret>,
+    client: &ClientConfig,
     warnings: &mut Vec<String>,
 ) -> Result<ClientService, ConfigError> {
     let kind = read_kind(section)?;
     let targets = Targets::read(section, kind)?;
     let token = token.ok_or_else(|| missing_token(section))?;
-    if section.number("retry_interval", 0..=transport::SECONDS_MAX)?.is_some() {
-        let reason = "not used: one session carries all services; [client] has its retry_interval";
-        warnings.push(section.place_of("retry_interval").warning(reason));
-    }
+    let retry_interval = match client.protocol {
+        Protocol::Rathole => read_retry(section, warnings)?,
+        Protocol::Native => {
+            if section.number("retry_interval", 0..=transport::SECONDS_MAX)?.is_some() {
+                let reason =
+                    "not used: one session carries all services; [client] has its retry_interval";
+                warnings.push(section.place_of("retry_interval").warning(reason));
+            }
+            None
+        }
+    };
     section.check_nodelay(warnings)?;
+    let proxy_protocol = read_proxy_protocol(section)?;
+    if client.protocol == Protocol::Rathole {
+        check_for_rathole(section, kind, targets.ports)?;
+    }
     Ok(ClientService {
         name,
         kind,
@@ -66,7 +84,8 @@ fn read_service(
         local_http_addr: targets.http,
         local_https_addr: targets.https,
         prefer_ipv6: section.flag("prefer_ipv6")?.unwrap_or(false),
-        proxy_protocol: read_proxy_protocol(section)?,
+        retry_interval: retry_interval.unwrap_or(client.retry_interval),
+        proxy_protocol,
     })
 }
 
@@ -155,26 +174,50 @@ fn read_proxy_protocol(section: &Section<'_>) -> Result<Option<Version>, ConfigE
     }
 }
 
+/// A rathole server tells its clients nothing of a visitor, so a service has one way in and one
+/// port at home. Types `http` and `https` are as good as `tcp`.
+fn check_for_rathole(
+    section: &Section<'_>,
+    kind: ServiceKind,
+    ports: u16,
+) -> Result<(), ConfigError> {
+    let (key, reason) = if kind == ServiceKind::Web {
+        let reason = "a rathole server does not say which entry a visitor comes in by: \
+                      two services, of type http and https";
+        ("type", reason)
+    } else if ports > 1 {
+        let reason = "a rathole server does not say which port a visitor comes in by: \
+                      a service for each port";
+        ("local_addr", reason)
+    } else if section.has("proxy_protocol") {
+        ("proxy_protocol", "a rathole server does not say where a visitor comes from")
+    } else {
+        return Ok(());
+    };
+    Err(section.place_of(key).error(reason))
+}
+
 /// The first pause between dials. rathole's may be 0 or an hour; here a line that is back is soon
 /// used, and a loop has a pause.
-fn read_retry(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<Duration, ConfigError> {
+fn read_retry(
+    section: &Section<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Duration>, ConfigError> {
     let seconds = section.number("retry_interval", 0..=transport::SECONDS_MAX)?;
-    let asked = seconds.map_or(limits::RETRY_INTERVAL, Duration::from_secs);
+    let Some(asked) = seconds.map(Duration::from_secs) else { return Ok(None) };
     let used = asked.clamp(limits::RETRY_INTERVAL, limits::RETRY_MAX);
     if used != asked {
         let reason = format!("{} s are used: the first pause has 1 to 5 s", used.as_secs());
         warnings.push(section.place_of("retry_interval").warning(reason));
     }
-    Ok(used)
+    Ok(Some(used))
 }
 
-fn check_protocol(section: &Section<'_>) -> Result<(), ConfigError> {
-    let Some(text) = section.text("protocol")? else { return Ok(()) };
+fn read_protocol(section: &Section<'_>) -> Result<Protocol, ConfigError> {
+    let Some(text) = section.text("protocol")? else { return Ok(Protocol::Native) };
     match &*text.value {
-        "native" => Ok(()),
-        "rathole" => {
-            Err(text.place.error("rathole's protocol is not supported yet in this version"))
-        }
+        "native" => Ok(Protocol::Native),
+        "rathole" => Ok(Protocol::Rathole),
         _ => Err(text.place.error("must be native or rathole")),
     }
 }

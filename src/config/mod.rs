@@ -219,6 +219,8 @@ impl ServiceKind {
 pub struct ClientConfig {
     /// The server's tunnel address.
     pub remote_addr: HostPort,
+    /// What the server speaks.
+    pub protocol: Protocol,
     /// How the tunnel is protected.
     pub transport: Transport,
     /// Socket options of tunnel connections.
@@ -231,6 +233,15 @@ pub struct ClientConfig {
     pub retry_interval: Duration,
     /// In the order of the file.
     pub services: Vec<ClientService>,
+}
+
+/// `protocol = "…"` of `[client]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// underpass's own: one control session for all services, and links.
+    Native,
+    /// rathole 0.5's: a control channel for each service, and a data channel for each visitor.
+    Rathole,
 }
 
 /// `[client.services.NAME]`.
@@ -253,6 +264,8 @@ pub struct ClientService {
     pub local_https_addr: Option<HostPort>,
     /// Dial the local IPv6 addresses first.
     pub prefer_ipv6: bool,
+    /// As [`ClientConfig::retry_interval`], where each service has a connection of its own.
+    pub retry_interval: Duration,
     /// Tell the local server the visitor's address, in a header before its first byte.
     pub proxy_protocol: Option<proxy_header::Version>,
 }

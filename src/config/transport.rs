@@ -16,6 +16,8 @@ use crate::limits;
 pub(super) enum Role {
     Server,
     Client,
+    /// A client with `protocol = "rathole"`.
+    RatholeClient,
 }
 
 /// The transport of `[server]` or `[client]`.
@@ -97,7 +99,7 @@ fn read_noise(
     let Some(section) = transport.section("noise", &NOISE_KEYS)? else {
         return Err(transport.place_of("noise").error(missing_table(role)));
     };
-    let initiator = role == Role::Client;
+    let initiator = role != Role::Server;
     let mut private = read_key(&section, "local_private_key")?;
     let public = read_key(&section, "remote_public_key")?;
     let patterns = read_patterns(&section, role)?;
@@ -159,7 +161,8 @@ fn read_patterns(
 /// client greets it for every visitor, a native one seldom.
 fn default_patterns(role: Role) -> &'static [&'static str] {
     match (role, has_aes()) {
-        (_, false) => &[CHACHA_PATTERN],
+        // rathole's server has one pattern, and this is its default.
+        (Role::RatholeClient, _) | (_, false) => &[CHACHA_PATTERN],
         (Role::Server, true) => &[CHACHA_PATTERN, AES_PATTERN],
         (Role::Client, true) => &[AES_PATTERN, CHACHA_PATTERN],
     }
@@ -225,7 +228,9 @@ fn make_key(pattern: &str) -> Result<Vec<u8>, snow::Error> {
 fn missing_table(role: Role) -> &'static str {
     match role {
         Role::Server => "missing: a table with local_private_key, from `underpass --genkey`",
-        Role::Client => "missing: a table with remote_public_key, the server's public key",
+        Role::Client | Role::RatholeClient => {
+            "missing: a table with remote_public_key, the server's public key"
+        }
     }
 }
 

@@ -9,11 +9,13 @@
 //! ```
 //!
 //! [`line`] finds the server and dials it; [`session`] has the rest of the first row, [`link`] the
-//! second, [`home`] the third.
+//! second, [`home`] the third. [`rathole`] has what is otherwise with a rathole server: a control
+//! channel is a session with one service, a data channel a link that is lent once.
 
 mod home;
 mod line;
 mod link;
+mod rathole;
 mod session;
 
 use std::collections::BTreeMap;
@@ -29,7 +31,7 @@ use self::session::Control;
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Wake};
-use crate::config::{ClientConfig, HostPort};
+use crate::config::{ClientConfig, HostPort, Protocol};
 use crate::limits;
 use crate::proto::noise::{Protection, Side};
 use crate::proto::quiet::Quiet;
@@ -41,11 +43,9 @@ pub struct Client<N: Net> {
     core: Core<N, Stage>,
     config: ClientConfig,
     protection: Protection,
-    /// Which of the Noise patterns the server took last, or is tried next.
-    pattern: usize,
     /// Names this process to the server.
     instance: [u8; 32],
-    /// One: a session carries all services.
+    /// Native: one, whose session carries all services. rathole: one for each service, in order.
     lines: Vec<Line>,
     /// Links in all.
     links: usize,
@@ -83,16 +83,22 @@ impl<N: Net> Client<N> {
         }
         let mut instance = [0; 32];
         net.random(&mut instance);
+        let lines: Vec<Line> = match config.protocol {
+            Protocol::Native => vec![Line::new(config.retry_interval, net.now())],
+            Protocol::Rathole => {
+                let services = config.services.iter();
+                services.map(|service| Line::new(service.retry_interval, net.now())).collect()
+            }
+        };
         // Every link in use needs a connection at home.
         let most_links =
-            (net.descriptor_limit().saturating_sub(limits::OWN_DESCRIPTORS) / 2).max(1);
-        let lines = vec![Line::new(config.retry_interval, net.now())];
+            (net.descriptor_limit().saturating_sub(limits::OWN_DESCRIPTORS + lines.len()) / 2)
+                .max(1);
         Ok(Client {
             lines,
             core: Core::new(net),
             config,
             protection,
-            pattern: 0,
             instance,
             links: 0,
             most_links,
@@ -150,12 +156,18 @@ impl<N: Net> Client<N> {
         for id in all {
             match self.core.stage(id) {
                 Some(Stage::Control(_)) => {
-                    // Whether it arrives or not, the session ends here.
-                    let _ = self.core.say(id, &Message::Goodbye);
+                    if self.config.protocol == Protocol::Native {
+                        // Whether it arrives or not, the session ends here.
+                        let _ = self.core.say(id, &Message::Goodbye);
+                    }
                     self.core.close(id);
                 }
-                // A service that is cut off must not take it for the end of the request.
+                // A service that is cut off must not take it for the end of the request, nor a
+                // rathole server for the end of the answer.
                 Some(Stage::Home(_)) => self.core.abort(id),
+                Some(Stage::Link(_)) if self.config.protocol == Protocol::Rathole => {
+                    self.core.abort(id);
+                }
                 _ => self.core.close(id),
             }
         }

@@ -91,6 +91,10 @@ pub enum Gone {
     Message(message::Reject),
     /// A message of rathole's that may not be.
     Rathole(rathole::Reject),
+    /// A rathole server's refusal of a service.
+    Refused(rathole::Ack),
+    /// The server speaks rathole's protocol, and we ours.
+    OtherProtocol,
     /// A message out of turn.
     Lease(lease::Reject),
     /// A message that does not belong here.
@@ -115,6 +119,14 @@ impl fmt::Display for Gone {
             Gone::Noise(noise::Reject::Empty) => f.write_str("an empty message"),
             Gone::Message(reject) => write!(f, "a message that may not be ({reject:?})"),
             Gone::Rathole(reject) => write!(f, "a rathole message that may not be ({reject:?})"),
+            Gone::Refused(rathole::Ack::NoSuchService) => {
+                f.write_str("the server's file has no service of that name")
+            }
+            Gone::Refused(_) => f.write_str("the server's file has another token"),
+            Gone::OtherProtocol => f.write_str(
+                "it speaks rathole's protocol: set protocol = \"rathole\" in [client], or run \
+                 underpass there",
+            ),
             Gone::Lease(reject) => write!(f, "a message out of turn ({reject:?})"),
             Gone::Unexpected => f.write_str("a message that does not belong here"),
         }

@@ -12,6 +12,7 @@ pub mod noise;
 pub mod passage;
 pub mod proof;
 pub mod quiet;
+pub mod rathole_client;
 pub mod rathole_server;
 pub mod route;
 pub mod strangers;

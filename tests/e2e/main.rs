@@ -36,6 +36,7 @@ mod pitfalls_flood;
 mod pitfalls_line;
 mod ports;
 mod proxy;
+mod rathole_client;
 mod rathole_server;
 mod resolver;
 mod round_trips;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::session::Control;
 use super::{Client, Lookup, Stage, in_order};
+use crate::config::Protocol;
 use crate::engine::conn::Conn;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
@@ -24,6 +25,8 @@ pub(super) type LineId = usize;
 /// What carries a control session, one after the other, and the session's links.
 pub(super) struct Line {
     pub(super) way: Way,
+    /// Which of the Noise patterns the server took last, or is tried next.
+    pattern: usize,
     pub(super) backoff: Backoff,
     /// Links that the server has asked for and not got.
     pub(super) owed: usize,
@@ -51,6 +54,7 @@ impl Line {
     pub(super) fn new(retry_interval: Duration, now: Time) -> Line {
         Line {
             way: Way::Down { until: now },
+            pattern: 0,
             backoff: Backoff::new(retry_interval),
             owed: 0,
             dialling: 0,
@@ -70,7 +74,7 @@ impl Line {
 }
 
 impl<N: Net> Client<N> {
-    /// Ends the line's pauses whose time has come.
+    /// Ends the line's pauses whose time has come, and dials the links that it wants.
     pub(super) fn tend_line(&mut self, id: LineId) {
         let now = self.core.now();
         let line = &mut self.lines[id];
@@ -78,10 +82,12 @@ impl<N: Net> Client<N> {
             // Each time anew: it may have moved.
             line.way = Way::Resolving;
             self.look_up(Lookup::Server { line: id });
-        } else if line.link_pause.is_some_and(|until| until <= now) {
-            line.link_pause = None;
-            self.dial_links(id);
+            return;
         }
+        if line.link_pause.is_some_and(|until| until <= now) {
+            line.link_pause = None;
+        }
+        self.dial_links(id);
     }
 
     pub(super) fn found_server(&mut self, id: LineId, result: io::Result<Vec<SocketAddr>>) {
@@ -109,9 +115,10 @@ impl<N: Net> Client<N> {
     /// A server that knows only some of our patterns closes on the first message of another one:
     /// its address has another turn, until all patterns have been tried.
     pub(super) fn try_another_pattern(&mut self, id: LineId, server: SocketAddr) {
-        self.pattern = (self.pattern + 1) % self.protection.patterns();
-        if self.pattern != 0
-            && let Way::Dialling { rest } = &mut self.lines[id].way
+        let line = &mut self.lines[id];
+        line.pattern = (line.pattern + 1) % self.protection.patterns();
+        if line.pattern != 0
+            && let Way::Dialling { rest } = &mut line.way
         {
             rest.push_front(server);
         }
@@ -122,16 +129,22 @@ impl<N: Net> Client<N> {
         let Way::Dialling { rest } = &mut self.lines[id].way else { return };
         let Some(server) = rest.pop_front() else { return self.rest(id, why) };
         let control = Control::connecting(id, server);
-        if let Err(error) = self.dial_tunnel(server, Stage::Control(Box::new(control))) {
+        if let Err(error) = self.dial_tunnel(id, server, Stage::Control(Box::new(control))) {
             self.dial_server(id, format!("{server}: {error}"));
         }
     }
 
     /// Starts a tunnel connection, of either kind.
-    pub(super) fn dial_tunnel(&mut self, server: SocketAddr, stage: Stage) -> io::Result<ConnId> {
+    pub(super) fn dial_tunnel(
+        &mut self,
+        line: LineId,
+        server: SocketAddr,
+        stage: Stage,
+    ) -> io::Result<ConnId> {
+        let pattern = self.lines[line].pattern;
         let mut seed = [0; 32];
         self.core.io.net.random(&mut seed);
-        let channel = Channel::initiate(&self.protection, self.pattern, seed)
+        let channel = Channel::initiate(&self.protection, pattern, seed)
             .map_err(|_| io::Error::other("the Noise keys do not fit the pattern"))?;
         let stream = self.core.io.net.connect(server)?;
         let socket = Socket::connecting(stream);
@@ -154,7 +167,13 @@ impl<N: Net> Client<N> {
         line.way = Way::Down { until: now + pause };
         let server = self.server_at(&self.config.remote_addr);
         let seconds = pause.as_secs_f64();
-        self.complain(|| format!("no session with {server}: {why}; again in {seconds:.1} s"));
+        let whose = match self.config.protocol {
+            Protocol::Native => String::new(),
+            Protocol::Rathole => format!("service {}: ", self.config.services[id].name),
+        };
+        self.complain(|| {
+            format!("{whose}no session with {server}: {why}; again in {seconds:.1} s")
+        });
     }
 
     /// The server, for the log: where it was dialled, or which proxy did that.

@@ -4,7 +4,7 @@ use log::debug;
 
 use super::line::{LineId, Way};
 use super::{Client, Lookup, Stage};
-use crate::config::HostPort;
+use crate::config::{HostPort, Protocol};
 use crate::engine::conn::{End, Gone, Hands};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
@@ -20,7 +20,7 @@ use crate::wire::proxy_header::{self, Ends, Tlvs, Version};
 
 /// A link.
 pub(super) struct Link {
-    line: LineId,
+    pub(super) line: LineId,
     pub(super) step: LinkStep,
 }
 
@@ -52,15 +52,16 @@ impl LinkStep {
 impl<N: Net> Client<N> {
     /// Dials what is owed, within bounds.
     pub(super) fn dial_links(&mut self, id: LineId) {
+        let at_once = (limits::LINKS_DIALLED_AT_ONCE / self.lines.len()).max(1);
         while self.links < self.most_links {
             let line = &self.lines[id];
             let Way::Up { server, .. } = line.way else { return };
-            let wanted = line.owed.min(limits::LINKS_DIALLED_AT_ONCE);
+            let wanted = line.owed.min(at_once);
             if line.link_pause.is_some() || line.dialling >= wanted {
                 return;
             }
             let link = Link { line: id, step: LinkStep::Connecting };
-            match self.dial_tunnel(server, Stage::Link(link)) {
+            match self.dial_tunnel(id, server, Stage::Link(link)) {
                 Ok(_) => {
                     self.lines[id].dialling += 1;
                     self.links += 1;
@@ -101,6 +102,9 @@ impl<N: Net> Client<N> {
             }
             LinkStep::Shaking => match conn.shake_hands(&mut self.core.io)? {
                 Hands::Waiting => conn.flush(&mut self.core.io).map(|_| ()),
+                Hands::Shaken(_) if self.config.protocol == Protocol::Rathole => {
+                    self.join_channel(id, line)
+                }
                 Hands::Shaken(hash) => {
                     link_step(conn, LinkStep::Introduced);
                     if let Some(tunnel) = &mut conn.tunnel {
@@ -138,21 +142,29 @@ impl<N: Net> Client<N> {
                 Some(End::Fin | End::Reset(_)) => return Err(Gone::Unexpected),
             }
         }
-        self.set_step(id, LinkStep::Spare);
-        self.core.set_deadline(id, None);
-        let served = &mut self.lines[line];
-        served.owed = served.owed.saturating_sub(1);
-        served.dialling -= 1;
-        served.link_backoff.reset();
-        self.dial_links(line);
+        self.link_stands(id, line);
         // OPEN may have come with READY.
         self.hear_spare(id);
         Ok(())
     }
 
+    /// The server has one more of the links that it wanted.
+    pub(super) fn link_stands(&mut self, id: ConnId, line: LineId) {
+        self.set_step(id, LinkStep::Spare);
+        self.core.set_deadline(id, None);
+        let line = &mut self.lines[line];
+        line.owed = line.owed.saturating_sub(1);
+        line.dialling -= 1;
+        line.link_backoff.reset();
+    }
+
     /// A spare link waits for OPEN.
     pub(super) fn hear_spare(&mut self, id: ConnId) {
-        if let Err(gone) = self.try_hear_spare(id) {
+        let heard = match self.config.protocol {
+            Protocol::Native => self.try_hear_spare(id),
+            Protocol::Rathole => self.hear_start(id),
+        };
+        if let Err(gone) = heard {
             self.lose_link(id, gone);
         }
     }
@@ -198,7 +210,12 @@ impl<N: Net> Client<N> {
     }
 
     /// Finds the address of a visitor's service.
-    fn welcome_visitor(&mut self, id: ConnId, target: Option<HostPort>, mut held: Vec<u8>) {
+    pub(super) fn welcome_visitor(
+        &mut self,
+        id: ConnId,
+        target: Option<HostPort>,
+        mut held: Vec<u8>,
+    ) {
         let Some(target) = target else {
             self.core.io.buffers.give_back(&mut held);
             return self.refuse_visitor(id, Reason::NoService);
@@ -247,6 +264,9 @@ impl<N: Net> Client<N> {
 
     /// Reads a link up to the peer's end and writes what is left; then it is spare again.
     pub(super) fn settle(&mut self, id: ConnId) {
+        if self.config.protocol == Protocol::Rathole {
+            return self.settle_channel(id);
+        }
         let now = self.core.now();
         let Some(conn) = self.core.conns.get_mut(id) else { return };
         let settled = relay::settle(&mut self.core.io, conn, Lease::has_ended);
@@ -273,6 +293,14 @@ impl<N: Net> Client<N> {
         }
     }
 
+    /// Closes a link that has served its one visitor.
+    pub(super) fn close_link(&mut self, id: ConnId) {
+        if let Some(Stage::Link(_)) = self.core.stage(id) {
+            self.core.close(id);
+            self.links -= 1;
+        }
+    }
+
     /// Closes a link, and resets the connection at home that is on it.
     pub(super) fn lose_link(&mut self, id: ConnId, why: impl std::fmt::Display) {
         let Some(Stage::Link(link)) = self.core.stage(id) else { return };
@@ -294,9 +322,17 @@ impl<N: Net> Client<N> {
         }
     }
 
-    /// The session has ended.
+    /// The session has ended. A rathole server's channels that carry a visitor go on, as with
+    /// rathole's client: they need nothing of the control channel.
     pub(super) fn lose_links_of(&mut self, id: LineId) {
-        let is_lost = |stage: &Stage| matches!(stage, Stage::Link(link) if link.line == id);
+        let are_bound = self.config.protocol == Protocol::Native;
+        let is_lost = |stage: &Stage| {
+            let is_lost = |link: &Link| {
+                let is_idle = link.step.is_new() || matches!(link.step, LinkStep::Spare);
+                link.line == id && (are_bound || is_idle)
+            };
+            matches!(stage, Stage::Link(link) if is_lost(link))
+        };
         let conns = self.core.conns.iter();
         let links: Vec<ConnId> =
             conns.filter(|(_, conn)| is_lost(&conn.stage)).map(|(id, _)| id).collect();

@@ -7,37 +7,48 @@ use log::{debug, error, info};
 
 use super::line::{LineId, Way};
 use super::{Client, Stage};
+use crate::config::Protocol;
 use crate::engine::conn::{End, Gone, Hands};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::control_client::{Asked, ControlClient};
 use crate::proto::keepalive::Due;
+use crate::proto::rathole_client::ControlChannel;
 use crate::proto::time::Time;
 use crate::wire::message::{Message, Registration, VERSION};
+use crate::wire::rathole::Reject;
 
 /// The control connection.
 pub(super) struct Control {
-    line: LineId,
-    server: SocketAddr,
-    step: Step,
+    pub(super) line: LineId,
+    pub(super) server: SocketAddr,
+    /// It is to find out why another one ended so: whether the server speaks rathole's protocol.
+    probe: Option<String>,
+    pub(super) step: Step,
 }
 
 impl Control {
     /// Just dialled.
     pub(super) fn connecting(line: LineId, server: SocketAddr) -> Control {
-        Control { line, server, step: Step::Connecting }
+        Control { line, server, probe: None, step: Step::Connecting }
     }
 }
 
-enum Step {
+pub(super) enum Step {
     Connecting,
     Shaking,
     Session(Box<ControlClient>),
+    /// With a rathole server.
+    Channel(Box<ControlChannel>),
+    /// Of a probe: rathole's hello is sent.
+    Asked,
+    /// And answered; the server is rathole's if it also knows that there is no such service.
+    Answered,
 }
 
 /// Messages before others have their turn.
-const BUDGET: usize = 32;
+pub(super) const BUDGET: usize = 32;
 
 impl<N: Net> Client<N> {
     pub(super) fn advance_control(&mut self, id: ConnId) {
@@ -50,6 +61,7 @@ impl<N: Net> Client<N> {
         let now = self.core.now();
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         let Stage::Control(control) = &mut conn.stage else { return Ok(()) };
+        let (line, is_probe) = (control.line, control.probe.is_some());
         match &mut control.step {
             Step::Connecting => {
                 match self.core.io.net.connect_result(conn.socket.stream_mut()) {
@@ -65,6 +77,12 @@ impl<N: Net> Client<N> {
                     if let Some(tunnel) = &mut conn.tunnel {
                         tunnel.allow(limits::CONTROL_BODY);
                     }
+                    if is_probe {
+                        return self.ask_dialect(id);
+                    }
+                    if self.config.protocol == Protocol::Rathole {
+                        return self.open_channel(id, line);
+                    }
                     let instance = self.instance;
                     let hello =
                         Message::Hello { min_version: VERSION, max_version: VERSION, instance };
@@ -79,6 +97,8 @@ impl<N: Net> Client<N> {
                 }
             },
             Step::Session(_) => self.hear_session(id),
+            Step::Channel(_) => self.hear_channel(id),
+            Step::Asked | Step::Answered => self.hear_dialect(id),
         }
     }
 
@@ -115,7 +135,6 @@ impl<N: Net> Client<N> {
                 Asked::Log(number, answer) => self.log_standing(id, line, number, answer)?,
                 Asked::Links(count) => {
                     self.lines[line].owed += usize::from(count);
-                    self.dial_links(line);
                 }
                 Asked::Close => return Err(Gone::Closed),
                 Asked::OtherVersions(min, max) => {
@@ -207,7 +226,14 @@ impl<N: Net> Client<N> {
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         let silence = conn.silence();
         let Stage::Control(control) = &mut conn.stage else { return Ok(()) };
-        let Step::Session(session) = &mut control.step else { return Err(silence) };
+        let session = match &mut control.step {
+            Step::Session(session) => session,
+            Step::Channel(channel) if channel.is_up() => match channel.pulse.poll(now) {
+                Due::Dead => return Err(silence),
+                Due::Nothing | Due::Ping => return Ok(()),
+            },
+            _ => return Err(silence),
+        };
         if !session.is_welcome() {
             return Err(silence);
         }
@@ -226,17 +252,20 @@ impl<N: Net> Client<N> {
         }
     }
 
-    fn set_session_deadline(&mut self, id: ConnId) {
-        if let Some(session) = self.session(id)
-            && session.is_welcome()
-        {
-            let at = session.deadline();
-            self.core.set_deadline(id, at);
-        }
+    pub(super) fn set_session_deadline(&mut self, id: ConnId) {
+        let Some(Stage::Control(control)) = self.core.stage(id) else { return };
+        let at = match &control.step {
+            Step::Session(session) if session.is_welcome() => session.deadline(),
+            Step::Channel(channel) if channel.is_up() => channel.pulse.deadline(),
+            // The one for the dial holds.
+            _ => return,
+        };
+        self.core.set_deadline(id, at);
     }
 
     /// Ends the control connection, with it every link, and dials again.
     fn end_session(&mut self, id: ConnId, why: Gone) {
+        let now = self.core.now();
         let Some(Stage::Control(control)) = self.core.stage(id) else { return };
         let (line, server) = (control.line, control.server);
         let hint = match (&control.step, &why) {
@@ -247,23 +276,50 @@ impl<N: Net> Client<N> {
             (Step::Session(session), Gone::Closed | Gone::Io(_)) if !session.is_welcome() => {
                 " before its welcome: it may not be an underpass server"
             }
+            (
+                Step::Channel(channel),
+                Gone::Closed | Gone::Io(_) | Gone::Rathole(Reject::UnknownTag),
+            ) if !channel.is_up() => " before its ack: it may not be a rathole server",
             _ => "",
         };
-        if matches!(control.step, Step::Shaking) && !is_silence(&why) {
+        if let Step::Channel(channel) = &control.step
+            && channel.has_stood(now)
+        {
+            self.lines[line].backoff.reset();
+        }
+        let was_closed = matches!(why, Gone::Closed | Gone::Io(_)) && !is_silence(&why);
+        let is_unwelcome = matches!(&control.step, Step::Session(session) if !session.is_welcome());
+        let is_shaking = matches!(control.step, Step::Shaking);
+        let probe = control.probe.take();
+        if is_shaking && probe.is_none() && !is_silence(&why) {
             self.try_another_pattern(line, server);
         }
+        let is_rathole = matches!(why, Gone::OtherProtocol);
         let why = format!("{server}: {why}{hint}");
         debug!("control connection with {why}");
         self.core.close(id);
         self.lose_links_of(line);
-        self.line_failed(line, why);
+        match probe {
+            Some(first) => self.line_failed(line, if is_rathole { why } else { first }),
+            None if was_closed && is_unwelcome => self.probe(line, server, why),
+            None => self.line_failed(line, why),
+        }
+    }
+
+    /// The server has closed on our HELLO, as rathole's server does: asks it.
+    fn probe(&mut self, line: LineId, server: SocketAddr, why: String) {
+        let probe = Some(why.clone());
+        let control = Control { line, server, probe, step: Step::Connecting };
+        if self.dial_tunnel(line, server, Stage::Control(Box::new(control))).is_err() {
+            self.line_failed(line, why);
+        }
     }
 
     pub(super) fn session(&mut self, id: ConnId) -> Option<&mut ControlClient> {
         let Some(Stage::Control(control)) = self.core.stage(id) else { return None };
         match &mut control.step {
             Step::Session(session) => Some(session),
-            Step::Connecting | Step::Shaking => None,
+            _ => None,
         }
     }
 }

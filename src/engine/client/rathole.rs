@@ -1,0 +1,203 @@
+//! What is otherwise with a rathole server: each service has a control channel of its own, on which
+//! the server asks for data channels; each of those is lent to one visitor, and closed.
+
+use log::info;
+
+use super::line::{LineId, Way};
+use super::session::{BUDGET, Control, Step};
+use super::{Client, Stage};
+use crate::config::ServiceKind;
+use crate::engine::conn::Gone;
+use crate::engine::conns::ConnId;
+use crate::engine::net::Net;
+use crate::engine::relay;
+use crate::limits;
+use crate::proto::lease::Lease;
+use crate::proto::rathole_client::{self, ControlChannel, Due};
+use crate::wire::frame;
+use crate::wire::rathole::{Ack, Command, Hello, Start};
+
+impl<N: Net> Client<N> {
+    /// The handshake of a control connection is done: asks for the line's service.
+    pub(super) fn open_channel(&mut self, id: ConnId, line: LineId) -> Result<(), Gone> {
+        let channel = ControlChannel::new(self.config.heartbeat_timeout, self.core.now());
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        if let Some(tunnel) = &mut conn.tunnel {
+            tunnel.speak_rathole();
+        }
+        if let Stage::Control(control) = &mut conn.stage {
+            control.step = Step::Channel(Box::new(channel));
+        }
+        let hello = rathole_client::hello(&self.config.services[line]);
+        self.core.push(id, &hello)?;
+        self.hear_channel(id)
+    }
+
+    /// Says rathole's hello for a service that nobody has, to a server that may be rathole's.
+    pub(super) fn ask_dialect(&mut self, id: ConnId) -> Result<(), Gone> {
+        let mut nobody = [0; 32];
+        self.core.io.net.random(&mut nobody);
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        if let Some(tunnel) = &mut conn.tunnel {
+            tunnel.speak_rathole();
+        }
+        if let Stage::Control(control) = &mut conn.stage {
+            control.step = Step::Asked;
+        }
+        self.core.push(id, &Hello::Control(nobody).encode())?;
+        self.hear_dialect(id)
+    }
+
+    /// A rathole server answers with a hello and at once with the ack that there is no such
+    /// service; underpass, which speaks that protocol too, wants to see a token first.
+    pub(super) fn hear_dialect(&mut self, id: ConnId) -> Result<(), Gone> {
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        conn.flush(&mut self.core.io)?;
+        let is_asked = |control: &Control| matches!(control.step, Step::Asked);
+        if matches!(&conn.stage, Stage::Control(control) if is_asked(control)) {
+            let Some(hello) = conn.take(&mut self.core.io)? else { return Ok(()) };
+            Hello::decode(&hello).map_err(Gone::Rathole)?;
+            if let Stage::Control(control) = &mut conn.stage {
+                control.step = Step::Answered;
+            }
+            self.core.set_deadline(id, Some(now + limits::PROBE_ACK_TIME));
+        }
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        match conn.take(&mut self.core.io)?.map(Ack::decode) {
+            None => Ok(()),
+            Some(Ok(Ack::NoSuchService)) => Err(Gone::OtherProtocol),
+            Some(_) => Err(Gone::Unexpected),
+        }
+    }
+
+    /// What the server says on a control channel.
+    pub(super) fn hear_channel(&mut self, id: ConnId) -> Result<(), Gone> {
+        for _ in 0..BUDGET {
+            let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+            conn.flush(&mut self.core.io)?;
+            let Stage::Control(control) = &conn.stage else { return Ok(()) };
+            let Step::Channel(channel) = &control.step else { return Ok(()) };
+            let heard = match channel.due() {
+                Due::Hello => self.hear_hello(id)?,
+                Due::Ack => self.hear_ack(id)?,
+                Due::Command => self.hear_command(id)?,
+            };
+            if !heard {
+                return Ok(());
+            }
+            self.set_session_deadline(id);
+        }
+        self.core.enqueue(id);
+        Ok(())
+    }
+
+    fn hear_hello(&mut self, id: ConnId) -> Result<bool, Gone> {
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(false) };
+        let Some(hello) = conn.take(&mut self.core.io)? else { return Ok(false) };
+        let Stage::Control(control) = &mut conn.stage else { return Ok(false) };
+        let Step::Channel(channel) = &mut control.step else { return Ok(false) };
+        let token = self.config.services[control.line].token.expose();
+        let auth = channel.handle_hello(&hello, token).map_err(Gone::Rathole)?;
+        self.core.push(id, &auth)?;
+        Ok(true)
+    }
+
+    fn hear_ack(&mut self, id: ConnId) -> Result<bool, Gone> {
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(false) };
+        let Some(ack) = conn.take(&mut self.core.io)? else { return Ok(false) };
+        let Stage::Control(control) = &mut conn.stage else { return Ok(false) };
+        let Step::Channel(channel) = &mut control.step else { return Ok(false) };
+        let (line, server) = (control.line, control.server);
+        match channel.handle_ack(ack, now).map_err(Gone::Rathole)? {
+            Ack::Ok => {
+                self.lines[line].way = Way::Up { control: id, server };
+                let name = &self.config.services[line].name;
+                info!("service {name} is up on {} (rathole)", self.server_at(server));
+                Ok(true)
+            }
+            refusal => Err(Gone::Refused(refusal)),
+        }
+    }
+
+    fn hear_command(&mut self, id: ConnId) -> Result<bool, Gone> {
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(false) };
+        let Some(command) = conn.take(&mut self.core.io)? else { return Ok(false) };
+        let Stage::Control(control) = &mut conn.stage else { return Ok(false) };
+        let Step::Channel(channel) = &mut control.step else { return Ok(false) };
+        match channel.handle_command(command, now).map_err(Gone::Rathole)? {
+            Command::CreateDataChannel => {
+                let owed = &mut self.lines[control.line].owed;
+                *owed = self.most_links.min(*owed + 1);
+            }
+            Command::Heartbeat => {}
+        }
+        Ok(true)
+    }
+
+    /// The handshake of a data channel is done: says whose it is. The server answers only when it
+    /// has a visitor.
+    pub(super) fn join_channel(&mut self, id: ConnId, line: LineId) -> Result<(), Gone> {
+        let Way::Up { control, .. } = self.lines[line].way else { return Err(Gone::Unexpected) };
+        let Some(Stage::Control(control)) = self.core.stage(control) else {
+            return Err(Gone::Unexpected);
+        };
+        let Step::Channel(channel) = &control.step else { return Err(Gone::Unexpected) };
+        let hello = channel.data_hello().ok_or(Gone::Unexpected)?;
+        if let Some(conn) = self.core.conns.get_mut(id)
+            && let Some(tunnel) = &mut conn.tunnel
+        {
+            tunnel.speak_rathole();
+            tunnel.allow(frame::MAX_BODY);
+        }
+        self.core.push(id, &hello)?;
+        self.link_stands(id, line);
+        self.hear_start(id)
+    }
+
+    /// A data channel waits for its visitor.
+    pub(super) fn hear_start(&mut self, id: ConnId) -> Result<(), Gone> {
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        conn.flush(&mut self.core.io)?;
+        let Some(start) = conn.take(&mut self.core.io)? else { return Ok(()) };
+        let (Stage::Link(link), Some(tunnel)) = (&conn.stage, &mut conn.tunnel) else {
+            return Err(Gone::Unexpected);
+        };
+        let service = &self.config.services[link.line];
+        match (Start::decode(start).map_err(Gone::Rathole)?, service.kind) {
+            (Start::Tcp, kind) if kind != ServiceKind::Udp => {
+                tunnel.lease.open_next();
+                let target = service.local_addr.clone();
+                self.welcome_visitor(id, target, Vec::new());
+                Ok(())
+            }
+            (start, kind) => {
+                let (name, kind) = (service.name.clone(), kind.as_str());
+                let there = if start == Start::Udp { "udp" } else { "tcp" };
+                self.complain(|| {
+                    format!("service {name}: its type is {kind} here and {there} on the server")
+                });
+                Err(Gone::Unexpected)
+            }
+        }
+    }
+
+    /// A data channel whose visitor has gone: writes what is left, and closes. A server that takes
+    /// nothing of it for long is given up.
+    pub(super) fn settle_channel(&mut self, id: ConnId) {
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let before = conn.socket.backlog();
+        match relay::settle(&mut self.core.io, conn, Lease::has_ended) {
+            Err(gone) => self.lose_link(id, gone),
+            Ok(true) => self.close_link(id),
+            Ok(false) => {
+                if conn.socket.backlog() < before || !conn.deadline.is_set() {
+                    self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
+                }
+            }
+        }
+    }
+}
