@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use underpass::config::{Config, ConfigError, HostPort, Protocol, ProxyScheme, Transport};
 use underpass::proto::http_entry::Redirect;
+use underpass::wire::http::forwarded::Form;
 use underpass::wire::proxy_header::Version;
 
 /// Stands wherever a file has a secret, and must show nowhere.
@@ -376,6 +377,24 @@ fn trusted_proxies_are_networks_or_addresses() {
             &format!("f.toml:7: server.trusted_proxies[1]: {error}"),
         );
     }
+    let two = server("").replacen(
+        "default_token",
+        "trusted_http_proxies = '10.0.0.0/8'\nforwarded = 'both'\ndefault_token",
+        1,
+    );
+    let config = good(&two, &no_services).server.expect("[server]");
+    assert!(config.trusted_http_proxies.contain("10.0.0.1".parse().expect("an address")));
+    assert!(!config.trusted_proxies.contain("10.0.0.1".parse().expect("an address")));
+    assert_eq!(config.forwarded, Form::Both);
+    bad(
+        &two.replace("'both'", "'mark-er_0123456789'"),
+        "f.toml:6: server.forwarded: must be x, rfc7239 or both",
+    );
+    bad(
+        &two.replace("10.0.0.0/8", "11.0.0.0/7"),
+        "f.toml:5: server.trusted_http_proxies: has bits set behind the first 7; the network is \
+         `10.0.0.0/7`",
+    );
     let everybody = "f.toml:5: server.trusted_proxies: everybody is believed: only for ports that \
                      proxies alone can reach";
     good(&file("'0.0.0.0/0'"), &[no_services[0], everybody, no_services[1]]);

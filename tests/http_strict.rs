@@ -8,7 +8,7 @@ use support::http_rows::Then::{Bad, Closed, Cut as CutOff, Kept, Left};
 use support::http_rows::{BROKEN, GET, OK, PASSED, REFUSED, RESPONSES, SMUGGLED, bytes, expand};
 use underpass::proto::http_entry::page::{Page, Pages, STATUSES};
 use underpass::proto::http_entry::{Action, End, HttpEntry, Out, Redirect, Routed, Wait, Why};
-use underpass::wire::http::rewrite::Visitor;
+use underpass::wire::http::forwarded::Visitor;
 
 #[test]
 fn p9_nothing_of_a_refused_request_reaches_a_home() {
@@ -252,7 +252,7 @@ fn ends_are_passed_on_as_what_they_are() {
 /// The machine alone, on a link to service 0, after `request`.
 fn on_link(request: &str) -> (HttpEntry, Out) {
     let address = "::ffff:192.0.2.7".parse().expect("an address");
-    let mut entry = HttpEntry::new(Visitor { address, port: 80 }, Default::default());
+    let mut entry = HttpEntry::new(Visitor::stranger(address, 80), Default::default());
     let mut out = Out::default();
     let taken = entry.handle_visitor(request.as_bytes(), &mut out);
     assert_eq!(taken, request.len());
@@ -313,7 +313,7 @@ fn every_wait_has_its_deadline() {
     assert_eq!(entry.poll_action(), Some(Action::Close));
 
     let address = "192.0.2.7".parse().expect("an address");
-    let mut entry = HttpEntry::new(Visitor { address, port: 80 }, Default::default());
+    let mut entry = HttpEntry::new(Visitor::stranger(address, 80), Default::default());
     let mut out = Out::default();
     assert_eq!(entry.wait(), Wait::Head, "from accept on");
     entry.handle_visitor(format!("{GET}\r\n").as_bytes(), &mut out);
@@ -404,7 +404,7 @@ fn a_redirect_answers_by_itself_and_the_connection_goes_on() {
 
 fn fresh_entry(pages: Pages) -> HttpEntry {
     let address = "192.0.2.7".parse().expect("an address");
-    HttpEntry::new(Visitor { address, port: 80 }, pages.into())
+    HttpEntry::new(Visitor::stranger(address, 80), pages.into())
 }
 
 #[test]
@@ -468,7 +468,7 @@ fn pages_are_small_plain_and_nameless() {
         ("HEAD x", 408),
     ] {
         let address = "192.0.2.7".parse().expect("an address");
-        let mut entry = HttpEntry::new(Visitor { address, port: 80 }, Default::default());
+        let mut entry = HttpEntry::new(Visitor::stranger(address, 80), Default::default());
         let mut out = Out::default();
         entry.handle_visitor(request.as_bytes(), &mut out);
         if status == 408 {

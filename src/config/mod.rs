@@ -29,6 +29,7 @@ use std::time::Duration;
 use crate::proto::http_entry::Redirect;
 use crate::proto::http_entry::page::Pages;
 use crate::proto::route::{Entry, RouteTable};
+use crate::wire::http::forwarded;
 use crate::wire::proxy_header;
 
 pub use addr::show_ports;
@@ -122,6 +123,10 @@ pub struct ServerConfig {
     pub limits: ServerLimits,
     /// Peers of visitors' ports that begin each connection with a PROXY header, and must.
     pub trusted_proxies: Networks,
+    /// HTTP proxies whose forwarded fields are kept and appended to.
+    pub trusted_http_proxies: Networks,
+    /// How homes are told where a request comes from.
+    pub forwarded: forwarded::Form,
 }
 
 /// Bounds on what strangers can open; `[server.limits]`.

@@ -13,6 +13,7 @@ use super::{Networks, Secret, ServerConfig, ServerLimits, ServerService, Service
 use crate::limits;
 use crate::proto::http_entry::Redirect;
 use crate::proto::route::{Condition, Entry, PathPrefix, Pattern, RouteTable};
+use crate::wire::http::forwarded::Form;
 
 pub(super) fn read(
     section: &Section<'_>,
@@ -43,6 +44,8 @@ pub(super) fn read(
         pages: Arc::new(pages::read(section, file)?),
         limits: read_limits(section)?,
         trusted_proxies: Networks::read(section.texts("trusted_proxies")?)?,
+        trusted_http_proxies: Networks::read(section.texts("trusted_http_proxies")?)?,
+        forwarded: read_form(section)?,
     };
     let mut claims = Claims::default();
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
@@ -212,6 +215,16 @@ fn already_at(place: Option<&Place>) -> String {
     format!("the same as {owner}; one service only can have it")
 }
 
+fn read_form(section: &Section<'_>) -> Result<Form, ConfigError> {
+    let Some(text) = section.text("forwarded")? else { return Ok(Form::default()) };
+    match &*text.value {
+        "x" => Ok(Form::X),
+        "rfc7239" => Ok(Form::Rfc7239),
+        "both" => Ok(Form::Both),
+        _ => Err(text.place.error("must be x, rfc7239 or both")),
+    }
+}
+
 fn read_limits(section: &Section<'_>) -> Result<ServerLimits, ConfigError> {
     let mut bounds = ServerLimits {
         max_visitors: limits::MAX_VISITORS,
@@ -239,9 +252,14 @@ fn warn(section: &Section<'_>, server: &ServerConfig, warnings: &mut Vec<String>
         let reason = "no service of type https or web takes its visitors";
         warnings.push(section.place_of("https_addr").warning(reason));
     }
-    if server.trusted_proxies.contain_all_of_a_family() {
-        let reason = "everybody is believed: only for ports that proxies alone can reach";
-        warnings.push(section.place_of("trusted_proxies").warning(reason));
+    for (key, networks) in [
+        ("trusted_proxies", &server.trusted_proxies),
+        ("trusted_http_proxies", &server.trusted_http_proxies),
+    ] {
+        if networks.contain_all_of_a_family() {
+            let reason = "everybody is believed: only for ports that proxies alone can reach";
+            warnings.push(section.place_of(key).warning(reason));
+        }
     }
     if server.services.is_empty() {
         warnings.push(section.place_of("services").warning("there are no services"));
@@ -260,6 +278,8 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "services",
     "limits",
     "trusted_proxies",
+    "trusted_http_proxies",
+    "forwarded",
     "public_https_port",
     "error_pages",
 ];

@@ -54,8 +54,9 @@ use std::sync::Arc;
 use crate::wire::Status;
 use crate::wire::host::HostName;
 use crate::wire::http::body::{Body, Form};
+use crate::wire::http::forwarded::{self, Visitor};
 use crate::wire::http::request::Request;
-use crate::wire::http::rewrite::{self, Answer, Visitor};
+use crate::wire::http::rewrite::{self, Answer};
 use crate::wire::http::{HeadScan, Kind, Slots, Version};
 use page::Pages;
 pub use redirect::{Redirect, is_challenge};
@@ -203,6 +204,8 @@ struct Traits {
     is_head: bool,
     /// It is GET or HEAD.
     reads: bool,
+    /// A trusted proxy has ended its visitor's TLS.
+    came_by_tls: bool,
     is_repeatable: bool,
     /// The visitor's connection may live on after it.
     persists: bool,
@@ -432,6 +435,11 @@ impl HttpEntry {
         }
     }
 
+    /// Whether the request to be routed came by TLS to a trusted proxy.
+    pub fn came_by_tls(&self) -> bool {
+        matches!(&self.stage, Stage::Routing { order, .. } if order.traits.came_by_tls)
+    }
+
     /// Heads of requests that were read.
     pub fn requests(&self) -> u32 {
         self.requests
@@ -629,6 +637,7 @@ impl Order {
             version: request.version,
             is_head: request.method.is_head(),
             reads: request.method.reads(),
+            came_by_tls: forwarded::came_by_tls(request, visitor),
             is_repeatable: request.method.is_repeatable(),
             persists: request.options.persists(request.version),
             asks_upgrade: request.asks_upgrade(),

@@ -3,7 +3,7 @@
 
 use underpass::proto::http_entry::{Action, End, HttpEntry, Out, Redirect, Routed, Wait, Why};
 use underpass::wire::host::HostName;
-use underpass::wire::http::rewrite::Visitor;
+use underpass::wire::http::forwarded::Visitor;
 
 /// What homes say: given the service, the link's number and all that came on it, all that goes
 /// back, and how the home's direction ends after it. Must only grow as what came grows.
@@ -95,7 +95,7 @@ pub(crate) fn run_cut_everywhere(visitor: &[u8], ends: Option<End>, homes: Homes
 pub(crate) fn run(visitor: &[u8], ends: Option<End>, cut: Cut, homes: Homes<'_>) -> Outcome {
     let address = "192.0.2.7".parse().expect("an address");
     let mut driver = Driver {
-        entry: HttpEntry::new(Visitor { address, port: 80 }, Default::default()),
+        entry: HttpEntry::new(Visitor::stranger(address, 80), Default::default()),
         out: Out::default(),
         visitor: Vec::new(),
         links: Vec::new(),

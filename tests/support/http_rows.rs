@@ -64,6 +64,10 @@ pub(crate) const REFUSED: &[(u16, &str)] = &[
     (400, "G\u{c9}T / HTTP/1.1\r\nHost: a\r\n\r\n"),
     (400, "\x16\x03\x01\x02\0"),
     (400, "SSH-2.0-OpenSSH_9.2\r\n"),
+    // PROXY headers of who is no trusted proxy
+    (400, "PROXY TCP4 192.0.2.7 203.0.113.1 50000 80\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "PROXY UNKNOWN\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     // Version
     (400, "GET / http/1.1\r\nHost: a\r\n\r\n"),
     (400, "GET / HTTP/1.10\r\nHost: a\r\n\r\n"),

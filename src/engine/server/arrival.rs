@@ -18,7 +18,7 @@ use crate::engine::socket::Socket;
 use crate::limits;
 use crate::proto::strangers::{Ticket, network};
 use crate::wire::Status;
-use crate::wire::http::rewrite;
+use crate::wire::http::forwarded;
 use crate::wire::proxy_header::{self, Header};
 
 /// A visitor whose proxy has not said yet who it is.
@@ -142,7 +142,13 @@ impl<N: Net> Server<N> {
             }
             LeadsTo::Http => {
                 let ticket = self.let_in(id, address);
-                let visitor = rewrite::Visitor { address: address.ip(), port };
+                let visitor = forwarded::Visitor {
+                    address: address.ip(),
+                    port,
+                    // Who a PROXY header names speaks for itself: only a proxy's word is taken.
+                    is_proxy: self.config.trusted_http_proxies.contain(address.ip()),
+                    form: self.config.forwarded,
+                };
                 let pages = self.config.pages.clone();
                 let http = Http::new(visitor, ticket, held, pages);
                 self.set_doing(id, Doing::Http(Box::new(http)));
@@ -171,7 +177,8 @@ impl<N: Net> Server<N> {
 
     /// Whether the bounds for one address hold for this one; a proxy stands for many.
     fn counts(&self, address: SocketAddr) -> bool {
-        !self.config.trusted_proxies.contain(address.ip())
+        let proxies = [&self.config.trusted_proxies, &self.config.trusted_http_proxies];
+        !proxies.into_iter().any(|networks| networks.contain(address.ip()))
     }
 
     fn is_crowded(&self, address: SocketAddr) -> bool {

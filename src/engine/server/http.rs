@@ -22,7 +22,7 @@ use crate::proto::lease::End as LeaseEnd;
 use crate::proto::route::{AmbiguousPath, Ask};
 use crate::proto::strangers::Ticket;
 use crate::wire::host::HostName;
-use crate::wire::http::rewrite;
+use crate::wire::http::forwarded::Visitor;
 use crate::wire::message::{Entry, Reason};
 
 /// A visitor's HTTP connection.
@@ -72,7 +72,7 @@ impl Http {
     /// For a visitor that was just accepted, with the deadline for its first head, and has said
     /// `unread`.
     pub(super) fn new(
-        visitor: rewrite::Visitor,
+        visitor: Visitor,
         ticket: Ticket,
         unread: Vec<u8>,
         pages: Arc<Pages>,
@@ -394,11 +394,12 @@ impl<N: Net> Server<N> {
     fn route_http(&mut self, id: ConnId, name: &HostName) -> Routed {
         let http = http_of(&mut self.core.conns, id);
         let target = http.as_ref().map_or(&b""[..], |http| http.entry.target());
+        let by_tls = http.as_ref().is_some_and(|http| http.entry.came_by_tls());
         match self.config.routes.find(name, Ask::Http { target }) {
             Err(AmbiguousPath) => Routed::AmbiguousPath,
             Ok(None) => Routed::Unknown,
             Ok(Some(found)) => match self.config.services[found.service].redirect_https {
-                Some(redirect) if !is_challenge(target) => {
+                Some(redirect) if !is_challenge(target) && !by_tls => {
                     Routed::Https { redirect, port: self.https_port }
                 }
                 _ if self.owners[found.service].is_empty() => Routed::Offline,

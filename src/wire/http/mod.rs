@@ -8,6 +8,7 @@
 //! Parsing allocates nothing; what is forwarded goes into the caller's buffer.
 
 pub mod body;
+pub mod forwarded;
 mod head_scan;
 pub mod request;
 pub mod response;

@@ -11,24 +11,15 @@
 //! …                                all other fields
 //! Content-Length | Transfer-Encoding: chunked
 //! Connection: upgrade, Upgrade: …  if asked for, without h2c
-//! X-Forwarded-For, -Host, -Port, -Proto, X-Real-IP
+//! X-Forwarded-For, -Host, -Port, -Proto, X-Real-IP; Forwarded
 //! ```
 
-use std::net::IpAddr;
 use std::ops::Range;
 
+use super::forwarded::{self, Visitor};
 use super::request::{Request, Target};
 use super::response::Response;
-use super::{Framing, Version, list, put_text, starts_with};
-
-/// What the home is told about a visitor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Visitor {
-    /// Where it comes from.
-    pub address: IpAddr,
-    /// The port of ours that it dialled.
-    pub port: u16,
-}
+use super::{Framing, Version, list, put_text};
 
 /// Appends a request head for the home, and says where in `out` its target lies.
 ///
@@ -51,7 +42,8 @@ pub fn request(request: &Request<'_, '_>, visitor: &Visitor, out: &mut Vec<u8>) 
     }
     let fields = request.fields;
     for (name, value) in fields.iter() {
-        let ends_here = is_hop_by_hop(name) || is_of_request(name) || is_forwarded(name);
+        let ends_here =
+            is_hop_by_hop(name) || is_of_request(name) || forwarded::ends_here(name, visitor);
         // An HTTP/1.0 client cannot be sent 100 (RFC 9110 10.1.1).
         let pointless = request.version == Version::Http10 && name.eq_ignore_ascii_case(b"expect");
         if !ends_here && !pointless && !fields.is_named_by_connection(name) {
@@ -62,18 +54,8 @@ pub fn request(request: &Request<'_, '_>, visitor: &Visitor, out: &mut Vec<u8>) 
     if request.asks_upgrade() {
         write_upgrade(fields.protocols(), out);
     }
-    let address = visitor.address.to_canonical();
-    put_text(out, format_args!("X-Forwarded-For: {address}\r\n"));
-    if let Some(host) = request.authority {
-        field(out, b"X-Forwarded-Host", host);
-    }
-    put_text(
-        out,
-        format_args!(
-            "X-Forwarded-Port: {}\r\nX-Forwarded-Proto: http\r\nX-Real-IP: {address}\r\n\r\n",
-            visitor.port
-        ),
-    );
+    forwarded::write(request, visitor, out);
+    put(out, &[b"\r\n"]);
     target
 }
 
@@ -134,11 +116,11 @@ fn write_upgrade<'a>(protocols: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8
     put(out, &[b"\r\n"]);
 }
 
-fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(super) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     put(out, &[name, b": ", value, b"\r\n"]);
 }
 
-fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
+pub(super) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     for part in parts {
         out.extend_from_slice(part);
     }
@@ -163,38 +145,4 @@ fn is_hop_by_hop(name: &[u8]) -> bool {
 fn is_of_request(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 3] = [b"host", b"http2-settings", b"proxy-authorization"];
     NAMES.iter().any(|it| it.eq_ignore_ascii_case(name))
-}
-
-/// Says where a request came from: nobody but us may. A home that reads fields as environment
-/// variables takes `_` for `-` (P9). `Forwarded` and the rarer `X-Forwarded-` fields are believed
-/// by some homes too, and nothing true can be said in them here.
-fn is_forwarded(name: &[u8]) -> bool {
-    let same =
-        |(it, byte): (&u8, &u8)| it.eq_ignore_ascii_case(byte) || *it == b'_' && *byte == b'-';
-    let is = |wanted: &[u8]| name.len() >= wanted.len() && name.iter().zip(wanted).all(same);
-    match name.first() {
-        Some(b'x' | b'X') => is(b"x-forwarded-") || name.len() == 9 && is(b"x-real-ip"),
-        Some(b'f' | b'F') => name.len() == 9 && starts_with(name, b"forwarded"),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forwarded_names_are_told_from_others() {
-        for name in ["X-Forwarded-For", "x_forwarded_for", "X-FORWARDED_PROTO", "x-forwarded-port"]
-        {
-            assert!(is_forwarded(name.as_bytes()), "{name}");
-        }
-        for name in ["X-Real-IP", "x_real_ip", "X_Real-Ip", "Forwarded", "X-Forwarded-Prefix"] {
-            assert!(is_forwarded(name.as_bytes()), "{name}");
-        }
-        for name in ["X-Real-IPs", "X-Real", "X", "Forwarded-For", "XX-Forwarded-For", "X-Forward"]
-        {
-            assert!(!is_forwarded(name.as_bytes()), "{name}");
-        }
-    }
 }
