@@ -35,6 +35,7 @@ mod pitfalls_close;
 mod pitfalls_flood;
 mod pitfalls_line;
 mod ports;
+mod proxied;
 mod proxy;
 mod rathole_client;
 mod rathole_server;
