@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use underpass::engine::net::{Net, Token, Wake};
 use underpass::proto::time::Time;
+use underpass::wire::Status;
+use underpass::wire::proxy_header;
 
 use super::driver::Program;
 use super::net::{SimListener, SimNet, SimStream};
@@ -27,6 +29,8 @@ struct Talk {
     story: Option<StoryId>,
     script: Script,
     connected: bool,
+    /// A proxy's header: what is left to be sent.
+    header: Vec<u8>,
     /// First bytes, until they name the story.
     opening: Vec<u8>,
     began: Time,
@@ -51,6 +55,7 @@ impl Talk {
             story: None,
             script: Script::default(),
             connected: party == Party::Home,
+            header: Vec::new(),
             opening: Vec::new(),
             began,
             act: 0,
@@ -67,6 +72,9 @@ impl Talk {
         let story = &mut book.borrow_mut().stories[id];
         self.story = Some(id);
         self.script = story.scripts[self.party as usize].clone();
+        if self.party == Party::Visitor {
+            self.header = story.header.clone();
+        }
         if let Reading::After(nanos) = self.script.reading {
             self.sip_after = Time(self.began.0 + nanos);
         }
@@ -89,7 +97,11 @@ impl Talk {
                 Err(_) => return self.finish(net, book, Some(End::Refused)),
                 Ok(()) => self.connected = true,
             }
-            self.witness(book, |witness| witness.began = true);
+            let address = net.local_addr(stream).ok();
+            self.witness(book, |witness| {
+                witness.began = true;
+                witness.address = address;
+            });
         }
         self.read(net, book, now);
         self.act(net, book, now);
@@ -142,6 +154,16 @@ impl Talk {
             return book.borrow_mut().check(id, self.party, bytes);
         }
         self.opening.extend(bytes);
+        // Whoever is told the visitor's address is told it first. No hello begins like a header.
+        let mut told = None;
+        if let Ok(read) = proxy_header::read(&self.opening) {
+            let Status::Complete(header) = read else { return };
+            told = header.ends.map(|ends| ends.source);
+            if self.opening.len() < header.length + OPENING_MARK {
+                return;
+            }
+            self.opening.drain(..header.length);
+        }
         if self.opening.len() < OPENING_MARK {
             return;
         }
@@ -155,11 +177,20 @@ impl Talk {
         if std::mem::replace(&mut book.borrow_mut().stories[id].witnesses[1].began, true) {
             book.borrow_mut().wrong.push(format!("story {id} came to a home twice"));
         }
+        self.witness(book, |witness| witness.address = told);
         book.borrow_mut().check(id, self.party, &opening);
     }
 
     fn act(&mut self, net: &mut SimNet, book: &Book, now: Time) {
         let Some(id) = self.story else { return };
+        while !self.header.is_empty() && !self.broken {
+            let Some(stream) = &mut self.stream else { return };
+            match net.write(stream, &self.header) {
+                Ok(count) => drop(self.header.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => self.broken = true,
+            }
+        }
         while !self.broken && self.end != Some(End::Reset) {
             if now < self.paused_until {
                 return self.wait(self.paused_until);

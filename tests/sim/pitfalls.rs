@@ -14,6 +14,7 @@ use underpass::proto::noise::{Channel, Protection, Side};
 use underpass::proto::time::Time;
 use underpass::wire::frame;
 use underpass::wire::message::{Message, VERSION};
+use underpass::wire::proxy_header::{self, Ends, Version};
 
 use super::actors::{Homes, Visitors};
 use super::driver::Driver;
@@ -97,6 +98,11 @@ fn tuning() -> Tuning {
 impl Play {
     /// A server for `homes` homes, which runs; one host of visitors.
     fn new(seed: u64, tuning: Tuning, homes: usize, noise: bool, limit: usize) -> Play {
+        Play::with(seed, tuning, noise, limit, &server_config(homes, noise, Ports::One))
+    }
+
+    /// The same with a server of this file.
+    fn with(seed: u64, tuning: Tuning, noise: bool, limit: usize, file: &str) -> Play {
         let mut driver = Driver::new(World::shared(seed, tuning));
         let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
         let server_host = driver.world.borrow_mut().add_host(address);
@@ -114,8 +120,7 @@ impl Play {
             crowds: Vec::new(),
         };
         let (process, net) = play.process(server_host, "server");
-        let config =
-            Config::parse("server", &server_config(homes, noise, Ports::One), &|_| None).unwrap();
+        let config = Config::parse("server", file, &|_| None).unwrap();
         let program = Actor::Server(Server::new(config.server.unwrap(), net).unwrap());
         play.driver.start(server, process, program);
         play.add_crowd();
@@ -205,7 +210,9 @@ impl Play {
         let mut scripts = [visitor, at_home];
         scripts[0].acts.insert(0, Act::Send(opening.len()));
         let (home, port, witnesses) = (Some(home), Some(HTTPS), Default::default());
-        self.tell(0, HTTPS, start, Story { ending, home, port, opening, scripts, witnesses })
+        let header = Vec::new();
+        let story = Story { ending, home, port, header, opening, scripts, witnesses };
+        self.tell(0, HTTPS, start, story)
     }
 
     /// A short visit: each side says something and ends.
@@ -225,7 +232,8 @@ impl Play {
     ) -> StoryId {
         let scripts = [eager([acts, vec![Act::AwaitEnd]].concat()), Script::default()];
         let (ending, witnesses) = (Ending::HalfHello, Default::default());
-        let story = Story { ending, home: None, port: None, opening, scripts, witnesses };
+        let header = Vec::new();
+        let story = Story { ending, home: None, port: None, header, opening, scripts, witnesses };
         self.tell(crowd, port, start, story)
     }
 
@@ -753,4 +761,134 @@ fn serve_all(play: &mut Play, healed: Time) -> Vec<usize> {
         }
     }
     unserved
+}
+
+// Addresses.
+
+/// Through a trusted proxy a visitor is who it says, for the home and for the bounds; a proxy that
+/// does not say is refused, and nobody else is believed. However the bytes are cut.
+#[test]
+fn trusted_proxies_are_believed_and_nobody_else() {
+    /// Its crowd is the second one.
+    const PROXY: &str = "10.0.2.2/32";
+    for seed in 0..30 {
+        let mut rng = Rng::new(seed);
+        let file = server_config(1, true, Ports::One).replacen(
+            "[server]\n",
+            &format!(
+                "[server]\nlimits.max_visitors_per_address = 3\ntrusted_proxies = '{PROXY}'\n"
+            ),
+            1,
+        );
+        let mut play = Play::with(seed, Tuning::draw(&mut rng, false), true, FEW, &file);
+        play.add_site(0);
+        let version = *rng.pick(&["v1", "v2"]);
+        let told = format!("proxy_protocol = '{version}'\ntoken =");
+        play.sites[0].config = play.sites[0].config.replace("token =", &told);
+        play.start(0);
+        let proxy = play.add_crowd();
+        play.run(WARM_UP);
+
+        let start = play.now() + SECOND;
+        let mut come = |play: &mut Play, crowd, header: &[u8], home| {
+            let id = play.book.borrow().stories.len();
+            let opening = client_hello(id, Some("h0.example"), 300, &mut rng);
+            let stay = vec![Act::Send(opening.len()), pause(30 * SECOND), Act::Fin];
+            let scripts = [eager(stay), eager(vec![Act::Send(2000), Act::Fin])];
+            let (ending, header) = (Ending::Both, header.to_vec());
+            let (port, witnesses) = (Some(443), Default::default());
+            let story = Story { ending, home, port, header, opening, scripts, witnesses };
+            play.tell(crowd, HTTPS, start, story)
+        };
+        let from = |source: &str| {
+            let ends = Ends {
+                source: source.parse().unwrap(),
+                destination: "203.0.113.1:443".parse().unwrap(),
+            };
+            [Version::V1, Version::V2].map(|version| {
+                let mut header = Vec::new();
+                proxy_header::write(version, ends, Default::default(), &mut header);
+                header
+            })
+        };
+        let mut known = Vec::new();
+        for (number, header) in ["192.0.2.1:1", "[2001:db8::1]:2"]
+            .iter()
+            .flat_map(|source| from(source).map(|header| (source, header)))
+        {
+            known.push((come(&mut play, proxy, &header, Some(0)), Some(number.parse().unwrap())));
+        }
+        // By itself, as often as it likes.
+        for header in [&b"PROXY UNKNOWN\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"].repeat(3) {
+            known.push((come(&mut play, proxy, header, Some(0)), None));
+        }
+        for _ in 0..3 {
+            known.push((come(&mut play, 0, b"", Some(0)), None));
+        }
+        let crowd = [(); 3].map(|()| from("198.51.100.1:3")).concat();
+        let crowd = crowd.iter().map(|header| come(&mut play, proxy, header, Some(0)));
+        let crowd = crowd.collect::<Vec<_>>();
+        let refused = [
+            come(&mut play, proxy, b"", None),
+            come(&mut play, proxy, b"PROXY TCP4 192.0.2.1 203.0.113.1 1 65536\r\n", None),
+        ];
+        play.run(3 * MINUTE);
+
+        for (id, address) in known {
+            play.judge(id, Party::Visitor).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+            let [visitor, home] = play.book.borrow().stories[id].witnesses.clone();
+            let expected = address.or(visitor.address);
+            assert_eq!(home.address, expected, "seed {seed}, story {id}");
+            assert!(expected.is_some());
+        }
+        let began = |id: &StoryId| play.book.borrow().stories[*id].witnesses[1].began;
+        assert_eq!(crowd.iter().filter(|id| began(id)).count(), 3, "seed {seed}");
+        for id in refused {
+            let [visitor, home] = play.book.borrow().stories[id].witnesses.clone();
+            assert_eq!((visitor.end, home.began), (Some(End::Reset), false), "seed {seed}");
+        }
+        // Nobody else's header is one.
+        let start = play.now() + SECOND;
+        for header in from("192.0.2.1:1") {
+            let hello = client_hello(usize::MAX >> 32, Some("h0.example"), 300, &mut rng);
+            let bytes = [header, hello].concat();
+            let acts = vec![Act::Send(bytes.len())];
+            play.stranger(0, HTTPS, start, bytes, acts);
+        }
+        play.run(MINUTE);
+        assert_eq!(play.held_by(play.server).1.buffers, 0, "seed {seed}");
+    }
+}
+
+/// P3: a header is waited for within the time that the visitor has for its hello.
+#[test]
+fn p3_a_dripping_header_does_not_move_the_deadline() {
+    let file = server_config(1, true, Ports::One).replacen(
+        "[server]\n",
+        "[server]\ntrusted_proxies = '10.0.2.1'\n",
+        1,
+    );
+    let mut play = Play::with(3, tuning(), true, FEW, &file);
+    play.add_site(0);
+    play.start(0);
+    play.run(WARM_UP);
+    let begin = play.now() + SECOND;
+    let mut bytes = b"PROXY TCP4 192.0.2.1 203.0.113.1 1 2\r\n".to_vec();
+    let header = bytes.len();
+    bytes.extend(client_hello(usize::MAX >> 32, Some("h0.example"), 300, &mut Rng::new(1)));
+    // Half a header; a whole one in 4 s, and half a hello.
+    for (port, gap) in [(HTTPS, SECOND), (80, SECOND), (5000, SECOND), (HTTPS, SECOND / 10)] {
+        play.stranger(0, port, begin, bytes.clone(), drip(header + 200, gap));
+    }
+    let ids = 0..play.book.borrow().stories.len();
+    play.run_until(begin + (HELLO_TIME - SLACK));
+    for id in ids.clone() {
+        let witness = play.book.borrow().stories[id].witnesses[0].clone();
+        assert!(witness.began && witness.end.is_none(), "{id}: {witness:?}");
+    }
+    play.run_until(begin + HELLO_TIME + SLACK);
+    for id in ids {
+        let witness = play.book.borrow().stories[id].witnesses[0].clone();
+        assert!(witness.end.is_some(), "{id}: {witness:?}");
+    }
 }

@@ -430,7 +430,8 @@ impl Scenario {
             false => (443, 443),
         };
         let (home, port_there) = (home_of_story, Some(at_home));
-        let story = Story { ending, home, port: port_there, opening, scripts, witnesses };
+        let header = Vec::new();
+        let story = Story { ending, home, port: port_there, header, opening, scripts, witnesses };
         self.book.borrow_mut().stories.push(story);
         let task = *self.rng.pick(&self.visitors);
         if let Some(Actor::Visitors(visitors)) = &mut self.driver.tasks[task].program {

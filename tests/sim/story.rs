@@ -2,6 +2,7 @@
 //! the [`Ledger`], so that each byte and each ending is checked at the moment it is seen.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::rng::{Rng, splitmix};
@@ -40,6 +41,8 @@ pub struct Story {
     pub home: Option<usize>,
     /// The port there at which it must arrive; `None`: any.
     pub port: Option<u16>,
+    /// What a proxy says before the visitor's first bytes; no home may see it.
+    pub header: Vec<u8>,
     /// The visitor's first bytes (a hello), which the home must see too.
     pub opening: Vec<u8>,
     /// What the visitor and the home do.
@@ -110,6 +113,8 @@ pub enum Reading {
 pub struct Witness {
     /// It had a connection.
     pub began: bool,
+    /// A visitor's own; of a home, who it was told that the visitor is.
+    pub address: Option<SocketAddr>,
     pub sent: usize,
     pub received: usize,
     /// It ended its direction after all it had to send.
