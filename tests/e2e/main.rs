@@ -21,6 +21,7 @@ mod pki;
 mod rathole;
 mod visitor;
 
+mod article;
 mod bounds;
 mod cli;
 mod http_control;
