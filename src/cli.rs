@@ -258,6 +258,9 @@ fn server_rows(server: &ServerConfig, rows: &mut Vec<[String; 3]>) {
             [shown.into(), route(&found), format!("{name}{note}")]
         }));
     }
+    if let Some(ssh) = server.ssh {
+        rows.push(["https".into(), "SSH".into(), server.services[ssh.service].name.clone()]);
+    }
     for service in &server.services {
         let ports = show_ports(&service.bind_addrs).into_iter();
         rows.extend(ports.map(|addrs| ["port".into(), addrs, service.name.clone()]));

@@ -12,6 +12,10 @@ pub const CLIENT_HELLO_BYTES: usize = 64 * 1024;
 /// certificate.
 pub const PROXY_HEADER_BYTES: usize = 4096;
 
+/// Silence on the TLS port after which a visitor counts as one that waits for SSH's server to speak
+/// first, if a service takes those: a hello follows the connection within a round trip.
+pub const SSH_WAIT: Duration = Duration::from_secs(2);
+
 /// An HTTP head, request or response: browsers with many cookies reach 16 KB.
 pub const HTTP_HEAD_BYTES: usize = 64 * 1024;
 /// Fields of an HTTP head; browsers send 20.

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use underpass::config::{Config, ConfigError, HostPort, Protocol, ProxyScheme, Transport};
+use underpass::config::{
+    Config, ConfigError, HostPort, Protocol, ProxyScheme, Refusal, Ssh, Transport,
+};
 use underpass::proto::http_entry::Redirect;
 use underpass::wire::http::forwarded::Form;
 use underpass::wire::proxy_header::Version;
@@ -736,6 +738,64 @@ fn redirects_are_for_plain_http() {
          about plain HTTP",
     );
 }
+
+#[test]
+fn visitors_without_a_service_and_ssh_have_their_keys() {
+    let with = |keys: &str, services: &str| {
+        server(services).replace("https_addr", &format!("{keys}\nhttps_addr"))
+    };
+    let shell = "[server.services.shell]";
+    let none = "f.toml:2: server.services: there are no services";
+    let config = good(&with("unknown_sni = 'drop'", ""), &[NOBODY, none]);
+    let config = config.server.expect("[server]");
+    assert_eq!((config.no_sni, config.unknown_sni), (Refusal::Alert, Refusal::Drop));
+    assert_eq!(config.ssh, None);
+    let config = good(&with("ssh_service = 'shell'", shell), &[NOBODY]).server.expect("[server]");
+    assert_eq!(config.ssh, Some(Ssh { service: 0, wait: Duration::from_secs(2) }));
+    assert!(config.services[0].bind_addrs.is_empty(), "a port of its own is not needed");
+    let config =
+        good(&with("ssh_service = 'shell'\nssh_wait = 9", shell), &[&NOBODY.replace(":5:", ":6:")]);
+    assert_eq!(config.server.expect("[server]").ssh.map(|ssh| ssh.wait.as_secs()), Some(9));
+    let fallback = "[server.services.a]\ntype = 'https'\nfallback = true";
+    good(
+        &with("no_sni = 'drop'", fallback),
+        &["f.toml:4: server.no_sni: not used: a service with `fallback = true` takes these \
+             visitors"],
+    );
+
+    for (keys, services, error) in [
+        (
+            "no_sni = 'mark-er_0123456789'",
+            "",
+            "no_sni: must be alert or drop; `fallback = true` gives them to a service",
+        ),
+        (
+            "unknown_sni = 'service'",
+            "",
+            "unknown_sni: must be alert or drop; `hosts = [\"**\"]` gives them to a service",
+        ),
+        ("ssh_wait = 3", "", "ssh_wait: needs `ssh_service`"),
+        ("ssh_wait = 10", "", "ssh_wait: must be a whole number from 1 to 9"),
+        (
+            "ssh_service = 'other'",
+            shell,
+            "services.shell.bind_addr: missing: where visitors come \
+            in, such as `0.0.0.0:5080`",
+        ),
+        ("ssh_service = 'none'", "", "ssh_service: there is no service of this name"),
+        ("ssh_service = 'a'", fallback, "ssh_service: the service must be of type tcp"),
+    ] {
+        let line = if error.starts_with("services") { 11 } else { 4 };
+        bad(&with(keys, services), &format!("f.toml:{line}: server.{error}"));
+    }
+    bad(
+        &with("ssh_service = 'shell'", shell).replace("https_addr = [", "http_addr = ["),
+        "f.toml:4: server.ssh_service: needs `https_addr`, where its visitors come in",
+    );
+}
+
+const NOBODY: &str =
+    "f.toml:5: server.https_addr: no service of type https or web takes its visitors";
 
 #[test]
 fn own_pages_are_read_beside_the_file() {

@@ -119,6 +119,12 @@ pub struct ServerConfig {
     pub public_https_port: Option<u16>,
     /// The user's own pages for the HTTP entry.
     pub pages: Arc<Pages>,
+    /// What a visitor of the TLS entry gets that sends no name, and has no fallback.
+    pub no_sni: Refusal,
+    /// What a visitor of the TLS entry gets whose name no service has.
+    pub unknown_sni: Refusal,
+    /// Who takes the visitors of the TLS entry that speak SSH.
+    pub ssh: Option<Ssh>,
     /// Bounds that the file may set.
     pub limits: ServerLimits,
     /// Peers of visitors' ports that begin each connection with a PROXY header, and must.
@@ -127,6 +133,24 @@ pub struct ServerConfig {
     pub trusted_http_proxies: Networks,
     /// How homes are told where a request comes from.
     pub forwarded: forwarded::Form,
+}
+
+/// How a TLS visitor is turned away whom no service takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// By the alert `unrecognized_name`.
+    Alert,
+    /// By a close, without a word.
+    Drop,
+}
+
+/// `ssh_service` and `ssh_wait`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ssh {
+    /// The service's number.
+    pub service: usize,
+    /// A visitor that has said nothing for so long waits to be spoken to, and goes there too.
+    pub wait: Duration,
 }
 
 /// Bounds on what strangers can open; `[server.limits]`.

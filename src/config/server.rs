@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::addr::Listeners;
 use super::error::ConfigError;
@@ -9,10 +10,14 @@ use super::pages::{self, ReadFile};
 use super::raw::{Keys, Place, Section, Text};
 use super::service::{check_name, missing_token, or_never, read_kind, read_token};
 use super::transport::{self, Role};
-use super::{Networks, Secret, ServerConfig, ServerLimits, ServerService, ServiceKind};
+use super::{
+    Networks, Refusal, Secret, ServerConfig, ServerLimits, ServerService, ServiceKind, Ssh,
+};
 use crate::limits;
 use crate::proto::http_entry::Redirect;
-use crate::proto::route::{Condition, Entry, PathPrefix, Pattern, RouteTable};
+use crate::proto::route::{Ask, Condition, Entry, PathPrefix, Pattern, RouteTable};
+use crate::wire::client_hello::Alpn;
+use crate::wire::host::HostName;
 use crate::wire::http::forwarded::Form;
 
 pub(super) fn read(
@@ -42,12 +47,15 @@ pub(super) fn read(
         routes: RouteTable::default(),
         public_https_port: section.number("public_https_port", 1..=65535)?.map(|port| port as u16),
         pages: Arc::new(pages::read(section, file)?),
+        no_sni: read_refusal(section, "no_sni", "`fallback = true`")?,
+        unknown_sni: read_refusal(section, "unknown_sni", "`hosts = [\"**\"]`")?,
+        ssh: None,
         limits: read_limits(section)?,
         trusted_proxies: Networks::read(section.texts("trusted_proxies")?)?,
         trusted_http_proxies: Networks::read(section.texts("trusted_http_proxies")?)?,
         forwarded: read_form(section)?,
     };
-    let mut claims = Claims::default();
+    let mut claims = Claims { ssh: section.text("ssh_service")?, ..Claims::default() };
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
         check_name(&name, &service)?;
         let token = read_token(&service, "token")?.or_else(|| default_token.clone());
@@ -56,6 +64,7 @@ pub(super) fn read(
             read_service(name, &service, token, &mut server, &mut listeners, &mut claims)?;
         server.services.push(service);
     }
+    server.ssh = read_ssh(section, &server, claims.ssh)?;
     warn(section, &server, warnings);
     Ok(server)
 }
@@ -77,7 +86,8 @@ fn read_service(
                 return Err(section.place_of(key).error(reason));
             }
         }
-        if bind_addrs.is_empty() {
+        let takes_ssh = claims.ssh.as_ref().is_some_and(|ssh| ssh.value == name);
+        if bind_addrs.is_empty() && !takes_ssh {
             let reason = "missing: where visitors come in, such as `0.0.0.0:5080`";
             return Err(section.place_of("bind_addr").error(reason));
         }
@@ -86,6 +96,40 @@ fn read_service(
     let redirect_https = read_redirect(section, kind)?;
     let token = token.ok_or_else(|| missing_token(section))?;
     Ok(ServerService { name, kind, token, bind_addrs, redirect_https })
+}
+
+/// `alert` or `drop`; `way` is how a service takes those visitors.
+fn read_refusal(section: &Section<'_>, key: &str, way: &str) -> Result<Refusal, ConfigError> {
+    let Some(Text { value, place }) = section.text(key)? else { return Ok(Refusal::Alert) };
+    match &*value {
+        "alert" => Ok(Refusal::Alert),
+        "drop" => Ok(Refusal::Drop),
+        _ => Err(place.error(format!("must be alert or drop; {way} gives them to a service"))),
+    }
+}
+
+/// `ssh_service` and `ssh_wait`.
+fn read_ssh(
+    section: &Section<'_>,
+    server: &ServerConfig,
+    name: Option<Text>,
+) -> Result<Option<Ssh>, ConfigError> {
+    let wait = section.number("ssh_wait", 1..=limits::CLIENT_HELLO_TIME.as_secs() - 1)?;
+    let Some(Text { value, place }) = name else {
+        return match wait {
+            Some(_) => Err(section.place_of("ssh_wait").error("needs `ssh_service`")),
+            None => Ok(None),
+        };
+    };
+    if server.https_addrs.is_empty() {
+        return Err(place.error("needs `https_addr`, where its visitors come in"));
+    }
+    let found = server.services.iter().position(|service| service.name == value);
+    let service = found.ok_or_else(|| place.error("there is no service of this name"))?;
+    if server.services[service].kind != ServiceKind::Tcp {
+        return Err(place.error("the service must be of type tcp"));
+    }
+    Ok(Some(Ssh { service, wait: wait.map_or(limits::SSH_WAIT, Duration::from_secs) }))
 }
 
 /// `redirect_https = true`, 301 or 308.
@@ -114,6 +158,8 @@ struct Claims {
     /// By entry and the claim's number.
     routes: HashMap<(Entry, usize), Place>,
     fallbacks: HashMap<Entry, Place>,
+    /// The name of the service that takes SSH, which needs no port of its own.
+    ssh: Option<Text>,
 }
 
 impl Claims {
@@ -261,6 +307,11 @@ fn warn(section: &Section<'_>, server: &ServerConfig, warnings: &mut Vec<String>
             warnings.push(section.place_of(key).warning(reason));
         }
     }
+    let nameless = server.routes.find(&HostName::Empty, Ask::Https { alpn: Alpn::NONE });
+    if section.has("no_sni") && nameless.is_ok_and(|found| found.is_some()) {
+        let reason = "not used: a service with `fallback = true` takes these visitors";
+        warnings.push(section.place_of("no_sni").warning(reason));
+    }
     if server.services.is_empty() {
         warnings.push(section.place_of("services").warning("there are no services"));
     }
@@ -282,6 +333,10 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "forwarded",
     "public_https_port",
     "error_pages",
+    "no_sni",
+    "unknown_sni",
+    "ssh_service",
+    "ssh_wait",
 ];
 
 const SERVICE_KEYS: Keys = Keys {

@@ -379,7 +379,7 @@ impl<N: Net> Server<N> {
             Some(Stage::Visitor(visitor)) => match visitor.doing {
                 Doing::Arriving => {}
                 Doing::Proxied(_) => self.abort_visitor(id, "no whole PROXY header in time"),
-                Doing::Hello(_) => self.drop_visitor(id, "no whole hello in time"),
+                Doing::Hello(_) => self.hello_overdue(id),
                 Doing::Http(_) => self.http_overdue(id),
                 Doing::Waiting(_) => self.turn_away(id, "no link in time"),
                 Doing::Relayed { link } => self.cut_silent(link, id),

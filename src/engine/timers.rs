@@ -19,6 +19,11 @@ pub struct Deadline {
 }
 
 impl Deadline {
+    /// When it passes, if there is one.
+    pub fn at(&self) -> Option<Time> {
+        self.at
+    }
+
     /// Whether there is one.
     pub fn is_set(&self) -> bool {
         self.at.is_some()

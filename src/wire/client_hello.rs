@@ -222,6 +222,15 @@ pub fn looks_like_http(stream: &[u8]) -> Status<bool> {
     }
 }
 
+/// Whether a stream that is not TLS begins as SSH's client does (RFC 4253 4.2).
+pub fn looks_like_ssh(stream: &[u8]) -> Status<bool> {
+    match (stream.get(..SSH.len()), SSH.starts_with(stream)) {
+        (Some(start), _) => Status::Complete(start == SSH),
+        (None, true) => Status::Partial,
+        (None, false) => Status::Complete(false),
+    }
+}
+
 /// What the peer sent in place of a hello. The text quotes none of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reject {
@@ -494,6 +503,8 @@ const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;
 /// NameType host_name.
 const HOST_NAME: u8 = 0;
+/// The start of SSH's identification string.
+const SSH: &[u8] = b"SSH-";
 /// The longest registered method is UPDATEREDIRECTREF; a stranger's may be a little longer.
 const METHOD_BYTES: usize = 24;
 

@@ -40,8 +40,13 @@ impl Lot {
     }
 
     /// Takes what has no name.
-    pub(crate) fn fallback(mut self) -> Lot {
-        self.more = "fallback = true\n";
+    pub(crate) fn fallback(self) -> Lot {
+        self.more("fallback = true\n")
+    }
+
+    /// More lines for the server's file.
+    pub(crate) fn more(mut self, lines: &'static str) -> Lot {
+        self.more = lines;
         self
     }
 

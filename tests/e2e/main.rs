@@ -21,6 +21,8 @@ mod pki;
 mod rathole;
 mod visitor;
 
+mod acme;
+mod answers;
 mod article;
 mod bounds;
 mod cli;

@@ -155,7 +155,12 @@ impl<N: Net> Server<N> {
             }
             LeadsTo::Https | LeadsTo::Tunnel => {
                 let ticket = self.let_in(id, address);
-                self.set_doing(id, Doing::Hello(Box::new(Hello::new(ticket, held))));
+                let until = self.core.conns.get(id).and_then(|conn| conn.deadline.at());
+                self.set_doing(id, Doing::Hello(Box::new(Hello::new(ticket, held, until))));
+                if let Some(ssh) = self.config.ssh {
+                    let silent_until = Some(self.core.now() + ssh.wait);
+                    self.core.set_deadline(id, silent_until.min(until));
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use super::arrival::Proxied;
 use super::http::Http;
 use super::tunnel::Why;
 use super::{Server, Stage};
+use crate::config::Refusal;
 use crate::engine::conn::End;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
@@ -15,8 +16,9 @@ use crate::engine::relay::Progress;
 use crate::limits;
 use crate::proto::route::Ask;
 use crate::proto::strangers::Ticket;
+use crate::proto::time::Time;
 use crate::wire::Status;
-use crate::wire::client_hello::{HelloScan, Reject, looks_like_http};
+use crate::wire::client_hello::{HelloScan, Reject, looks_like_http, looks_like_ssh};
 use crate::wire::host::{HostName, Hostname};
 use crate::wire::message::Entry;
 
@@ -52,6 +54,8 @@ pub(super) struct Hello {
     scan: HelloScan,
     /// All that it has said.
     held: Vec<u8>,
+    /// The deadline for all of it; before that, one for its first byte may apply.
+    until: Option<Time>,
 }
 
 /// A visitor with a route and without a link.
@@ -68,8 +72,8 @@ pub(super) struct Waiting {
 }
 
 impl Hello {
-    pub(super) fn new(ticket: Ticket, held: Vec<u8>) -> Hello {
-        Hello { ticket, scan: HelloScan::new(), held }
+    pub(super) fn new(ticket: Ticket, held: Vec<u8>, until: Option<Time>) -> Hello {
+        Hello { ticket, scan: HelloScan::new(), held, until }
     }
 }
 
@@ -153,18 +157,40 @@ impl<N: Net> Server<N> {
             }
             Err(reject) => reject,
         };
-        let http = match reject {
-            Reject::NotTls => looks_like_http(&hello.held),
-            _ => Status::Complete(false),
-        };
-        match (http, reject) {
-            (Status::Partial, _) => return true,
-            (Status::Complete(true), _) => self.answer_and_part(id, SPEAKS_TLS, "plain HTTP"),
-            (_, Reject::NotTls) => self.drop_visitor(id, "does not speak TLS"),
-            (_, Reject::Name(_)) => self.answer_and_part(id, UNRECOGNIZED_NAME, "invalid name"),
+        match reject {
+            Reject::NotTls => return self.hear_other(id),
+            Reject::Name(_) => self.refuse_name(id, self.config.unknown_sni, "invalid name"),
             _ => self.answer_and_part(id, DECODE_ERROR, "malformed hello"),
         }
         false
+    }
+
+    /// What comes is not TLS; whether more must come.
+    fn hear_other(&mut self, id: ConnId) -> bool {
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return false };
+        let Doing::Hello(hello) = &visitor.doing else { return false };
+        let http = looks_like_http(&hello.held);
+        let ssh = self.config.ssh.map(|ssh| (looks_like_ssh(&hello.held), ssh.service));
+        match (http, ssh) {
+            (_, Some((Status::Complete(true), service))) => self.send_to_ssh(id, service),
+            (Status::Complete(true), _) => self.answer_and_part(id, SPEAKS_TLS, "plain HTTP"),
+            (Status::Partial, _) | (_, Some((Status::Partial, _))) => return true,
+            _ => self.drop_visitor(id, "does not speak TLS"),
+        }
+        false
+    }
+
+    /// No whole hello in time; one that has said nothing at all may wait for SSH to speak first.
+    pub(super) fn hello_overdue(&mut self, id: ConnId) {
+        let now = self.core.now();
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Doing::Hello(hello) = &visitor.doing else { return };
+        let (is_silent, until) = (hello.held.is_empty(), hello.until);
+        match self.config.ssh {
+            Some(ssh) if is_silent => self.send_to_ssh(id, ssh.service),
+            _ if until.is_some_and(|until| now < until) => self.core.set_deadline(id, until),
+            _ => self.drop_visitor(id, "no whole hello in time"),
+        }
     }
 
     /// Beyond the bound on what visitors have said to nobody, the longest-waiting go.
@@ -178,17 +204,36 @@ impl<N: Net> Server<N> {
     /// A whole hello asks for `name`, which `service` takes.
     fn route(&mut self, id: ConnId, name: Option<Hostname>, service: Option<usize>) {
         let Some(service) = service else {
-            let why = if name.is_some() { "unknown name" } else { "no name" };
-            return self.answer_and_part(id, UNRECOGNIZED_NAME, why);
+            return match name {
+                Some(_) => self.refuse_name(id, self.config.unknown_sni, "unknown name"),
+                None => self.refuse_name(id, self.config.no_sni, "no name"),
+            };
         };
+        let entry = Entry::Https;
+        self.send_to(id, |held| Waiting { service, entry, offset: 0, name, held, session: None });
+    }
+
+    /// To the service that takes SSH, as if it had come to a port of that service.
+    fn send_to_ssh(&mut self, id: ConnId, service: usize) {
+        self.send_to(id, |held| Waiting::for_port(service, 0, held));
+    }
+
+    /// A visitor has its route: it waits for a link, with what it has said.
+    fn send_to(&mut self, id: ConnId, waiting: impl FnOnce(Vec<u8>) -> Waiting) {
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
         let Doing::Hello(hello) = &mut visitor.doing else { return };
         let (ticket, held) = (hello.ticket, std::mem::take(&mut hello.held));
-        let entry = Entry::Https;
-        let waiting = Waiting { service, entry, offset: 0, name, held, session: None };
-        visitor.doing = Doing::Waiting(Box::new(waiting));
+        visitor.doing = Doing::Waiting(Box::new(waiting(held)));
         self.guests.leave(ticket);
         self.place(id);
+    }
+
+    /// Turns a TLS visitor away whom no service takes.
+    fn refuse_name(&mut self, id: ConnId, how: Refusal, why: &'static str) {
+        match how {
+            Refusal::Alert => self.answer_and_part(id, UNRECOGNIZED_NAME, why),
+            Refusal::Drop => self.drop_visitor(id, why),
+        }
     }
 
     /// Gives a waiting visitor a link, or a place in the queue for one.
