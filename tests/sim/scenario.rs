@@ -20,7 +20,9 @@ use super::actors::{Homes, Visitors};
 use super::driver::{Driver, Program};
 use super::net::SimNet;
 use super::rng::Rng;
-use super::story::{Act, Book, End, Ending, Party, Reading, Script, Story, Witness, client_hello};
+use super::story::{
+    Act, Book, End, Ending, Party, Reading, Script, Story, Witness, hello_with_alpn,
+};
 use super::web;
 use super::world::{HostId, ProcessId, Shared, Tuning, World};
 
@@ -401,12 +403,19 @@ impl Scenario {
             Ending::UnknownName => Some("nobody.example".to_owned()),
             Ending::NoName => None,
             Ending::Refused => Some(format!("shut{home}.example")),
+            // All homes have this name; the protocol says whose it is.
+            _ if id % 4 == 3 => Some("way.example".to_owned()),
             _ if rng.chance(1, 2) => Some(format!("h{home}.example")),
             _ => Some(format!("A.b.H{home}.Example")),
         };
         let most = if self.longest <= 600 { 300 } else { 6_000 };
         let length = rng.log_between(128, most) as usize;
-        let mut opening = client_hello(id, name.as_deref(), length, rng);
+        let protocol = format!("x-{home}");
+        let alpn = match name.as_deref() {
+            Some("way.example") => vec!["h2", &protocol],
+            _ => Vec::new(),
+        };
+        let mut opening = hello_with_alpn(id, name.as_deref(), &alpn, length, rng);
         match ending {
             Ending::HalfHello => {
                 opening.truncate(rng.between(1, opening.len() as u64 - 1) as usize)
@@ -897,7 +906,9 @@ fn sends(total: usize, rng: &mut Rng, pauses: u64) -> Vec<Act> {
 pub(super) fn server_config(homes: usize, noise: bool, ports: Ports) -> String {
     let mut text = "[server]\nbind_addr = \"0.0.0.0:2333\"\nhttps_addr = \"0.0.0.0:443\"\n\
          http_addr = \"0.0.0.0:80\"\n[server.services.gone]\ntype = \"http\"\n\
-         token = \"t\"\nhosts = [\"gone.example\"]\n"
+         token = \"t\"\nhosts = [\"gone.example\"]\n\
+         [server.services.secure]\ntype = \"web\"\ntoken = \"t\"\n\
+         hosts = [\"secure.example\"]\nredirect_https = true\n"
         .to_owned();
     let key = format!("local_private_key = \"{}\"", keys().0);
     text += &transport("server", noise, &key);
@@ -916,6 +927,10 @@ pub(super) fn server_config(homes: usize, noise: bool, ports: Ports) -> String {
              hosts = [\"h{home}.example\", \"**.h{home}.example\"]\n\
              [server.services.shut{home}]\ntype = \"web\"\ntoken = \"t{home}\"\n\
              hosts = [\"shut{home}.example\"]\n\
+             [server.services.path{home}]\ntype = \"http\"\ntoken = \"t{home}\"\n\
+             hosts = [\"way.example\"]\npath_prefix = \"/h{home}\"\n\
+             [server.services.alpn{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
+             hosts = [\"way.example\"]\nalpn = [\"x-{home}\"]\n\
              [server.services.tcp{home}]\ntoken = \"t{home}\"\nbind_addr = {bind}\n"
         );
     }
@@ -942,6 +957,10 @@ pub(super) fn client_config(
          local_http_addr = \"{local}:80\"\nlocal_https_addr = \"{local}:443\"\n\
          [client.services.shut{home}]\ntype = \"web\"\ntoken = \"t{home}\"\n\
          local_http_addr = \"{local}:9\"\nlocal_https_addr = \"{local}:9\"\n\
+         [client.services.path{home}]\ntype = \"http\"\ntoken = \"t{home}\"\n\
+         local_http_addr = \"{local}:80\"\n\
+         [client.services.alpn{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
+         local_https_addr = \"{local}:443\"\n\
          [client.services.tcp{home}]\ntoken = \"t{home}\"\n\
          local_addr = \"{local}:{HOME_PORT}{last}\"\n"
     );

@@ -239,6 +239,17 @@ pub fn story_of(opening: &[u8]) -> Option<StoryId> {
 /// A ClientHello of about `length` bytes that asks for `name`, with the story's number in its
 /// random, cut into TLS records of random length.
 pub fn client_hello(id: StoryId, name: Option<&str>, length: usize, rng: &mut Rng) -> Vec<u8> {
+    hello_with_alpn(id, name, &[], length, rng)
+}
+
+/// The same with these protocols offered.
+pub fn hello_with_alpn(
+    id: StoryId,
+    name: Option<&str>,
+    alpn: &[&str],
+    length: usize,
+    rng: &mut Rng,
+) -> Vec<u8> {
     fn block<const N: usize>(out: &mut Vec<u8>, body: &[u8]) {
         out.extend(&(body.len() as u32).to_be_bytes()[4 - N..]);
         out.extend(body);
@@ -259,6 +270,12 @@ pub fn client_hello(id: StoryId, name: Option<&str>, length: usize, rng: &mut Rn
         let mut list = Vec::new();
         block::<2>(&mut list, &entry);
         extension(&mut extensions, 0, &list);
+    }
+    if !alpn.is_empty() {
+        let (mut names, mut list) = (Vec::new(), Vec::new());
+        alpn.iter().for_each(|name| block::<1>(&mut names, name.as_bytes()));
+        block::<2>(&mut list, &names);
+        extension(&mut extensions, 16, &list);
     }
     extension(&mut extensions, 43, &[2, 3, 4]);
     if !pad_first {

@@ -107,6 +107,7 @@ impl Draw {
             0 => To::Nobody,
             1 => To::Gone,
             2 => To::Shut(home),
+            3 => To::Secure,
             _ => To::Home(home),
         };
         let method = *rng.pick(&["GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "DELETE"]);

@@ -47,6 +47,7 @@ fn expected(book: &Ledger, id: AskId) -> Expected {
         (None | Some(Fault::Chunk), To::Home(_)) => {}
         (None | Some(Fault::Chunk), To::Nobody) => return page(404),
         (None | Some(Fault::Chunk), To::Gone) => return page(503),
+        (None | Some(Fault::Chunk), To::Secure) => return page(308),
         (None, To::Shut(_)) => return page(502),
         // The bad chunk is seen before the home's refusal, or behind it.
         (Some(Fault::Chunk), To::Shut(_)) => {
@@ -88,12 +89,17 @@ fn head_length(reply: &[u8]) -> usize {
 fn is_on_closing(book: &Ledger, id: AskId) -> bool {
     let ask = &book.asks[id];
     let before = (book.calls[ask.call].asks.start..id).rev();
-    let last = before.map(|id| &book.asks[id]).find(|ask| !matches!(ask.to, To::Nobody | To::Gone));
+    let last = before.map(|id| &book.asks[id]).find(|ask| is_with_a_home(ask));
     let closes = |last: &Ask| {
         let deaf = last.has_body() && last.reply.begins == Begins::Deaf;
         deaf || matches!(last.reply.then, Then::IdleClose(_))
     };
     last.is_some_and(|last| last.to == ask.to && closes(last))
+}
+
+/// It is answered elsewhere than at the server alone.
+fn is_with_a_home(ask: &Ask) -> bool {
+    matches!(ask.to, To::Home(_) | To::Shut(_))
 }
 
 /// So many connections at home may carry this call's requests.
@@ -102,11 +108,12 @@ fn most_lines(book: &Ledger, call: &Call) -> usize {
     for id in call.asks.clone() {
         let ask = &book.asks[id];
         match ask.to {
-            To::Nobody | To::Gone => continue,
+            To::Nobody | To::Gone | To::Secure => continue,
             To::Shut(_) => held = None,
             To::Home(_) => {
-                lines += usize::from(held != Some(ask.to));
-                held = keeps_line(ask).then_some(ask.to);
+                let service = (ask.to, wire::goes_by_path(ask));
+                lines += usize::from(held != Some(service));
+                held = keeps_line(ask).then_some(service);
             }
         }
     }

@@ -116,6 +116,8 @@ pub enum To {
     Gone,
     /// A service of this home at which nothing listens.
     Shut(usize),
+    /// A service that sends its visitors to TLS, and whose home never comes.
+    Secure,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -75,7 +75,8 @@ pub fn request_head(ask: &Ask, id: AskId) -> String {
     if quirk(9, 7) {
         text += "\r\n"; // RFC 9112 2.2
     }
-    let target = if absolute { format!("http://{host}/{id}?q") } else { format!("/{id}?q") };
+    let path = path(ask, id);
+    let target = if absolute { format!("http://{host}{path}") } else { path };
     let version = if ask.old { "1.0" } else { "1.1" };
     let _ = write!(text, "{} {target} HTTP/{version}\r\n", ask.method);
     // The target's authority wins over Host (RFC 9112 3.2.2).
@@ -144,7 +145,8 @@ pub fn request_body(ask: &Ask, id: AskId) -> Vec<u8> {
 pub fn forwarded_head(ledger: &Ledger, id: AskId) -> String {
     let ask = &ledger.asks[id];
     let (host, from) = (host(ask), ledger.calls[ask.call].from);
-    let mut text = format!("{} /{id}?q HTTP/1.1\r\nHost: {host}\r\n", ask.method);
+    let path = path(ask, id);
+    let mut text = format!("{} {path} HTTP/1.1\r\nHost: {host}\r\n", ask.method);
     let _ = write!(text, "X-Id: {id}\r\nX-Mine: a, b\r\n");
     if ask.expects.is_some() {
         text += "Expect: 100-continue\r\n";
@@ -172,19 +174,33 @@ fn host(ask: &Ask) -> String {
     let upper = mix(ask.quirk, 7).is_multiple_of(4);
     let port = if mix(ask.quirk, 8).is_multiple_of(4) { ":80" } else { "" };
     let name = match ask.to {
+        To::Home(_) if goes_by_path(ask) => "way.example".to_owned(),
         To::Home(home) if upper => format!("A.H{home}.Example"),
         To::Home(home) => format!("h{home}.example"),
         To::Nobody => "nobody.example".to_owned(),
         To::Gone => "gone.example".to_owned(),
         To::Shut(home) => format!("shut{home}.example"),
+        To::Secure => "secure.example".to_owned(),
     };
     name + port
+}
+
+/// A home has a name of its own, and a path of a name that it shares with all others: two services.
+pub fn goes_by_path(ask: &Ask) -> bool {
+    matches!(ask.to, To::Home(_)) && mix(ask.quirk, 10).is_multiple_of(4)
+}
+
+fn path(ask: &Ask, id: AskId) -> String {
+    match ask.to {
+        To::Home(home) if goes_by_path(ask) => format!("/h{home}/x/{id}?q"),
+        _ => format!("/{id}?q"),
+    }
 }
 
 /// The request that the head of a forwarded request names.
 pub fn id_of(head: &str) -> Option<AskId> {
     let path = head.split(' ').nth(1)?;
-    path.strip_prefix('/')?.strip_suffix("?q")?.parse().ok()
+    path.strip_suffix("?q")?.rsplit('/').next()?.parse().ok()
 }
 
 // Responses.
