@@ -9,11 +9,13 @@
 //! - [`limits`]: every bound and deadline, with its reason.
 //! - [`engine`]: the only code that owns sockets. Generic over [`engine::net::Net`], so that the
 //!   same code runs on mio and on the simulated network of `tests/sim`.
+//! - [`access_log`]: where the engine's records of visitors go, on a thread of its own.
 //!
 //! ARCHITECTURE.md has the map and the invariants, PROTOCOL.md every byte between the two roles.
 
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 pub mod config;
 pub mod engine;
 pub mod import;

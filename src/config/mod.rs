@@ -21,8 +21,9 @@ mod transport;
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,6 +134,8 @@ pub struct ServerConfig {
     pub trusted_http_proxies: Networks,
     /// How homes are told where a request comes from.
     pub forwarded: forwarded::Form,
+    /// `None`: no access log.
+    pub access_log: Option<AccessLogConfig>,
 }
 
 /// How a TLS visitor is turned away whom no service takes.
@@ -151,6 +154,33 @@ pub struct Ssh {
     pub service: usize,
     /// A visitor that has said nothing for so long waits to be spoken to, and goes there too.
     pub wait: Duration,
+}
+
+/// `[server.access_log]`.
+#[derive(Debug, Clone)]
+pub struct AccessLogConfig {
+    /// `None`: standard output.
+    pub path: Option<PathBuf>,
+    /// How a line looks.
+    pub format: AccessLogFormat,
+    /// Of `path`.
+    place: raw::Place,
+}
+
+impl AccessLogConfig {
+    /// What to say when the file cannot be opened.
+    pub fn error(&self, error: &io::Error) -> ConfigError {
+        self.place.error(format!("cannot open it to write: {error}"))
+    }
+}
+
+/// `format = "…"` of the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// As Traefik's common format.
+    Clf,
+    /// One object a line.
+    Json,
 }
 
 /// Bounds on what strangers can open; `[server.limits]`.

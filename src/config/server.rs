@@ -1,6 +1,7 @@
 //! `[server]`.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use super::raw::{Keys, Place, Section, Text};
 use super::service::{check_name, missing_token, or_never, read_kind, read_token};
 use super::transport::{self, Role};
 use super::{
-    Networks, Refusal, Secret, ServerConfig, ServerLimits, ServerService, ServiceKind, Ssh,
+    AccessLogConfig, AccessLogFormat, Networks, Refusal, Secret, ServerConfig, ServerLimits,
+    ServerService, ServiceKind, Ssh,
 };
 use crate::limits;
 use crate::proto::http_entry::Redirect;
@@ -54,6 +56,7 @@ pub(super) fn read(
         trusted_proxies: Networks::read(section.texts("trusted_proxies")?)?,
         trusted_http_proxies: Networks::read(section.texts("trusted_http_proxies")?)?,
         forwarded: read_form(section)?,
+        access_log: read_access_log(section)?,
     };
     let mut claims = Claims { ssh: section.text("ssh_service")?, ..Claims::default() };
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
@@ -289,6 +292,25 @@ fn read_limits(section: &Section<'_>) -> Result<ServerLimits, ConfigError> {
     Ok(bounds)
 }
 
+fn read_access_log(section: &Section<'_>) -> Result<Option<AccessLogConfig>, ConfigError> {
+    let Some(section) = section.section("access_log", &ACCESS_LOG_KEYS)? else { return Ok(None) };
+    let path = section.text("path")?;
+    if path.as_ref().is_some_and(|path| path.value.is_empty()) {
+        let reason = "must not be empty; `-` is standard output";
+        return Err(section.place_of("path").error(reason));
+    }
+    let path = path.map(|path| path.value).filter(|path| path != "-").map(PathBuf::from);
+    let format = match section.text("format")? {
+        None => AccessLogFormat::Clf,
+        Some(text) => match &*text.value {
+            "clf" => AccessLogFormat::Clf,
+            "json" => AccessLogFormat::Json,
+            _ => return Err(text.place.error("must be clf or json")),
+        },
+    };
+    Ok(Some(AccessLogConfig { path, format, place: section.place_of("path") }))
+}
+
 fn warn(section: &Section<'_>, server: &ServerConfig, warnings: &mut Vec<String>) {
     if !server.http_addrs.is_empty() && server.routes.list(Entry::Http).is_empty() {
         let reason = "no service of type http or web takes its visitors";
@@ -337,6 +359,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "unknown_sni",
     "ssh_service",
     "ssh_wait",
+    "access_log",
 ];
 
 const SERVICE_KEYS: Keys = Keys {
@@ -357,6 +380,8 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
 
 const LIMIT_KEYS: Keys =
     Keys { known: &["max_visitors", "max_visitors_per_address"], elsewhere: None };
+
+const ACCESS_LOG_KEYS: Keys = Keys { known: &["path", "format"], elsewhere: None };
 
 /// Linux's largest `fs.nr_open` that makes sense here.
 const VISITORS_MAX: u64 = 1 << 30;

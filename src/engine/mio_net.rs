@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token as MioToken, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
@@ -81,10 +81,10 @@ impl MioNet {
         })
     }
 
-    /// SIGTERM and SIGINT become [`Signal::Stop`].
+    /// SIGTERM and SIGINT become [`Signal::Stop`], SIGUSR1 [`Signal::ReopenLogs`].
     pub fn with_signals() -> io::Result<MioNet> {
         let mut net = MioNet::new()?;
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
         net.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         net.signals = Some(signals);
         Ok(net)
@@ -125,8 +125,12 @@ impl MioNet {
     }
 
     fn outside_wakes(&mut self, wakes: &mut Vec<Wake>) {
-        let signalled = self.signals.as_mut().is_some_and(|signals| signals.pending().count() > 0);
-        if signalled || self.stop.wished.swap(false, Ordering::AcqRel) {
+        let signals = self.signals.iter_mut().flat_map(Signals::pending);
+        wakes.extend(signals.map(|signal| match signal {
+            SIGUSR1 => Wake::Signal(Signal::ReopenLogs),
+            _ => Wake::Signal(Signal::Stop),
+        }));
+        if self.stop.wished.swap(false, Ordering::AcqRel) {
             wakes.push(Wake::Signal(Signal::Stop));
         }
         while let Some((query, result)) = self.resolver.answer() {

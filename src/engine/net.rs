@@ -47,6 +47,8 @@ pub struct Readiness {
 pub enum Signal {
     /// SIGTERM, SIGINT: stop in order.
     Stop,
+    /// SIGUSR1: log files were moved away, open them anew.
+    ReopenLogs,
 }
 
 /// Sockets never block: [`io::ErrorKind::WouldBlock`] says wait for the next event. Registration is

@@ -1,5 +1,6 @@
 //! State machines: bytes and the time go in, bytes and decisions come out. No sockets, no clock.
 
+pub mod access;
 pub mod backoff;
 mod cipher;
 pub mod control_client;

@@ -1,0 +1,274 @@
+//! What the access log says: one [`Record`] for each HTTP request, and for each connection that is
+//! passed through as it is. The engine fills records in where things happen and hands them to a
+//! [`Sink`], which must not block; how a line looks and where it goes is not its business.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::time::Time;
+use crate::wire::http::Version;
+
+/// Takes what the engine has to say about visitors. Called on the engine's thread.
+pub trait Sink {
+    /// A request or a connection is over.
+    fn record(&mut self, record: &Record<'_>);
+    /// The file was moved away: from now on into a new one.
+    fn reopen(&mut self);
+}
+
+/// One line of the access log.
+#[derive(Debug, Clone)]
+pub struct Record<'a> {
+    /// When the line is written, by the engine's clock.
+    pub now: Time,
+    /// From the first byte of the request, or from the accept of the connection, until `now`.
+    pub duration: Duration,
+    /// Until the first byte of the answer went out.
+    pub first_byte: Option<Duration>,
+    /// Who came.
+    pub visitor: SocketAddr,
+    /// Which way.
+    pub entry: Entry,
+    /// Host or SNI, normalised; empty if there was none.
+    pub name: &'a str,
+    /// Who takes the name or the port.
+    pub service: Option<&'a str>,
+    /// The client that serves it, by the address of its control session.
+    pub client: Option<SocketAddr>,
+    /// HTTP: what was asked, if that could be read.
+    pub request: Option<&'a RequestLine>,
+    /// HTTP: the status that went out.
+    pub status: Option<u16>,
+    /// From the visitor: of a request the content of its body, of a connection every byte.
+    pub bytes_in: u64,
+    /// To the visitor, counted alike.
+    pub bytes_out: u64,
+    /// How it ended.
+    pub end: End,
+}
+
+/// The way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// Plain HTTP, by Host.
+    Http,
+    /// TLS, by SNI.
+    Https,
+    /// A service's own TCP port.
+    Tcp,
+}
+
+impl Entry {
+    /// Its word in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Entry::Http => "http",
+            Entry::Https => "https",
+            Entry::Tcp => "tcp",
+        }
+    }
+}
+
+/// How a request or a connection ended. The words are stable: others count them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum End {
+    /// Both sides have said all that they had to say.
+    Done,
+    /// The visitor's connection broke.
+    VisitorReset,
+    /// The visitor ended before it had said what it wants.
+    VisitorLeft,
+    /// The home broke off.
+    HomeReset,
+    /// Nothing at home took the connection.
+    HomeRefused,
+    /// The home did not begin to answer in time.
+    HomeSilent,
+    /// The home's answer was no HTTP.
+    BadAnswer,
+    /// One direction had ended and the other was silent for too long.
+    Idle,
+    /// The visitor did not say in time what it wants.
+    Timeout,
+    /// What the visitor said was malformed.
+    Malformed,
+    /// The visitor does not speak what this port speaks.
+    WrongProtocol,
+    /// The visitor named nobody, and no service takes such visitors.
+    NoName,
+    /// The visitor named somebody who is not here.
+    UnknownName,
+    /// The service's client is not here.
+    Offline,
+    /// The service's client is here, and had no link free in time.
+    NoLink,
+    /// The tunnel to the home broke.
+    TunnelLost,
+    /// It had waited longest when there was no room left.
+    MadeRoom,
+    /// This server was stopped.
+    Stopped,
+}
+
+impl End {
+    /// All of them, for tests and documentation.
+    pub const ALL: [End; 18] = [
+        End::Done,
+        End::VisitorReset,
+        End::VisitorLeft,
+        End::HomeReset,
+        End::HomeRefused,
+        End::HomeSilent,
+        End::BadAnswer,
+        End::Idle,
+        End::Timeout,
+        End::Malformed,
+        End::WrongProtocol,
+        End::NoName,
+        End::UnknownName,
+        End::Offline,
+        End::NoLink,
+        End::TunnelLost,
+        End::MadeRoom,
+        End::Stopped,
+    ];
+
+    /// Its word in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            End::Done => "done",
+            End::VisitorReset => "visitor_reset",
+            End::VisitorLeft => "visitor_left",
+            End::HomeReset => "home_reset",
+            End::HomeRefused => "home_refused",
+            End::HomeSilent => "home_silent",
+            End::BadAnswer => "bad_answer",
+            End::Idle => "idle",
+            End::Timeout => "timeout",
+            End::Malformed => "malformed",
+            End::WrongProtocol => "wrong_protocol",
+            End::NoName => "no_name",
+            End::UnknownName => "unknown_name",
+            End::Offline => "offline",
+            End::NoLink => "no_link",
+            End::TunnelLost => "tunnel_lost",
+            End::MadeRoom => "made_room",
+            End::Stopped => "stopped",
+        }
+    }
+
+    /// The nearest status, for formats that cannot do without where none went out: as nginx gives
+    /// one to the sessions of its stream module, and 499 to requests that nobody waited for.
+    pub fn status(self) -> u16 {
+        match self {
+            End::Done | End::Idle => 200,
+            End::Malformed | End::WrongProtocol | End::NoName => 400,
+            End::UnknownName => 404,
+            End::Timeout => 408,
+            End::VisitorReset | End::VisitorLeft => 499,
+            End::HomeReset | End::HomeRefused | End::BadAnswer | End::TunnelLost => 502,
+            End::Offline | End::NoLink | End::MadeRoom | End::Stopped => 503,
+            End::HomeSilent => 504,
+        }
+    }
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the log says of a request's head: as it came, cut at [`METHOD_BYTES`] and so on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestLine {
+    /// Method, target, Referer, User-Agent, one behind the other.
+    text: Box<[u8]>,
+    /// Where the first three end; rising.
+    ends: [u16; 3],
+    /// What the visitor speaks.
+    pub version: Version,
+}
+
+/// The longest method that a line holds; the longest one registered has 17.
+pub const METHOD_BYTES: usize = 32;
+/// The longest target.
+pub const TARGET_BYTES: usize = 2048;
+/// The longest Referer, and the longest User-Agent.
+pub const FIELD_BYTES: usize = 512;
+
+impl RequestLine {
+    /// Copies what is to be kept.
+    pub fn new(
+        version: Version,
+        method: &[u8],
+        target: &[u8],
+        referer: &[u8],
+        user_agent: &[u8],
+    ) -> RequestLine {
+        let parts = [
+            cut(method, METHOD_BYTES),
+            cut(target, TARGET_BYTES),
+            cut(referer, FIELD_BYTES),
+            cut(user_agent, FIELD_BYTES),
+        ];
+        let mut ends = [0; 3];
+        let mut end = 0;
+        for (slot, part) in ends.iter_mut().zip(parts) {
+            end += part.len() as u16; // at most 32 + 2048 + 512
+            *slot = end;
+        }
+        RequestLine { text: parts.concat().into(), ends, version }
+    }
+
+    /// `GET`
+    pub fn method(&self) -> &[u8] {
+        &self.text[..usize::from(self.ends[0])]
+    }
+
+    /// Path and query.
+    pub fn target(&self) -> &[u8] {
+        &self.text[usize::from(self.ends[0])..usize::from(self.ends[1])]
+    }
+
+    /// Referer; empty if there was none.
+    pub fn referer(&self) -> &[u8] {
+        &self.text[usize::from(self.ends[1])..usize::from(self.ends[2])]
+    }
+
+    /// User-Agent; empty if there was none.
+    pub fn user_agent(&self) -> &[u8] {
+        &self.text[usize::from(self.ends[2])..]
+    }
+}
+
+fn cut(bytes: &[u8], most: usize) -> &[u8] {
+    &bytes[..bytes.len().min(most)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_line_is_kept_within_bounds() {
+        let line = RequestLine::new(Version::Http11, b"GET", b"/a?b", b"", b"curl");
+        assert_eq!(
+            [line.method(), line.target(), line.referer(), line.user_agent()],
+            [&b"GET"[..], b"/a?b", b"", b"curl"]
+        );
+        let long = [b'x'; 70_000];
+        let line = RequestLine::new(Version::Http10, &long, &long, &long, &long);
+        let lengths = [line.method(), line.target(), line.referer(), line.user_agent()];
+        let expected = [METHOD_BYTES, TARGET_BYTES, FIELD_BYTES, FIELD_BYTES];
+        assert_eq!(lengths.map(<[u8]>::len), expected);
+    }
+
+    #[test]
+    fn every_end_has_a_word_of_its_own() {
+        let mut words = End::ALL.map(End::as_str).to_vec();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), End::ALL.len());
+    }
+}
