@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lexopt::prelude::*;
 
+use underpass::access_log::AccessLog;
 use underpass::config::{ClientConfig, Config, ServerConfig, ServerService, show_ports};
 use underpass::import::File;
 use underpass::proto::route::{AmbiguousPath, Ask, Condition, Entry, Match};
@@ -106,6 +107,9 @@ pub(crate) fn check(path: &Path) -> Result<String, String> {
     if let Some(server) = &config.server {
         warnings.extend(server.coalescing_warnings());
         server_rows(server, &mut rows);
+        if let Some(log) = &server.access_log {
+            AccessLog::check(log).map_err(|error| log.error(&error).to_string())?;
+        }
     }
     if let Some(client) = &config.client {
         client_rows(client, &mut rows);

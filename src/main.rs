@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use underpass::access_log::AccessLog;
 use underpass::config::{ClientConfig, Config, ServerConfig};
 use underpass::engine::client::Client;
 use underpass::engine::core::Flow;
@@ -75,7 +76,15 @@ fn run(path: &Path, role: Option<Role>) -> Result<(), String> {
 fn run_server(config: ServerConfig) -> io::Result<()> {
     let mut net = MioNet::with_signals()?;
     net.set_keepalive(config.tcp.keepalive);
+    let access_log = config
+        .access_log
+        .as_ref()
+        .map(|log| AccessLog::open(log).map_err(|error| io::Error::other(log.error(&error))));
+    let access_log = access_log.transpose()?;
     let mut server = Server::new(config, net)?;
+    if let Some(access_log) = access_log {
+        server.log_access(Box::new(access_log));
+    }
     while server.turn()? == Flow::Continue {}
     Ok(())
 }

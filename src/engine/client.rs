@@ -129,6 +129,8 @@ impl<N: Net> Client<N> {
                     }
                 }
                 Wake::Resolved { query, result } => self.looked_up(query, result),
+                // Its log is the service manager's.
+                Wake::Signal(Signal::ReopenLogs) => {}
                 Wake::Signal(Signal::Stop) => {
                     self.stop();
                     return Ok(Flow::Stop);

@@ -15,6 +15,7 @@
 //! [`arrival`] and [`visitor`] the lower one, [`http`] the visitors of the HTTP entry, who go from
 //! one link to another; this file has the doors and the turn.
 
+mod access;
 mod arrival;
 mod http;
 mod rathole;
@@ -36,6 +37,7 @@ use super::net::{Net, Signal, Token, Wake};
 use super::socket::Socket;
 use crate::config::{ServerConfig, show_ports};
 use crate::limits;
+use crate::proto::access::{End as Ended, Sink};
 use crate::proto::http_entry::Out;
 use crate::proto::noise::{Channel, Protection, Side};
 use crate::proto::quiet::Quiet;
@@ -71,6 +73,8 @@ pub struct Server<N: Net> {
     http_out: Out,
     refusals: Quiet,
     takeovers: Quiet,
+    /// Takes the records of visitors; `None` without an access log.
+    access: Option<Box<dyn Sink>>,
 }
 
 /// What a connection is.
@@ -188,6 +192,7 @@ impl<N: Net> Server<N> {
             http_out: Out::default(),
             refusals: Quiet::default(),
             takeovers: Quiet::default(),
+            access: None,
         })
     }
 
@@ -221,6 +226,11 @@ impl<N: Net> Server<N> {
                 Wake::Signal(Signal::Stop) => {
                     self.stop();
                     return Ok(Flow::Stop);
+                }
+                Wake::Signal(Signal::ReopenLogs) => {
+                    if let Some(access) = &mut self.access {
+                        access.reopen();
+                    }
                 }
                 Wake::Resolved { .. } => {}
             }
@@ -258,7 +268,10 @@ impl<N: Net> Server<N> {
                     self.core.close(id);
                 }
                 // A visitor that is cut off must not take it for the end of the answer.
-                Some(Stage::Visitor(_)) => self.core.abort(id),
+                Some(Stage::Visitor(_)) => {
+                    self.log_end(id, Ended::Stopped);
+                    self.core.abort(id);
+                }
                 _ => self.core.close(id),
             }
         }
@@ -378,10 +391,10 @@ impl<N: Net> Server<N> {
             Some(Stage::Link(_)) => self.lose_link(id, "no end in time"),
             Some(Stage::Visitor(visitor)) => match visitor.doing {
                 Doing::Arriving => {}
-                Doing::Proxied(_) => self.abort_visitor(id, "no whole PROXY header in time"),
+                Doing::Proxied(_) => self.abort_visitor(id, Ended::Timeout),
                 Doing::Hello(_) => self.hello_overdue(id),
                 Doing::Http(_) => self.http_overdue(id),
-                Doing::Waiting(_) => self.turn_away(id, "no link in time"),
+                Doing::Waiting(_) => self.turn_away(id, Ended::NoLink),
                 Doing::Relayed { link } => self.cut_silent(link, id),
                 Doing::Parting { .. } => self.give_up_parting(id),
             },

@@ -26,6 +26,9 @@ pub struct Socket<S> {
     pending: Vec<u8>,
     sent: usize,
     fin: Fin,
+    /// Bytes so far.
+    read: u64,
+    written: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +66,8 @@ impl<S> Socket<S> {
             pending: Vec::new(),
             sent: 0,
             fin: Fin::NotYet,
+            read: 0,
+            written: 0,
         }
     }
 
@@ -87,6 +92,16 @@ impl<S> Socket<S> {
     /// Bytes that wait to be written.
     pub fn backlog(&self) -> usize {
         self.pending.len() - self.sent
+    }
+
+    /// Bytes read from the network so far.
+    pub fn read(&self) -> u64 {
+        self.read
+    }
+
+    /// Bytes handed to the network so far.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     /// Whether a read may give something.
@@ -115,6 +130,7 @@ impl<S> Socket<S> {
             match net.read(&mut self.stream, into) {
                 Ok(0) => return Ok(Received::End),
                 Ok(length) => {
+                    self.read += length as u64;
                     // A short read has drained the socket (epoll(7)), unless an end lies behind.
                     if length < into.len() && !self.read_closed && !self.broken {
                         self.readable = false;
@@ -206,7 +222,10 @@ impl<S> Socket<S> {
         while self.writable && written < bytes.len() {
             match net.write(&mut self.stream, &bytes[written..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(length) => written += length,
+                Ok(length) => {
+                    written += length;
+                    self.written += length as u64;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::time::Time;
 use crate::wire::http::Version;
+use crate::wire::message::Reason;
 
 /// Takes what the engine has to say about visitors. Called on the engine's thread.
 pub trait Sink {
@@ -104,6 +105,10 @@ pub enum End {
     NoLink,
     /// The tunnel to the home broke.
     TunnelLost,
+    /// The visitor was sent to the TLS entry.
+    Redirected,
+    /// Too many came from its address.
+    Crowded,
     /// It had waited longest when there was no room left.
     MadeRoom,
     /// This server was stopped.
@@ -112,7 +117,7 @@ pub enum End {
 
 impl End {
     /// All of them, for tests and documentation.
-    pub const ALL: [End; 18] = [
+    pub const ALL: [End; 20] = [
         End::Done,
         End::VisitorReset,
         End::VisitorLeft,
@@ -129,6 +134,8 @@ impl End {
         End::Offline,
         End::NoLink,
         End::TunnelLost,
+        End::Redirected,
+        End::Crowded,
         End::MadeRoom,
         End::Stopped,
     ];
@@ -152,6 +159,8 @@ impl End {
             End::Offline => "offline",
             End::NoLink => "no_link",
             End::TunnelLost => "tunnel_lost",
+            End::Redirected => "redirected",
+            End::Crowded => "crowded",
             End::MadeRoom => "made_room",
             End::Stopped => "stopped",
         }
@@ -163,12 +172,28 @@ impl End {
         match self {
             End::Done | End::Idle => 200,
             End::Malformed | End::WrongProtocol | End::NoName => 400,
+            End::Redirected => 308,
             End::UnknownName => 404,
             End::Timeout => 408,
             End::VisitorReset | End::VisitorLeft => 499,
             End::HomeReset | End::HomeRefused | End::BadAnswer | End::TunnelLost => 502,
-            End::Offline | End::NoLink | End::MadeRoom | End::Stopped => 503,
+            End::Offline | End::NoLink | End::Crowded | End::MadeRoom | End::Stopped => 503,
             End::HomeSilent => 504,
+        }
+    }
+}
+
+impl From<Reason> for End {
+    /// The home's word for it.
+    fn from(reason: Reason) -> End {
+        match reason {
+            Reason::Broken | Reason::Answer => End::HomeReset,
+            Reason::Refused
+            | Reason::Unreachable
+            | Reason::Unresolved
+            | Reason::NoService
+            | Reason::Busy => End::HomeRefused,
+            Reason::Idle => End::Idle,
         }
     }
 }

@@ -45,12 +45,14 @@
 mod home;
 pub mod page;
 mod redirect;
+mod summary;
 mod why;
 
 use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::proto::access;
 use crate::wire::Status;
 use crate::wire::host::HostName;
 use crate::wire::http::body::{Body, Form};
@@ -60,6 +62,8 @@ use crate::wire::http::rewrite::{self, Answer};
 use crate::wire::http::{HeadScan, Kind, Slots, Version};
 use page::Pages;
 pub use redirect::{Redirect, is_challenge};
+use summary::Ledger;
+pub use summary::Summary;
 pub use why::Why;
 
 /// The state machine.
@@ -80,6 +84,8 @@ pub struct HttpEntry {
     requests: u32,
     turn: u32,
     refusal: Option<Why>,
+    /// For the access log.
+    ledger: Option<Box<Ledger>>,
 }
 
 /// Bytes for both sides, appended to.
@@ -239,6 +245,7 @@ impl HttpEntry {
             requests: 0,
             turn: 0,
             refusal: None,
+            ledger: None,
         }
     }
 
@@ -268,12 +275,16 @@ impl HttpEntry {
     /// [`HttpEntry::wants_visitor`] and those that are left were not taken.
     pub fn handle_visitor_end(&mut self, end: End, out: &mut Out) {
         if end == End::Reset {
+            self.conclude(access::End::VisitorReset);
             self.let_go(End::Reset);
             return self.close(Parting::Abort);
         }
         self.ended = true;
         match &self.stage {
-            Stage::Head(_) => self.close(Parting::Close),
+            Stage::Head(_) => {
+                self.conclude(access::End::VisitorLeft);
+                self.close(Parting::Close);
+            }
             Stage::Routing { order, .. } | Stage::Linking { order, .. }
                 if !order.body.is_done() =>
             {
@@ -508,6 +519,7 @@ impl HttpEntry {
         let mut slots = Slots::new();
         match Request::parse(head, &mut slots) {
             Ok(request) => {
+                self.note_request(&request);
                 self.requests = self.requests.saturating_add(1);
                 let order = Box::new(Order::new(&request, &self.visitor));
                 self.enter(Stage::Routing { order, asked: false });
@@ -543,6 +555,9 @@ impl HttpEntry {
 
     /// What is under way cannot be brought to its end.
     fn fail(&mut self, why: Why, out: &mut Out) {
+        if let Stage::Exchange { reply: Reply::Body { .. }, .. } = &self.stage {
+            self.conclude(why.end());
+        }
         match self.take_stage() {
             Stage::Exchange { order, reply: Reply::Head { .. } } => {
                 self.let_go(End::Reset);
@@ -563,7 +578,9 @@ impl HttpEntry {
     /// Answers a request with a page.
     fn say_page(&mut self, why: Why, order: &Order, out: &mut Out) {
         self.refusal = Some(why);
+        let before = out.visitor.len();
         page::write(why, &self.pages, self.answer_to(order), &mut out.visitor);
+        self.conclude_with_answer(why.end(), Some(&order.body), &out.visitor[before..]);
         self.go_on_after(order);
     }
 
@@ -571,7 +588,10 @@ impl HttpEntry {
     fn send_away(&mut self, redirect: Redirect, port: u16, order: &Order, out: &mut Out) {
         let asked = (&order.host, order.target());
         let answer = self.answer_to(order);
+        let before = out.visitor.len();
         if redirect.write(asked, port, order.traits.reads, answer, &mut out.visitor) {
+            let end = access::End::Redirected;
+            self.conclude_with_answer(end, Some(&order.body), &out.visitor[before..]);
             self.go_on_after(order);
         } else {
             self.say_page(Why::NameNeeded, order, out);
@@ -600,7 +620,9 @@ impl HttpEntry {
     fn refuse(&mut self, why: Why, is_head: bool, out: &mut Out) {
         self.refusal = Some(why);
         let answer = Answer { to: Version::Http11, to_head: is_head, persists: false };
+        let before = out.visitor.len();
         page::write(why, &self.pages, answer, &mut out.visitor);
+        self.conclude_with_answer(why.end(), None, &out.visitor[before..]);
         self.close(Parting::Close);
     }
 

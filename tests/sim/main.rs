@@ -6,6 +6,7 @@
 //! - `actors`: scripted visitors and homes, which check every byte.
 //! - `web`: the same for HTTP, where one connection has many requests and homes.
 //! - `scenario`: a seed's plan, and what must be true of its outcome.
+//! - `diary`: the access log, and what must be true of it.
 //! - `pitfalls`: fixed plays, one for each way in which programs of this kind broke.
 //!
 //! `SEED=123 cargo test --test sim scenario` runs one seed, `SEEDS=2000` so many.
@@ -16,6 +17,7 @@
 
 mod actors;
 mod conformance;
+mod diary;
 mod driver;
 mod net;
 mod pitfalls;

@@ -17,6 +17,7 @@ use underpass::engine::server::Server;
 use underpass::proto::time::Time;
 
 use super::actors::{Homes, Visitors};
+use super::diary::{self, Diary, Scribe};
 use super::driver::{Driver, Program};
 use super::net::SimNet;
 use super::rng::Rng;
@@ -143,6 +144,9 @@ struct Scenario {
     driver: Driver<Actor>,
     book: Book,
     calls: web::plan::Book,
+    diary: Diary,
+    /// Servers that died without a word.
+    crashed: Vec<ProcessId>,
     rng: Rng,
     /// For HTTP, so that neither kind's draws change the other's.
     web_rng: Rng,
@@ -195,6 +199,8 @@ impl Scenario {
             driver: Driver::new(world),
             book: Book::default(),
             calls: web::plan::Book::default(),
+            diary: Diary::default(),
+            crashed: Vec::new(),
             web_rng: Rng::new(seed ^ 0x0080),
             engines: Vec::new(),
             limit: if faulty { *rng.pick(&[4096, 4096, 128, 64]) } else { 4096 },
@@ -295,7 +301,12 @@ impl Scenario {
         let (process, net) = self.process(*host, name);
         let config = Config::parse(name, config, &|_| None).map_err(io::Error::other)?;
         let program = match (config.server, config.client) {
-            (Some(config), _) => Actor::Server(Server::new(config, net)?),
+            (Some(config), _) => {
+                let mut server = Server::new(config, net)?;
+                let diary = self.diary.clone();
+                server.log_access(Box::new(Scribe { process, diary }));
+                Actor::Server(server)
+            }
             (_, Some(config)) => Actor::Client(Client::new(config, net)?),
             (None, None) => return Err(io::Error::other("an empty configuration")),
         };
@@ -357,6 +368,10 @@ impl Scenario {
         }
         self.driver.run_for(QUIET)?;
         wrong.extend(self.count_descriptors());
+        let calls = self.calls.borrow();
+        let world = self.world().borrow();
+        wrong.extend(diary::judge(&self.diary.borrow(), &world, &self.crashed, &calls));
+        drop((calls, world));
         wrong.extend(std::mem::take(&mut self.book.borrow_mut().wrong));
         wrong.extend(std::mem::take(&mut self.calls.borrow_mut().wrong));
         Ok(wrong)
@@ -546,6 +561,9 @@ impl Scenario {
                 let task = self.engines[engine].1;
                 let process = self.driver.tasks[task].process;
                 if let Some(program) = self.driver.stop(task) {
+                    if engine == 0 {
+                        self.crashed.push(process);
+                    }
                     self.world().borrow_mut().crash(process, silent);
                     drop(program);
                     self.all_closed(process);

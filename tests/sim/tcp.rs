@@ -256,6 +256,7 @@ impl World {
         accepted.ends[1].process = process;
         accepted.ends[1].held = true;
         let peer = accepted.ends[0].address;
+        self.accepted.push((process, self.listeners[id].address, peer));
         self.note(2);
         Ok((conn, peer))
     }

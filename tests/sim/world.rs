@@ -206,6 +206,8 @@ pub struct World {
     pub(super) udp: Vec<UdpSocket>,
     /// For UDP alone, so that its draws change nobody else's.
     pub(super) udp_rng: Rng,
+    /// By whom, where, and whom.
+    pub(super) accepted: Vec<(ProcessId, SocketAddr, SocketAddr)>,
     /// Delay and time for a byte of each pair of hosts, the lower index first.
     lines: BTreeMap<(HostId, HostId), (u64, u64)>,
     names: BTreeMap<String, Vec<IpAddr>>,
@@ -253,6 +255,7 @@ impl World {
             listeners: Vec::new(),
             udp: Vec::new(),
             udp_rng: Rng::new(seed ^ 0x0dd),
+            accepted: Vec::new(),
             lines: BTreeMap::new(),
             names: BTreeMap::new(),
             names_fail_until: Time(0),
@@ -296,6 +299,12 @@ impl World {
     /// A line of the hosts table.
     pub fn add_name(&mut self, name: &str, addresses: Vec<IpAddr>) {
         self.names.insert(name.to_owned(), addresses);
+    }
+
+    /// Every connection that was taken from a listener: by which process, at which of its
+    /// addresses, and from whom.
+    pub fn accepted(&self) -> &[(ProcessId, SocketAddr, SocketAddr)] {
+        &self.accepted
     }
 
     /// What [`World::add_process`] called it.

@@ -16,6 +16,7 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::socket::Socket;
 use crate::limits;
+use crate::proto::access::End as Ended;
 use crate::proto::strangers::{Ticket, network};
 use crate::wire::Status;
 use crate::wire::http::forwarded;
@@ -47,9 +48,10 @@ impl<N: Net> Server<N> {
         if self.visitors >= self.bounds.visitors
             && let Some(longest) = self.guests.evict()
         {
-            self.drop_visitor(longest, "made room for others");
+            self.drop_visitor(longest, Ended::MadeRoom);
         }
-        let visitor = Visitor { address, local: None, doing: Doing::Arriving };
+        let account = self.open_account(leads_to);
+        let visitor = Visitor { address, local: None, doing: Doing::Arriving, account };
         let conn = Conn::plain(Socket::accepted(stream), Stage::Visitor(visitor));
         let id = match self.core.adopt(conn) {
             Ok(id) => id,
@@ -81,10 +83,10 @@ impl<N: Net> Server<N> {
             let Some(conn) = self.core.conns.get_mut(id) else { return };
             let pulled = match conn.pull(&mut self.core.io) {
                 Ok(pulled) => pulled,
-                Err(gone) => return self.drop_visitor(id, gone),
+                Err(_) => return self.drop_visitor(id, Ended::VisitorReset),
             };
             match pulled.end {
-                Some(End::Fin) => return self.drop_visitor(id, "left before its PROXY header"),
+                Some(End::Fin) => return self.drop_visitor(id, Ended::VisitorLeft),
                 _ if !pulled.moved => return,
                 _ => {}
             }
@@ -98,7 +100,10 @@ impl<N: Net> Server<N> {
             match proxy_header::read(&proxied.held) {
                 Ok(Status::Complete(header)) => return self.introduce(id, header),
                 Ok(Status::Partial) => self.bound_held(),
-                Err(reject) => return self.abort_visitor(id, reject),
+                Err(reject) => {
+                    debug!("PROXY header: {reject}");
+                    return self.abort_visitor(id, Ended::Malformed);
+                }
             }
         }
         self.core.enqueue(id);
@@ -110,7 +115,7 @@ impl<N: Net> Server<N> {
         let proxy = visitor.address;
         let address = header.ends.map_or(proxy, |ends| ends.source);
         if self.is_crowded(address) {
-            return self.abort_visitor(id, "too many from the address that its proxy names");
+            return self.abort_visitor(id, Ended::Crowded);
         }
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
         let Doing::Proxied(proxied) = &mut visitor.doing else { return };
@@ -150,7 +155,10 @@ impl<N: Net> Server<N> {
                     form: self.config.forwarded,
                 };
                 let pages = self.config.pages.clone();
-                let http = Http::new(visitor, ticket, held, pages);
+                let mut http = Http::new(visitor, ticket, held, pages);
+                if self.access.is_some() {
+                    http.keep_summaries();
+                }
                 self.set_doing(id, Doing::Http(Box::new(http)));
             }
             LeadsTo::Https | LeadsTo::Tunnel => {
@@ -169,7 +177,7 @@ impl<N: Net> Server<N> {
     fn let_in(&mut self, id: ConnId, address: SocketAddr) -> Ticket {
         let counted = self.counts(address).then_some(address.ip());
         if let Some(longest) = self.guests.make_room(counted) {
-            self.drop_visitor(longest, "made room for others");
+            self.drop_visitor(longest, Ended::MadeRoom);
         }
         self.guests.enter(id, counted)
     }

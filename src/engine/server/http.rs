@@ -16,8 +16,9 @@ use crate::engine::conn;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
+use crate::proto::access::End as Ended;
 use crate::proto::http_entry::page::Pages;
-use crate::proto::http_entry::{Action, End, HttpEntry, Routed, Wait, is_challenge};
+use crate::proto::http_entry::{Action, End, HttpEntry, Routed, Summary, Wait, is_challenge};
 use crate::proto::lease::End as LeaseEnd;
 use crate::proto::route::{AmbiguousPath, Ask};
 use crate::proto::strangers::Ticket;
@@ -91,6 +92,26 @@ impl Http {
             visitor_end: None,
             home_end: None,
         }
+    }
+
+    /// The access log wants a summary of each request.
+    pub(super) fn keep_summaries(&mut self) {
+        self.entry.keep_summaries();
+    }
+
+    /// See [`HttpEntry::is_idle`].
+    pub(super) fn is_idle(&self) -> bool {
+        self.entry.is_idle()
+    }
+
+    /// See [`HttpEntry::has_answered`].
+    pub(super) fn has_answered(&self) -> bool {
+        self.entry.has_answered()
+    }
+
+    /// See [`HttpEntry::abandon`].
+    pub(super) fn abandon(&mut self, end: Ended) -> Option<Summary> {
+        self.entry.abandon(end)
     }
 
     /// The service whose link it waits for.
@@ -317,6 +338,7 @@ impl<N: Net> Server<N> {
                 self.core.io.buffers.take_front(&mut http.unread, taken);
             }
         }
+        self.note_request(id);
         let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
         let nothing_left = http.unread.is_empty() || (!moved && http.entry.wants_visitor());
         if http.visitor_end == Some(Told::No) && nothing_left {
@@ -335,6 +357,10 @@ impl<N: Net> Server<N> {
             if !self.send_http(id) {
                 return false;
             }
+            self.note_first_byte(id);
+            if let Some(summary) = self.http(id).and_then(|http| http.entry.take_summary()) {
+                self.log_request(id, &summary);
+            }
             let Some(http) = self.http(id) else { return false };
             if let Some(why) = http.entry.take_refusal() {
                 debug!("visitor's request: {why}");
@@ -347,6 +373,7 @@ impl<N: Net> Server<N> {
                     if let Some(ticket) = ticket {
                         self.guests.leave(ticket);
                     }
+                    self.note_name(id, &name);
                     let routed = self.route_http(id, &name);
                     let Some(http) = http_of(&mut self.core.conns, id) else { return false };
                     http.entry.handle_route(routed, &mut self.http_out);
@@ -359,11 +386,11 @@ impl<N: Net> Server<N> {
                     return false;
                 }
                 Some(Action::Close) => {
-                    self.answer_and_part(id, &[], "done");
+                    self.answer_and_part(id, &[], Ended::Done);
                     return false;
                 }
                 Some(Action::Abort) => {
-                    self.abort_visitor(id, "broken off");
+                    self.abort_visitor(id, Ended::HomeReset);
                     return false;
                 }
             }
@@ -395,16 +422,19 @@ impl<N: Net> Server<N> {
         let http = http_of(&mut self.core.conns, id);
         let target = http.as_ref().map_or(&b""[..], |http| http.entry.target());
         let by_tls = http.as_ref().is_some_and(|http| http.entry.came_by_tls());
-        match self.config.routes.find(name, Ask::Http { target }) {
-            Err(AmbiguousPath) => Routed::AmbiguousPath,
-            Ok(None) => Routed::Unknown,
-            Ok(Some(found)) => match self.config.services[found.service].redirect_https {
-                Some(redirect) if !is_challenge(target) && !by_tls => {
-                    Routed::Https { redirect, port: self.https_port }
-                }
-                _ if self.owners[found.service].is_empty() => Routed::Offline,
-                _ => Routed::Service(found.service),
-            },
+        let (service, redirect) = match self.config.routes.find(name, Ask::Http { target }) {
+            Err(AmbiguousPath) => return Routed::AmbiguousPath,
+            Ok(None) => return Routed::Unknown,
+            Ok(Some(found)) => {
+                let redirect = self.config.services[found.service].redirect_https;
+                (found.service, redirect.filter(|_| !is_challenge(target) && !by_tls))
+            }
+        };
+        self.note_service(id, service);
+        match redirect {
+            Some(redirect) => Routed::Https { redirect, port: self.https_port },
+            None if self.owners[service].is_empty() => Routed::Offline,
+            None => Routed::Service(service),
         }
     }
 
@@ -412,6 +442,7 @@ impl<N: Net> Server<N> {
     fn open_http(&mut self, id: ConnId, service: usize) {
         let now = self.core.now();
         let full = self.held > limits::HELD_BYTES;
+        self.note_service(id, service);
         let session_id = self.owners[service].last().copied();
         let Some((session_id, session)) =
             session_id.and_then(|id| self.session(id).map(|session| (id, session)))
@@ -511,13 +542,15 @@ impl<N: Net> Server<N> {
         let Doing::Http(http) = &mut visitor.doing else { return };
         let broken = http.home_end == Some(End::Reset);
         let Some(link) = http.link.filter(|_| !broken) else {
-            return self.abort_visitor(id, "broken off");
+            return self.abort_visitor(id, Ended::HomeReset);
         };
         http.link = None;
         let (mut unread, mut unheard) =
             (std::mem::take(&mut http.unread), std::mem::take(&mut http.unheard));
         let (visitor_end, home_end) = (http.visitor_end, http.home_end);
+        let upgrade = http.entry.take_upgrade();
         visitor.doing = Doing::Relayed { link };
+        self.note_upgrade(id, upgrade, unread.len());
         self.held -= unread.len();
         self.core.set_deadline(id, None);
         let mut pushed = self.core.push(link, &unread);
@@ -542,7 +575,7 @@ impl<N: Net> Server<N> {
     }
 
     fn visitor_broke(&mut self, id: ConnId) -> Step {
-        self.abort_visitor(id, "broken");
+        self.abort_visitor(id, Ended::VisitorReset);
         Step::Left
     }
 

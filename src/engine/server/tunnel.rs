@@ -12,6 +12,7 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay::{self, Outcome};
 use crate::limits;
+use crate::proto::access::End as Ended;
 use crate::proto::control_server::{self, Asked, ControlServer, Holding};
 use crate::proto::keepalive::{Due, Keepalive};
 use crate::proto::lease::{End as LeaseEnd, Lease};
@@ -100,6 +101,11 @@ impl Session {
     pub(super) fn new(address: SocketAddr, control: Control, terms: Terms, cap: usize) -> Session {
         let (pool, links) = (LinkPool::new(terms, cap), BTreeSet::new());
         Session { address, control, pool, links, ticket: None }
+    }
+
+    /// The client's address.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
@@ -508,7 +514,7 @@ impl<N: Net> Server<N> {
             }
         }
         for visitor in waiting {
-            self.turn_away(visitor, "home has gone offline");
+            self.turn_away(visitor, Ended::Offline);
         }
     }
 
@@ -520,7 +526,7 @@ impl<N: Net> Server<N> {
         if let LinkUse::Leased { visitor } = usage {
             match self.is_http(visitor) {
                 true => self.http_link_lost(visitor),
-                false => self.abort_visitor(visitor, "its link is gone"),
+                false => self.abort_visitor(visitor, Ended::TunnelLost),
             }
         }
         self.ask_for_links(session);
@@ -687,18 +693,20 @@ impl<N: Net> Server<N> {
     /// Moves bytes between a link and its visitor.
     pub(super) fn relay(&mut self, link: ConnId, visitor: ConnId) {
         let outcome = relay::relay(&mut self.core.io, &mut self.core.conns, link, visitor);
-        self.after_relay(link, visitor, outcome);
+        self.note_first_byte(visitor);
+        self.after_relay(link, visitor, outcome, Ended::VisitorReset);
     }
 
     /// One direction has ended and the other has been silent for too long.
     pub(super) fn cut_silent(&mut self, link: ConnId, visitor: ConnId) {
         if let Some(conn) = self.core.conns.get_mut(link) {
             let outcome = relay::plain_broken(&mut self.core.io, conn, Reason::Idle);
-            self.after_relay(link, visitor, outcome);
+            self.after_relay(link, visitor, outcome, Ended::Idle);
         }
     }
 
-    fn after_relay(&mut self, link: ConnId, visitor: ConnId, outcome: Outcome) {
+    /// `end`: of the visitor, if its connection is what ends the relay.
+    fn after_relay(&mut self, link: ConnId, visitor: ConnId, outcome: Outcome, end: Ended) {
         match outcome {
             Outcome::Waiting { progress } => self.note_progress(visitor, progress),
             Outcome::More { progress } => {
@@ -710,11 +718,11 @@ impl<N: Net> Server<N> {
                 self.start_settling(link);
             }
             Outcome::PlainBroken => {
-                self.abort_visitor(visitor, "broken");
+                self.abort_visitor(visitor, end);
                 self.start_settling(link);
             }
             Outcome::PeerReset(reason) => {
-                self.abort_visitor(visitor, reason);
+                self.abort_visitor(visitor, Ended::from(reason));
                 self.start_settling(link);
             }
             Outcome::LinkGone(gone) => self.lose_link(link, gone),

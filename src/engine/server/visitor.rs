@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use log::debug;
 
+use super::access::Account;
 use super::arrival::Proxied;
 use super::http::Http;
-use super::tunnel::Why;
 use super::{Server, Stage};
 use crate::config::Refusal;
 use crate::engine::conn::End;
@@ -14,6 +14,7 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay::Progress;
 use crate::limits;
+use crate::proto::access::End as Ended;
 use crate::proto::route::Ask;
 use crate::proto::strangers::Ticket;
 use crate::proto::time::Time;
@@ -28,6 +29,8 @@ pub(super) struct Visitor {
     /// What it dialled, if its proxy has said; else the connection's own address.
     pub(super) local: Option<SocketAddr>,
     pub(super) doing: Doing,
+    /// `None` without an access log.
+    pub(super) account: Option<Box<Account>>,
 }
 
 pub(super) enum Doing {
@@ -119,10 +122,10 @@ impl<N: Net> Server<N> {
             let Some(conn) = self.core.conns.get_mut(id) else { return };
             let pulled = match conn.pull(&mut self.core.io) {
                 Ok(pulled) => pulled,
-                Err(gone) => return self.drop_visitor(id, gone),
+                Err(_) => return self.drop_visitor(id, Ended::VisitorReset),
             };
             match pulled.end {
-                Some(End::Fin) => return self.drop_visitor(id, "left before its hello was whole"),
+                Some(End::Fin) => return self.drop_visitor(id, Ended::VisitorLeft),
                 _ if !pulled.moved => return,
                 _ => {}
             }
@@ -159,8 +162,8 @@ impl<N: Net> Server<N> {
         };
         match reject {
             Reject::NotTls => return self.hear_other(id),
-            Reject::Name(_) => self.refuse_name(id, self.config.unknown_sni, "invalid name"),
-            _ => self.answer_and_part(id, DECODE_ERROR, "malformed hello"),
+            Reject::Name(_) => self.refuse_name(id, self.config.unknown_sni, Ended::Malformed),
+            _ => self.answer_and_part(id, DECODE_ERROR, Ended::Malformed),
         }
         false
     }
@@ -173,9 +176,11 @@ impl<N: Net> Server<N> {
         let ssh = self.config.ssh.map(|ssh| (looks_like_ssh(&hello.held), ssh.service));
         match (http, ssh) {
             (_, Some((Status::Complete(true), service))) => self.send_to_ssh(id, service),
-            (Status::Complete(true), _) => self.answer_and_part(id, SPEAKS_TLS, "plain HTTP"),
+            (Status::Complete(true), _) => {
+                self.answer_and_part(id, SPEAKS_TLS, Ended::WrongProtocol)
+            }
             (Status::Partial, _) | (_, Some((Status::Partial, _))) => return true,
-            _ => self.drop_visitor(id, "does not speak TLS"),
+            _ => self.drop_visitor(id, Ended::WrongProtocol),
         }
         false
     }
@@ -189,7 +194,7 @@ impl<N: Net> Server<N> {
         match self.config.ssh {
             Some(ssh) if is_silent => self.send_to_ssh(id, ssh.service),
             _ if until.is_some_and(|until| now < until) => self.core.set_deadline(id, until),
-            _ => self.drop_visitor(id, "no whole hello in time"),
+            _ => self.drop_visitor(id, Ended::Timeout),
         }
     }
 
@@ -197,16 +202,17 @@ impl<N: Net> Server<N> {
     pub(super) fn bound_held(&mut self) {
         while self.held > limits::HELD_BYTES {
             let Some(longest) = self.guests.evict() else { break };
-            self.drop_visitor(longest, "made room for others");
+            self.drop_visitor(longest, Ended::MadeRoom);
         }
     }
 
     /// A whole hello asks for `name`, which `service` takes.
     fn route(&mut self, id: ConnId, name: Option<Hostname>, service: Option<usize>) {
+        self.note_name(id, &name.map_or(HostName::Empty, HostName::Dns));
         let Some(service) = service else {
             return match name {
-                Some(_) => self.refuse_name(id, self.config.unknown_sni, "unknown name"),
-                None => self.refuse_name(id, self.config.no_sni, "no name"),
+                Some(_) => self.refuse_name(id, self.config.unknown_sni, Ended::UnknownName),
+                None => self.refuse_name(id, self.config.no_sni, Ended::NoName),
             };
         };
         let entry = Entry::Https;
@@ -215,6 +221,7 @@ impl<N: Net> Server<N> {
 
     /// To the service that takes SSH, as if it had come to a port of that service.
     fn send_to_ssh(&mut self, id: ConnId, service: usize) {
+        self.note_port(id);
         self.send_to(id, |held| Waiting::for_port(service, 0, held));
     }
 
@@ -229,10 +236,10 @@ impl<N: Net> Server<N> {
     }
 
     /// Turns a TLS visitor away whom no service takes.
-    fn refuse_name(&mut self, id: ConnId, how: Refusal, why: &'static str) {
+    fn refuse_name(&mut self, id: ConnId, how: Refusal, end: Ended) {
         match how {
-            Refusal::Alert => self.answer_and_part(id, UNRECOGNIZED_NAME, why),
-            Refusal::Drop => self.drop_visitor(id, why),
+            Refusal::Alert => self.answer_and_part(id, UNRECOGNIZED_NAME, end),
+            Refusal::Drop => self.drop_visitor(id, end),
         }
     }
 
@@ -242,14 +249,16 @@ impl<N: Net> Server<N> {
         let full = self.held > limits::HELD_BYTES;
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
         let Doing::Waiting(waiting) = &mut visitor.doing else { return };
-        let owner = self.owners[waiting.service].last().copied();
+        let service = waiting.service;
+        let owner = self.owners[service].last().copied();
         waiting.session = owner;
-        let Some(session_id) = owner else { return self.turn_away(id, "home is offline") };
+        self.note_service(id, service);
+        let Some(session_id) = owner else { return self.turn_away(id, Ended::Offline) };
         let Some(session) = self.session(session_id) else { return };
         if let Some(link) = session.pool.lease(now) {
             self.open(id, link, session_id);
         } else if full || session.pool.waiting() >= limits::VISITORS_WAITING {
-            return self.turn_away(id, "too many wait");
+            return self.turn_away(id, Ended::NoLink);
         } else {
             session.pool.wait(id, now);
             self.core.set_deadline(id, Some(now + limits::LINK_WAIT));
@@ -260,12 +269,12 @@ impl<N: Net> Server<N> {
     /// A waiting visitor is not read from; only its breaking is of interest.
     pub(super) fn watch_waiting(&mut self, id: ConnId) {
         if self.core.conns.get(id).is_some_and(|conn| conn.socket.is_broken()) {
-            self.drop_visitor(id, "left while waiting for a link");
+            self.drop_visitor(id, Ended::VisitorReset);
         }
     }
 
     /// Tells a visitor with a route that there is no way there now.
-    pub(super) fn turn_away(&mut self, id: ConnId, why: &'static str) {
+    pub(super) fn turn_away(&mut self, id: ConnId, end: Ended) {
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
         let waiting = match &visitor.doing {
             Doing::Waiting(waiting) => waiting,
@@ -273,22 +282,23 @@ impl<N: Net> Server<N> {
             _ => return,
         };
         match waiting.entry {
-            Entry::Https => self.answer_and_part(id, INTERNAL_ERROR, why),
-            Entry::Tcp | Entry::Http => self.abort_visitor(id, why),
+            Entry::Https => self.answer_and_part(id, INTERNAL_ERROR, end),
+            Entry::Tcp | Entry::Http => self.abort_visitor(id, end),
         }
     }
 
     /// Sends a last word and closes once it is read.
-    pub(super) fn answer_and_part(&mut self, id: ConnId, answer: &[u8], why: &'static str) {
+    pub(super) fn answer_and_part(&mut self, id: ConnId, answer: &[u8], end: Ended) {
         self.leave_queues(id);
+        self.note_end(id, end);
         let now = self.core.now();
         let Some(conn) = self.core.conns.get_mut(id) else { return };
         let Stage::Visitor(visitor) = &mut conn.stage else { return };
-        debug!("visitor {}: {why}", visitor.address);
+        debug!("visitor {}: {end}", visitor.address);
         visitor.doing = Doing::Parting { listen: true };
         let io = &mut self.core.io;
         if conn.socket.send(&mut io.net, &mut io.buffers, answer).is_err() {
-            return self.abort_visitor(id, "broken");
+            return self.abort_visitor(id, Ended::VisitorReset);
         }
         conn.socket.finish(&mut io.net);
         let patience = match conn.socket.is_clear() {
@@ -318,7 +328,7 @@ impl<N: Net> Server<N> {
         };
         let listen = *listen;
         match conn.flush(&mut self.core.io) {
-            Err(_) => return self.abort_visitor(id, "broken"),
+            Err(_) => return self.abort_visitor(id, Ended::VisitorReset),
             Ok(true) => {
                 let patience = match conn.socket.is_clear() {
                     true => limits::PARTING_TIME,
@@ -330,11 +340,11 @@ impl<N: Net> Server<N> {
         }
         let Some(conn) = self.core.conns.get_mut(id) else { return };
         if conn.socket.is_broken() {
-            return self.abort_visitor(id, "broken");
+            return self.abort_visitor(id, Ended::VisitorReset);
         }
         if !listen {
             if conn.socket.is_clear() {
-                self.close_visitor(id);
+                self.close_visitor(id, Ended::Done);
             }
             return;
         }
@@ -342,7 +352,7 @@ impl<N: Net> Server<N> {
             match conn.pull(&mut self.core.io) {
                 Ok(pulled) if pulled.end.is_some() => {
                     if conn.socket.is_clear() {
-                        return self.close_visitor(id);
+                        return self.close_visitor(id, Ended::Done);
                     }
                     // It has ended its side and still reads ours.
                     if let Stage::Visitor(visitor) = &mut conn.stage {
@@ -352,7 +362,7 @@ impl<N: Net> Server<N> {
                 }
                 Ok(pulled) if pulled.moved => {}
                 Ok(_) => return,
-                Err(_) => return self.abort_visitor(id, "broken"),
+                Err(_) => return self.abort_visitor(id, Ended::VisitorReset),
             }
         }
         // It is still sending: an upload that was refused. What it sends is thrown away until it
@@ -363,8 +373,8 @@ impl<N: Net> Server<N> {
     /// Its time to read is over. What still waits must not be taken for the whole answer.
     pub(super) fn give_up_parting(&mut self, id: ConnId) {
         match self.core.conns.get(id).is_some_and(|conn| conn.socket.is_clear()) {
-            true => self.drop_visitor(id, "would not part"),
-            false => self.abort_visitor(id, "would not part"),
+            true => self.drop_visitor(id, Ended::Idle),
+            false => self.abort_visitor(id, Ended::Idle),
         }
     }
 
@@ -384,18 +394,19 @@ impl<N: Net> Server<N> {
     }
 
     /// Closes a visitor that nothing is owed.
-    pub(super) fn drop_visitor(&mut self, id: ConnId, why: impl Into<Why>) {
+    pub(super) fn drop_visitor(&mut self, id: ConnId, end: Ended) {
         if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
-            debug!("visitor {}: {}", visitor.address, why.into());
-            self.close_visitor(id);
+            debug!("visitor {}: {end}", visitor.address);
+            self.close_visitor(id, end);
         }
     }
 
     /// Closes a visitor with a reset.
-    pub(super) fn abort_visitor(&mut self, id: ConnId, why: impl Into<Why>) {
+    pub(super) fn abort_visitor(&mut self, id: ConnId, end: Ended) {
         if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
             let address = visitor.address;
-            debug!("visitor {address}: {}", why.into());
+            debug!("visitor {address}: {end}");
+            self.log_end(id, end);
             self.leave_queues(id);
             self.visitors -= 1;
             self.count_out(address);
@@ -403,9 +414,10 @@ impl<N: Net> Server<N> {
         }
     }
 
-    fn close_visitor(&mut self, id: ConnId) {
+    fn close_visitor(&mut self, id: ConnId, end: Ended) {
         if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
             let address = visitor.address;
+            self.log_end(id, end);
             self.leave_queues(id);
             self.visitors -= 1;
             self.count_out(address);

@@ -1,6 +1,7 @@
 //! What the home says: the response to the one request that is open, or nothing.
 
 use super::{End, HttpEntry, Out, Parting, Reply, Stage, Traits, Why};
+use crate::proto::access;
 use crate::wire::Status;
 use crate::wire::http::body::{Body, Form};
 use crate::wire::http::response::Response;
@@ -79,6 +80,7 @@ impl HttpEntry {
                 return self.fail(Why::Switched, out);
             }
             rewrite::response(&response, answer, &mut out.visitor);
+            self.note_status(101);
             return self.enter(Stage::Relay { told: false });
         }
         let framing = response.framing(is_head);
@@ -97,6 +99,7 @@ impl HttpEntry {
         let body = Body::new(framing, form);
         let is_done = body.is_done();
         *reply = Reply::Body { body, visitor_persists: answer.persists, home_persists };
+        self.note_status(response.status);
         if is_done {
             self.complete();
         }
@@ -104,6 +107,7 @@ impl HttpEntry {
 
     /// The response is whole.
     pub(super) fn complete(&mut self) {
+        self.conclude(access::End::Done);
         let Stage::Exchange { order, reply } = self.take_stage() else { return };
         let Reply::Body { visitor_persists, home_persists, .. } = reply else { return };
         if !order.body.is_done() {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::proto::access;
 use crate::wire::http::{self, body};
 
 /// Why a page was sent or a connection broken off; for the log.
@@ -54,6 +55,26 @@ impl Why {
             | Why::Switched
             | Why::ManyInterim
             | Why::CutResponse => 502,
+        }
+    }
+}
+
+impl Why {
+    /// Its word in the access log.
+    pub fn end(self) -> access::End {
+        match self {
+            Why::Request(_) | Why::RequestBody(_) | Why::AmbiguousPath => access::End::Malformed,
+            Why::NameNeeded => access::End::NoName,
+            Why::CutRequest => access::End::VisitorLeft,
+            Why::Slow => access::End::Timeout,
+            Why::UnknownHost => access::End::UnknownName,
+            Why::Offline => access::End::Offline,
+            Why::NoLink => access::End::NoLink,
+            Why::Response(_) | Why::ResponseBody(_) | Why::Switched | Why::ManyInterim => {
+                access::End::BadAnswer
+            }
+            Why::CutResponse => access::End::HomeReset,
+            Why::Silent => access::End::HomeSilent,
         }
     }
 }

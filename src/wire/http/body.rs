@@ -20,6 +20,8 @@ pub struct Body {
     at: At,
     /// How it goes out; of chunked bodies alone.
     form: Form,
+    /// Bytes of content so far.
+    content: u64,
 }
 
 /// How a chunked body goes out.
@@ -75,12 +77,17 @@ impl Body {
             Framing::Chunked => At::Size { digits: 0, size: 0 },
             Framing::UntilClose => At::UntilClose,
         };
-        Body { at, form }
+        Body { at, form, content: 0 }
     }
 
     /// Its last byte has been read.
     pub fn is_done(&self) -> bool {
         self.at == At::Done
+    }
+
+    /// Bytes of content so far, without what frames them.
+    pub fn content(&self) -> u64 {
+        self.content
     }
 
     /// An end of the connection now is its end, not a cut.
@@ -101,6 +108,7 @@ impl Body {
     /// `count <= plain_run()` bytes have gone out as they came in.
     pub fn skip(&mut self, count: u64) {
         debug_assert!(count <= self.plain_run());
+        self.content += count;
         self.at = match self.at {
             At::Length { left } if left > count => At::Length { left: left - count },
             At::Length { .. } => At::Done,

@@ -1,0 +1,213 @@
+//! What the access log says of a visitor, gathered while it is here; nothing without the log.
+//!
+//! A connection that is passed through gives one record, when it is closed. A visitor of the HTTP
+//! entry gives one for each request, from what [`crate::proto::http_entry`] sums up; a connection
+//! on which no byte of a request came gives none. Behind 101 the request's record waits for the
+//! connection's end.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use super::visitor::{Doing, Visitor};
+use super::{LeadsTo, Server, Stage};
+use crate::engine::conns::ConnId;
+use crate::engine::net::Net;
+use crate::proto::access::{End, Entry, Record, Sink};
+use crate::proto::http_entry::Summary;
+use crate::proto::time::Time;
+use crate::wire::host::HostName;
+
+/// A visitor's part of the log.
+pub(super) struct Account {
+    entry: Entry,
+    /// Of a connection, its accept; of a request, its first byte. `None` between requests.
+    began: Option<Time>,
+    first_byte: Option<Time>,
+    name: String,
+    service: Option<usize>,
+    client: Option<SocketAddr>,
+    /// Why it was told to go, if it was: whatever follows is no longer of interest.
+    end: Option<End>,
+    /// The request that led to 101, and what the socket had read and written by then.
+    upgrade: Option<(Summary, u64, u64)>,
+}
+
+impl<N: Net> Server<N> {
+    /// From now on `sink` is told of every request and every connection.
+    pub fn log_access(&mut self, sink: Box<dyn Sink>) {
+        self.access = Some(sink);
+    }
+
+    /// For a visitor that comes in through a door.
+    pub(super) fn open_account(&self, leads_to: LeadsTo) -> Option<Box<Account>> {
+        let now = self.core.now();
+        self.access.as_ref()?;
+        let (entry, began) = match leads_to {
+            LeadsTo::Http => (Entry::Http, None),
+            LeadsTo::Https | LeadsTo::Tunnel => (Entry::Https, Some(now)),
+            LeadsTo::Service { .. } => (Entry::Tcp, Some(now)),
+        };
+        Some(Box::new(Account {
+            entry,
+            began,
+            first_byte: None,
+            name: String::new(),
+            service: None,
+            client: None,
+            end: None,
+            upgrade: None,
+        }))
+    }
+
+    fn account(&mut self, id: ConnId) -> Option<&mut Account> {
+        match self.core.stage(id) {
+            Some(Stage::Visitor(visitor)) => visitor.account.as_deref_mut(),
+            _ => None,
+        }
+    }
+
+    /// What the visitor asks for, and who has it.
+    pub(super) fn note_name(&mut self, id: ConnId, name: &HostName) {
+        if let Some(account) = self.account(id) {
+            account.name.clear();
+            // Writing to a String cannot fail.
+            let _ = match name {
+                HostName::Dns(name) => account.name.write_str(name.as_str()),
+                HostName::Ip(address) => write!(account.name, "{address}"),
+                HostName::Empty => Ok(()),
+            };
+        }
+    }
+
+    /// The visitor counts as one of a service's own port.
+    pub(super) fn note_port(&mut self, id: ConnId) {
+        if let Some(account) = self.account(id) {
+            account.entry = Entry::Tcp;
+        }
+    }
+
+    /// Who has what the visitor asks for.
+    pub(super) fn note_service(&mut self, id: ConnId, service: usize) {
+        if self.access.is_none() {
+            return;
+        }
+        let owner = self.owners[service].last().copied();
+        let client = owner.and_then(|owner| self.session(owner)).map(|session| session.address());
+        if let Some(account) = self.account(id) {
+            (account.service, account.client) = (Some(service), client);
+        }
+    }
+
+    /// Bytes may have gone out to a visitor.
+    pub(super) fn note_first_byte(&mut self, id: ConnId) {
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let Stage::Visitor(Visitor { doing, account: Some(account), .. }) = &mut conn.stage else {
+            return;
+        };
+        let has_answer = match doing {
+            Doing::Http(http) => http.has_answered(),
+            _ => conn.socket.written() > 0,
+        };
+        if has_answer && account.first_byte.is_none() {
+            account.first_byte = Some(now);
+        }
+    }
+
+    /// The first byte of a request may have come.
+    pub(super) fn note_request(&mut self, id: ConnId) {
+        let now = self.core.now();
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        if let (Some(account), Doing::Http(http)) = (&mut visitor.account, &visitor.doing)
+            && account.began.is_none()
+            && !http.is_idle()
+        {
+            account.began = Some(now);
+        }
+    }
+
+    /// The visitor is told to go: why it ends, whatever comes after it.
+    pub(super) fn note_end(&mut self, id: ConnId, end: End) {
+        if let Some(account) = self.account(id)
+            && account.end.is_none()
+        {
+            account.end = Some(end);
+        }
+    }
+
+    /// A request is over.
+    pub(super) fn log_request(&mut self, id: ConnId, summary: &Summary) {
+        let (bytes_in, bytes_out) = (summary.bytes_in, summary.bytes_out);
+        self.write_record(id, Some(summary), (bytes_in, bytes_out), summary.end);
+        if let Some(account) = self.account(id) {
+            (account.began, account.first_byte) = (None, None);
+            (account.service, account.client) = (None, None);
+            account.name.clear();
+        }
+    }
+
+    /// After 101: the request's record is written at the connection's end.
+    pub(super) fn note_upgrade(&mut self, id: ConnId, summary: Option<Summary>, unread: usize) {
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let Stage::Visitor(visitor) = &mut conn.stage else { return };
+        if let (Some(account), Some(summary)) = (&mut visitor.account, summary) {
+            let read = conn.socket.read().saturating_sub(unread as u64);
+            let written = conn.socket.written() + conn.socket.backlog() as u64;
+            account.upgrade = Some((summary, read, written));
+        }
+    }
+
+    /// The visitor's connection is about to be closed.
+    pub(super) fn log_end(&mut self, id: ConnId, end: End) {
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let (read, written) = (conn.socket.read(), conn.socket.written());
+        let Stage::Visitor(Visitor { doing, account: Some(account), .. }) = &mut conn.stage else {
+            return;
+        };
+        if let Some((mut summary, read_before, written_before)) = account.upgrade.take() {
+            summary.bytes_in = read.saturating_sub(read_before);
+            summary.bytes_out = written.saturating_sub(written_before);
+            summary.end = end;
+            return self.log_request(id, &summary);
+        }
+        if let Doing::Http(http) = doing {
+            if let Some(summary) = http.abandon(end) {
+                self.log_request(id, &summary);
+            }
+        } else if account.entry != Entry::Http {
+            let end = account.end.unwrap_or(end);
+            self.write_record(id, None, (read, written), end);
+        }
+    }
+
+    fn write_record(
+        &mut self,
+        id: ConnId,
+        summary: Option<&Summary>,
+        (bytes_in, bytes_out): (u64, u64),
+        end: End,
+    ) {
+        let now = self.core.now();
+        let Some(sink) = &mut self.access else { return };
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Visitor { address, account: Some(account), .. } = visitor else { return };
+        let began = account.began.unwrap_or(now);
+        let status = summary.and_then(|summary| summary.status);
+        let first_byte = account.first_byte.or(status.map(|_| now));
+        sink.record(&Record {
+            now,
+            duration: now - began,
+            first_byte: first_byte.map(|first| first - began),
+            visitor: *address,
+            entry: account.entry,
+            name: &account.name,
+            service: account.service.map(|service| &*self.config.services[service].name),
+            client: account.client,
+            request: summary.and_then(|summary| summary.line.as_ref()),
+            status,
+            bytes_in,
+            bytes_out,
+            end,
+        });
+    }
+}

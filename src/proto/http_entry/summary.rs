@@ -1,0 +1,138 @@
+//! What the access log says of each request; kept only where it is asked for.
+//!
+//! A summary is opened when a request's head is whole, and concluded exactly once: when its
+//! response is whole, when a page has answered it, or when it is broken off. What never became a
+//! request, and of which a byte has come, is concluded too, without a line.
+
+use std::ops::Range;
+
+use super::{HttpEntry, Reply, Stage};
+use crate::proto::access::{End, RequestLine};
+use crate::wire::http::body::Body;
+use crate::wire::http::request::{Request, Target};
+
+/// One request, from its head to its end.
+#[derive(Debug)]
+pub struct Summary {
+    /// `None` if there was no head to read.
+    pub line: Option<RequestLine>,
+    /// That went out to the visitor.
+    pub status: Option<u16>,
+    /// Content of the request's body.
+    pub bytes_in: u64,
+    /// Content of the response's body.
+    pub bytes_out: u64,
+    /// How it ended.
+    pub end: End,
+}
+
+/// At most one of the two is there.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    open: Option<Summary>,
+    concluded: Option<Summary>,
+}
+
+impl HttpEntry {
+    /// From now on each request is summed up: ask [`HttpEntry::take_summary`] whenever actions are
+    /// polled.
+    pub fn keep_summaries(&mut self) {
+        self.ledger = Some(Box::default());
+    }
+
+    /// The request that has ended, once.
+    pub fn take_summary(&mut self) -> Option<Summary> {
+        self.ledger.as_mut()?.concluded.take()
+    }
+
+    /// After [`super::Action::Relay`]: the request that asked for it, which goes on.
+    pub fn take_upgrade(&mut self) -> Option<Summary> {
+        self.ledger.as_mut()?.open.take()
+    }
+
+    /// The visitor's connection is gone: what was under way.
+    pub fn abandon(&mut self, end: End) -> Option<Summary> {
+        match self.take_summary() {
+            // It was on its way out.
+            Some(summary) if summary.end == End::Done => Some(Summary { end, ..summary }),
+            Some(summary) => Some(summary),
+            None => {
+                self.conclude(end);
+                self.take_summary()
+            }
+        }
+    }
+
+    /// Whether not a byte of a request is here, and none is open.
+    pub fn is_idle(&self) -> bool {
+        match &self.stage {
+            Stage::Head(scan) => scan.is_fresh(),
+            Stage::Relay { .. } | Stage::Closing { .. } => true,
+            Stage::Routing { .. } | Stage::Linking { .. } | Stage::Exchange { .. } => false,
+        }
+    }
+
+    /// Whether an answer to the request has begun; interim ones are none.
+    pub fn has_answered(&self) -> bool {
+        let summaries = self.ledger.iter().flat_map(|ledger| [&ledger.open, &ledger.concluded]);
+        summaries.flatten().any(|summary| summary.status.is_some())
+    }
+
+    pub(super) fn note_request(&mut self, request: &Request<'_, '_>) {
+        let Some(ledger) = &mut self.ledger else { return };
+        let target = match request.target {
+            Target::Origin(target) | Target::Absolute(target) => target,
+            Target::Asterisk => b"*",
+        };
+        let field = |name| request.fields.named(name).next().unwrap_or_default();
+        let (referer, agent) = (field("referer"), field("user-agent"));
+        ledger.open = Some(Summary {
+            line: Some(RequestLine::new(request.version, request.method.0, target, referer, agent)),
+            ..Summary::nothing()
+        });
+    }
+
+    pub(super) fn note_status(&mut self, status: u16) {
+        if let Some(open) = self.ledger.as_mut().and_then(|ledger| ledger.open.as_mut()) {
+            open.status = Some(status);
+        }
+    }
+
+    /// The request at hand ends so; to be called before the stage is left.
+    pub(super) fn conclude(&mut self, end: End) {
+        let (bytes_in, bytes_out) = match &self.stage {
+            Stage::Exchange { order, reply: Reply::Body { body, .. } } => {
+                (order.body.content(), body.content())
+            }
+            Stage::Exchange { order, .. } => (order.body.content(), 0),
+            _ => (0, 0),
+        };
+        let is_idle = self.is_idle();
+        let Some(ledger) = &mut self.ledger else { return };
+        let open = ledger.open.take().or_else(|| (!is_idle).then(Summary::nothing));
+        if let Some(open) = open {
+            ledger.concluded = Some(Summary { bytes_in, bytes_out, end, ..open });
+        }
+    }
+
+    /// `answer`, a whole one of our own, is for the request at hand, or for what is none.
+    pub(super) fn conclude_with_answer(&mut self, end: End, body: Option<&Body>, answer: &[u8]) {
+        let Some(ledger) = &mut self.ledger else { return };
+        let open = ledger.open.take().unwrap_or_else(Summary::nothing);
+        let status =
+            answer.get(STATUS).and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
+        let bytes_out = head.map_or(0, |head| answer.len() - head - 4) as u64;
+        let bytes_in = body.map_or(0, Body::content);
+        ledger.concluded = Some(Summary { status, bytes_in, bytes_out, end, ..open });
+    }
+}
+
+/// Where a response has its status (RFC 9112 4).
+const STATUS: Range<usize> = 9..12;
+
+impl Summary {
+    fn nothing() -> Summary {
+        Summary { line: None, status: None, bytes_in: 0, bytes_out: 0, end: End::Done }
+    }
+}
