@@ -195,7 +195,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         if let Some(pause) = pause {
-            let idle = |state: &mut State| !state.reopen && !(state.stop && self.failing);
+            let idle = |state: &mut State| !(state.reopen || state.stop && self.failing);
             let waited = shared.work.wait_timeout_while(state, pause, idle);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         } else {

@@ -54,7 +54,7 @@ pub struct Client<N: Net> {
     next_query: u64,
     /// Addresses of names at home, and when they were found.
     resolved: BTreeMap<HostPort, (Vec<SocketAddr>, Time)>,
-    troubles: Quiet,
+    complaints: BTreeMap<Complaint, Quiet>,
 }
 
 /// What a connection is.
@@ -65,6 +65,19 @@ enum Stage {
     Link(Link),
     /// A connection to a service at home.
     Home(Home),
+}
+
+/// Kinds of lines that may come over and over; none silences another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Complaint {
+    /// No session.
+    Server,
+    /// A session, and not what was asked of it.
+    Refusal,
+    /// A name at home without an address.
+    Name,
+    /// A service at home that does not answer.
+    Home,
 }
 
 /// Who waits for a name's address.
@@ -105,7 +118,7 @@ impl<N: Net> Client<N> {
             lookups: BTreeMap::new(),
             next_query: 0,
             resolved: BTreeMap::new(),
-            troubles: Quiet::default(),
+            complaints: BTreeMap::new(),
         })
     }
 
@@ -253,8 +266,9 @@ impl<N: Net> Client<N> {
     }
 
     /// A line in the log about something that may happen over and over.
-    fn complain(&mut self, line: impl FnOnce() -> String) {
-        if let Some(dropped) = self.troubles.admit(self.core.io.net.now()) {
+    fn complain(&mut self, kind: Complaint, line: impl FnOnce() -> String) {
+        let quiet = self.complaints.entry(kind).or_default();
+        if let Some(dropped) = quiet.admit(self.core.io.net.now()) {
             match dropped {
                 0 => warn!("{}", line()),
                 dropped => warn!("{} ({dropped} lines like this were left out)", line()),

@@ -22,7 +22,7 @@ mod rathole;
 mod tunnel;
 mod visitor;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
@@ -43,7 +43,7 @@ use crate::proto::noise::{Channel, Protection, Side};
 use crate::proto::quiet::Quiet;
 use crate::proto::strangers::{Strangers, Ticket};
 use crate::proto::time::Time;
-use crate::wire::message::Message;
+use crate::wire::message::{Message, Registration};
 
 /// The server; [`Server::turn`] until it says stop.
 pub struct Server<N: Net> {
@@ -71,7 +71,7 @@ pub struct Server<N: Net> {
     held: usize,
     /// What the HTTP machines write, on its way out.
     http_out: Out,
-    refusals: Quiet,
+    complaints: BTreeMap<Complaint, Quiet>,
     takeovers: Quiet,
     /// Takes the records of visitors; `None` without an access log.
     access: Option<Box<dyn Sink>>,
@@ -108,6 +108,17 @@ enum LeadsTo {
         index: usize,
         offset: u16,
     },
+}
+
+/// Kinds of such lines; none silences another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Complaint {
+    /// No descriptor or no memory for one more connection.
+    Accept,
+    /// A client of another version.
+    Version,
+    /// A client that does not get a service.
+    Registration(Registration),
 }
 
 /// Bounds that follow from the descriptor limit. Every visitor needs a link, so each counts twice;
@@ -190,7 +201,7 @@ impl<N: Net> Server<N> {
             https_port,
             held: 0,
             http_out: Out::default(),
-            refusals: Quiet::default(),
+            complaints: BTreeMap::new(),
             takeovers: Quiet::default(),
             access: None,
         })
@@ -313,7 +324,9 @@ impl<N: Net> Server<N> {
                     _ => {
                         door.pause = Some(now + limits::ACCEPT_PAUSE);
                         let at = door.address;
-                        self.complain(|| format!("cannot accept on {at}: {error}"));
+                        self.complain(Complaint::Accept, || {
+                            format!("cannot accept on {at}: {error}")
+                        });
                         return;
                     }
                 },
@@ -402,8 +415,9 @@ impl<N: Net> Server<N> {
     }
 
     /// A line in the log about something that a stranger may cause as often as it likes.
-    fn complain(&mut self, line: impl FnOnce() -> String) {
-        if let Some(dropped) = self.refusals.admit(self.core.io.net.now()) {
+    fn complain(&mut self, kind: Complaint, line: impl FnOnce() -> String) {
+        let quiet = self.complaints.entry(kind).or_default();
+        if let Some(dropped) = quiet.admit(self.core.io.net.now()) {
             match dropped {
                 0 => warn!("{}", line()),
                 dropped => warn!("{} ({dropped} lines like this were left out)", line()),

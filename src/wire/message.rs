@@ -148,7 +148,7 @@ pub struct Register<'a> {
 }
 
 /// What became of a REGISTER.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Registration {
     /// The session has the service.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use log::debug;
 
 use super::link::LinkStep;
-use super::{Client, Stage, in_order};
+use super::{Client, Complaint, Stage, in_order};
 use crate::config::HostPort;
 use crate::engine::conn::Conn;
 use crate::engine::conns::ConnId;
@@ -52,7 +52,9 @@ impl<N: Net> Client<N> {
             }
             Err(error) => {
                 let host = target.host.clone();
-                self.complain(|| format!("local_addr {host} cannot be resolved: {error}"));
+                self.complain(Complaint::Name, || {
+                    format!("local_addr {host} cannot be resolved: {error}")
+                });
                 Vec::new()
             }
         };
@@ -237,6 +239,8 @@ impl<N: Net> Client<N> {
     }
 
     fn complain_of_home(&mut self, target: &HostPort, error: &io::Error) {
-        self.complain(|| format!("service at {target} cannot be reached: {error}"));
+        self.complain(Complaint::Home, || {
+            format!("service at {target} cannot be reached: {error}")
+        });
     }
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::session::Control;
-use super::{Client, Lookup, Stage, in_order};
+use super::{Client, Complaint, Lookup, Stage, in_order};
 use crate::config::Protocol;
 use crate::engine::conn::Conn;
 use crate::engine::conns::ConnId;
@@ -171,7 +171,7 @@ impl<N: Net> Client<N> {
             Protocol::Native => String::new(),
             Protocol::Rathole => format!("service {}: ", self.config.services[id].name),
         };
-        self.complain(|| {
+        self.complain(Complaint::Server, || {
             format!("{whose}no session with {server}: {why}; again in {seconds:.1} s")
         });
     }

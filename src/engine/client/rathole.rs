@@ -5,7 +5,7 @@ use log::info;
 
 use super::line::{LineId, Way};
 use super::session::{BUDGET, Control, Step};
-use super::{Client, Stage};
+use super::{Client, Complaint, Stage};
 use crate::config::ServiceKind;
 use crate::engine::conn::Gone;
 use crate::engine::conns::ConnId;
@@ -176,7 +176,7 @@ impl<N: Net> Client<N> {
             (start, kind) => {
                 let (name, kind) = (service.name.clone(), kind.as_str());
                 let there = if start == Start::Udp { "udp" } else { "tcp" };
-                self.complain(|| {
+                self.complain(Complaint::Refusal, || {
                     format!("service {name}: its type is {kind} here and {there} on the server")
                 });
                 Err(Gone::Unexpected)

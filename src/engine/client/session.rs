@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use log::{debug, error, info};
 
 use super::line::{LineId, Way};
-use super::{Client, Stage};
+use super::{Client, Complaint, Stage};
 use crate::config::Protocol;
 use crate::engine::conn::{End, Gone, Hands};
 use crate::engine::conns::ConnId;
@@ -138,7 +138,7 @@ impl<N: Net> Client<N> {
                 }
                 Asked::Close => return Err(Gone::Closed),
                 Asked::OtherVersions(min, max) => {
-                    self.complain(|| {
+                    self.complain(Complaint::Refusal, || {
                         format!(
                             "server {server} speaks versions {min} to {max} of the protocol, this \
                              client {VERSION}: upgrade the older one"
@@ -180,16 +180,18 @@ impl<N: Net> Client<N> {
                 info!("service {name} is up");
             }
             Some(Registration::Taken) => info!("service {name} is served by another client"),
-            Some(Registration::UnknownService) => self.complain(|| {
+            Some(Registration::UnknownService) => self.complain(Complaint::Refusal, || {
                 format!("service {name}: the server's file has no service of that name")
             }),
             Some(Registration::WrongToken) => {
-                self.complain(|| format!("service {name}: the server's file has another token"));
+                self.complain(Complaint::Refusal, || {
+                    format!("service {name}: the server's file has another token")
+                });
             }
-            Some(Registration::WrongKind) => self.complain(|| {
+            Some(Registration::WrongKind) => self.complain(Complaint::Refusal, || {
                 format!("service {name}: its type is {kind} here and another in the server's file")
             }),
-            Some(Registration::WrongPorts) => self.complain(|| {
+            Some(Registration::WrongPorts) => self.complain(Complaint::Refusal, || {
                 format!(
                     "service {name}: local_addr has {ports} ports, and the server's bind_addr \
                      another number"

@@ -7,7 +7,7 @@
 use log::info;
 
 use super::tunnel::{Control, Session};
-use super::{Server, Stage};
+use super::{Complaint, Server, Stage};
 use crate::config::ServiceKind;
 use crate::engine::conn::Gone;
 use crate::engine::conns::ConnId;
@@ -16,6 +16,7 @@ use crate::limits;
 use crate::proto::link_pool::Terms;
 use crate::proto::rathole_server::{Claim, ControlChannel, Refusal};
 use crate::proto::strangers::Ticket;
+use crate::wire::message::Registration;
 use crate::wire::rathole::{self, AUTH, Ack, Command, Digest, HELLO, Hello, Reject, Start};
 
 impl<N: Net> Server<N> {
@@ -56,7 +57,7 @@ impl<N: Net> Server<N> {
             Ok(Hello::Data(key)) => return self.add_channel(id, ticket, &key),
             Err(reject) => {
                 if let Reject::Version(version) = reject {
-                    self.complain(|| {
+                    self.complain(Complaint::Version, || {
                         format!(
                             "client {address} speaks version {version} of rathole's protocol, \
                              this server {}: use rathole 0.5, or underpass",
@@ -86,7 +87,11 @@ impl<N: Net> Server<N> {
             Err(Refusal { ack, service }) => {
                 // A name that is not in the file is a stranger's word; here it is a digest, too.
                 let name = service.map(|service| self.config.services[service].name.clone());
-                self.complain(|| match name {
+                let kind = match name {
+                    Some(_) => Registration::WrongToken,
+                    None => Registration::UnknownService,
+                };
+                self.complain(Complaint::Registration(kind), || match name {
                     Some(name) => {
                         format!("client {address} (rathole) has the wrong token for service {name}")
                     }

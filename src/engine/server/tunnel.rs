@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use log::{debug, info};
 
 use super::visitor::{Doing, Waiting};
-use super::{Server, Stage};
+use super::{Complaint, Server, Stage};
 use crate::engine::conn::{Dialect, End, Gone, Hands};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
@@ -22,7 +22,7 @@ use crate::proto::rathole_server::{Claim, ControlChannel};
 use crate::proto::strangers::Ticket;
 use crate::wire::frame;
 use crate::wire::message::{Entry, Message, Open, Reason, Registration, VERSION};
-use crate::wire::{proxy_header, rathole};
+use crate::wire::rathole;
 
 /// What OPEN says of a visitor beside its addresses.
 pub(super) struct Opening<'a> {
@@ -188,7 +188,7 @@ impl<N: Net> Server<N> {
         instance: [u8; 32],
     ) -> Result<(), Gone> {
         if !(min_version..=max_version).contains(&VERSION) {
-            self.complain(|| {
+            self.complain(Complaint::Version, || {
                 format!(
                     "client {address} speaks versions {min_version} to {max_version} of the \
                      protocol, this server {VERSION}: upgrade the older one"
@@ -423,7 +423,7 @@ impl<N: Net> Server<N> {
         if let Some(address) = self.session(id).map(|session| session.address) {
             // A name that is not in the file is a stranger's word, and stays out of the log.
             let name = service.map_or("", |service| &self.config.services[service].name).to_owned();
-            self.complain(|| match answer {
+            self.complain(Complaint::Registration(answer), || match answer {
                 Registration::WrongToken => {
                     format!("client {address} has the wrong token for service {name}")
                 }
@@ -795,8 +795,6 @@ impl<N: Net> Server<N> {
 /// Why something ended, for the log.
 pub(super) enum Why {
     Gone(Gone),
-    Reason(Reason),
-    Proxy(proxy_header::Reject),
     Text(&'static str),
     /// Another client has proved the token of a rathole client's service.
     TakenOver,
@@ -805,18 +803,6 @@ pub(super) enum Why {
 impl From<Gone> for Why {
     fn from(gone: Gone) -> Why {
         Why::Gone(gone)
-    }
-}
-
-impl From<Reason> for Why {
-    fn from(reason: Reason) -> Why {
-        Why::Reason(reason)
-    }
-}
-
-impl From<proxy_header::Reject> for Why {
-    fn from(reject: proxy_header::Reject) -> Why {
-        Why::Proxy(reject)
     }
 }
 
@@ -830,8 +816,6 @@ impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Why::Gone(gone) => gone.fmt(f),
-            Why::Reason(reason) => reason.fmt(f),
-            Why::Proxy(reject) => reject.fmt(f),
             Why::Text(text) => f.write_str(text),
             Why::TakenOver => f.write_str("another client has its service"),
         }
