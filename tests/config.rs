@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use underpass::config::{
-    Config, ConfigError, HostPort, Protocol, ProxyScheme, Refusal, Ssh, Transport,
+    AccessLogFormat, Config, ConfigError, HostPort, Protocol, ProxyScheme, Refusal, Ssh, Transport,
 };
 use underpass::proto::http_entry::Redirect;
 use underpass::wire::http::forwarded::Form;
@@ -1219,3 +1219,29 @@ fn a_client_may_speak_rathole_s_protocol() {
         bad(&file(&format!("[client.services.a]\n{service}")), &format!("f.toml:{error}"));
     }
 }
+
+#[test]
+fn the_access_log_is_off_unless_asked_for() {
+    let log = |table: &str| {
+        let config = good(&server(&format!("[server.access_log]\n{table}\n{SERVICE}")), &[]);
+        config.server.expect("[server]").access_log
+    };
+    assert!(good(&server(SERVICE), &[]).server.expect("[server]").access_log.is_none());
+    let shown = |table: &str| {
+        let log = log(table).expect("an access log");
+        (log.path.map(|path| path.display().to_string()), log.format)
+    };
+    assert_eq!(shown(""), (None, AccessLogFormat::Clf));
+    assert_eq!(shown("path = \"-\""), (None, AccessLogFormat::Clf));
+    let json = "path = \"/var/log/a\"\nformat = \"json\"";
+    assert_eq!(shown(json), (Some("/var/log/a".to_owned()), AccessLogFormat::Json));
+    for (line, error) in [
+        ("path = \"\"", "path: must not be empty; `-` is standard output"),
+        ("format = \"combined\"", "format: must be clf or json"),
+    ] {
+        let text = server(&format!("[server.access_log]\n{line}\n{SERVICE}"));
+        bad(&text, &format!("f.toml:11: server.access_log.{error}"));
+    }
+}
+
+const SERVICE: &str = "[server.services.a]\ntype = \"https\"\nhosts = [\"a.example\"]";

@@ -21,6 +21,7 @@ mod pki;
 mod rathole;
 mod visitor;
 
+mod access_log;
 mod acme;
 mod answers;
 mod article;
