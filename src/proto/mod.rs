@@ -18,3 +18,4 @@ pub mod rathole_server;
 pub mod route;
 pub mod strangers;
 pub mod time;
+pub mod udp_sessions;

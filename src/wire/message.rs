@@ -218,6 +218,9 @@ pub enum Entry {
     Http = 1,
     /// TLS, by SNI.
     Https = 2,
+    /// UDP ports of the service's own: not one visitor, but the records of many
+    /// ([`super::datagram`]).
+    Udp = 3,
 }
 
 /// Why a message is refused.
@@ -421,7 +424,7 @@ impl<'a> Open<'a> {
 }
 
 /// `family: u8 (4 or 6) | address: 4 or 16 bytes, network order | port: u16`
-fn encode_address(address: SocketAddr, out: &mut Vec<u8>) {
+pub(super) fn encode_address(address: SocketAddr, out: &mut Vec<u8>) {
     match address.ip() {
         IpAddr::V4(ip) => {
             out.push(4);
@@ -435,7 +438,7 @@ fn encode_address(address: SocketAddr, out: &mut Vec<u8>) {
     out.extend_from_slice(&address.port().to_le_bytes());
 }
 
-fn decode_address(reader: &mut Reader<'_>) -> Result<SocketAddr, Reject> {
+pub(super) fn decode_address(reader: &mut Reader<'_>) -> Result<SocketAddr, Reject> {
     let ip: IpAddr = match reader.u8()? {
         4 => Ipv4Addr::from(reader.array::<4>()?).into(),
         6 => Ipv6Addr::from(reader.array::<16>()?).into(),
@@ -494,7 +497,7 @@ impl fmt::Display for Reason {
 
 impl Entry {
     fn from_code(code: u8) -> Result<Entry, Reject> {
-        [Entry::Tcp, Entry::Http, Entry::Https]
+        [Entry::Tcp, Entry::Http, Entry::Https, Entry::Udp]
             .into_iter()
             .find(|entry| *entry as u8 == code)
             .ok_or(Reject::UnknownCode)

@@ -1,6 +1,7 @@
 //! Pure bytes: no time, no I/O, no logging, and no allocation where a visitor's bytes are parsed.
 
 pub mod client_hello;
+pub mod datagram;
 pub mod frame;
 pub mod host;
 pub mod http;
