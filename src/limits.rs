@@ -82,6 +82,22 @@ pub const OWN_DESCRIPTORS: usize = 16;
 pub const KEEPALIVE_RETRIES: u32 = 4;
 /// A UDP socket's send and receive buffer; the kernel gives less where it must (`rmem_max`).
 pub const UDP_SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+/// A session of a UDP service ends after so long without a datagram; most protocols over UDP say
+/// something within half of it.
+pub const UDP_IDLE_TIME: Duration = Duration::from_secs(60);
+/// Sessions of one UDP service; the one that is idle for longest goes. Each is a socket at home.
+pub const UDP_SESSIONS: usize = 4096;
+/// Links of one UDP service: a lost TCP segment holds up the sessions of one alone.
+pub const UDP_LINKS: usize = 2;
+/// Bytes of datagrams that may wait on one link, beside what the kernel holds: one datagram of the
+/// longest kind, and a little. What comes late is worth little.
+pub const UDP_BACKLOG: usize = 96 * 1024;
+/// Datagrams taken from one UDP socket before others have their turn.
+pub const DATAGRAMS_A_TURN: usize = 64;
+/// Datagrams of one session that wait for its home's address.
+pub const UDP_HELD: usize = 16;
+/// Bytes of all such datagrams.
+pub const UDP_HELD_BYTES: usize = 1024 * 1024;
 /// Visitors in all, at most, where the descriptor limit allows as many: 64 MB at 1 KB each.
 pub const MAX_VISITORS: usize = 65_536;
 /// Visitors of one address: half of all, so that one stranger alone cannot fill the table, and a

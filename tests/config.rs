@@ -427,7 +427,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.pi]\nsmell = 1",
             "11: server.services.pi.smell: unknown key; known here: type, token, hosts, fallback, \
-             path_prefix, alpn, redirect_https, bind_addr, nodelay",
+             path_prefix, alpn, redirect_https, bind_addr, nodelay, udp_idle_time, \
+          udp_max_sessions",
         ),
         (
             "[server.services.pi]\nlocal_addr = 'a:1'",
@@ -436,7 +437,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.'a b\\']\nx = 1",
             "11: server.services.\"a b\\\\\".x: unknown key; known here: \
-          type, token, hosts, fallback, path_prefix, alpn, redirect_https, bind_addr, nodelay",
+          type, token, hosts, fallback, path_prefix, alpn, redirect_https, bind_addr, nodelay, udp_idle_time, \
+          udp_max_sessions",
         ),
         ("[server.limit]", "10: server.limit: unknown key; did you mean `limits`?"),
         ("[sever]", "10: sever: unknown key; did you mean `server`?"),
@@ -500,8 +502,25 @@ fn a_server_file_says_what_is_wrong_in_it() {
         ),
         (
             "[server.services.pi]\ntype = 'udp'",
-            "11: server.services.pi.type: UDP services are not supported \
-          yet in this version",
+            "10: server.services.pi.bind_addr: missing: where visitors come in, such as \
+          `0.0.0.0:5080`",
+        ),
+        (
+            "[server.services.pi]\nudp_idle_time = 5\nbind_addr = '0.0.0.0:1'",
+            "11: server.services.pi.udp_idle_time: type tcp does not use it",
+        ),
+        (
+            "[server.services.pi]\ntype = 'udp'\nudp_idle_time = 0\nbind_addr = '0.0.0.0:1'",
+            "12: server.services.pi.udp_idle_time: must be a whole number from 1 to 86400",
+        ),
+        (
+            "[server.services.pi]\ntype = 'udp'\nudp_max_sessions = 65536\nbind_addr = '0.0.0.0:1'",
+            "12: server.services.pi.udp_max_sessions: must be a whole number from 1 to 65535",
+        ),
+        (
+            "[server.services.pi]\ntype = 'udp'\nbind_addr = ['0.0.0.0:443', '1.2.3.4:443']",
+            "12: server.services.pi.bind_addr[1]: this address is taken by \
+          server.services.pi.bind_addr[0] (line 12)",
         ),
         (
             "[server.services.pi]",

@@ -13,11 +13,19 @@ use crate::wire::host::{HostName, parse_authority};
 /// Every address that the server listens on, by port: no two may be one.
 #[derive(Default)]
 pub(super) struct Listeners {
-    /// The addresses taken on each port, and which of `places` said so.
-    taken: HashMap<u16, Vec<(IpAddr, usize)>>,
+    /// The addresses taken on each port, and which of `places` said so. A TCP and a UDP port of
+    /// one number are two.
+    taken: HashMap<(Layer, u16), Vec<(IpAddr, usize)>>,
     places: Vec<Place>,
     /// At most [`limits::LISTENERS`].
     count: usize,
+}
+
+/// What a port is a port of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Layer {
+    Tcp,
+    Udp,
 }
 
 impl Listeners {
@@ -26,7 +34,7 @@ impl Listeners {
         let mut addrs = Vec::new();
         for text in texts {
             match parse_listen(&text)? {
-                (addr, 1) => self.take(addr, 1, text.place, &mut addrs)?,
+                (addr, 1) => self.take(Layer::Tcp, addr, 1, text.place, &mut addrs)?,
                 _ => return Err(text.place.error("a range of ports is for a service's bind_addr")),
             }
         }
@@ -34,11 +42,15 @@ impl Listeners {
     }
 
     /// As [`Listeners::claim`], where a text may also say a range: `0.0.0.0:30000-30100`.
-    pub(super) fn claim_ports(&mut self, texts: Vec<Text>) -> Result<Vec<SocketAddr>, ConfigError> {
+    pub(super) fn claim_ports(
+        &mut self,
+        layer: Layer,
+        texts: Vec<Text>,
+    ) -> Result<Vec<SocketAddr>, ConfigError> {
         let mut addrs = Vec::new();
         for text in texts {
             let (first, count) = parse_listen(&text)?;
-            self.take(first, count, text.place, &mut addrs)?;
+            self.take(layer, first, count, text.place, &mut addrs)?;
         }
         Ok(addrs)
     }
@@ -46,6 +58,7 @@ impl Listeners {
     /// Takes `count` ports from `first` on.
     fn take(
         &mut self,
+        layer: Layer,
         first: SocketAddr,
         count: u16,
         place: Place,
@@ -59,7 +72,7 @@ impl Listeners {
         for port in first.port()..=first.port() + (count - 1) {
             let mut addr = first;
             addr.set_port(port);
-            let taken = self.taken.entry(port).or_default();
+            let taken = self.taken.entry((layer, port)).or_default();
             if let Some((_, owner)) = taken.iter().find(|(ip, _)| overlap(*ip, addr)) {
                 let owner = self.places[*owner].mention();
                 return Err(place.error(match count {

@@ -71,7 +71,7 @@ fn read_service(
         }
     };
     section.check_nodelay(warnings)?;
-    let proxy_protocol = read_proxy_protocol(section)?;
+    let proxy_protocol = read_proxy_protocol(section, kind)?;
     if client.protocol == Protocol::Rathole {
         check_for_rathole(section, kind, targets.ports)?;
     }
@@ -165,8 +165,14 @@ fn read_entry(
     }
 }
 
-fn read_proxy_protocol(section: &Section<'_>) -> Result<Option<Version>, ConfigError> {
+fn read_proxy_protocol(
+    section: &Section<'_>,
+    kind: ServiceKind,
+) -> Result<Option<Version>, ConfigError> {
     let Some(text) = section.text("proxy_protocol")? else { return Ok(None) };
+    if kind == ServiceKind::Udp {
+        return Err(text.place.error("type udp does not use it"));
+    }
     match &*text.value {
         "v1" => Ok(Some(Version::V1)),
         "v2" => Ok(Some(Version::V2)),

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits;
 use crate::proto::http_entry::Redirect;
 use crate::proto::http_entry::page::Pages;
 use crate::proto::route::{Entry, RouteTable};
@@ -205,6 +206,8 @@ pub struct ServerService {
     pub bind_addrs: Vec<SocketAddr>,
     /// Its visitors over plain HTTP are sent to TLS (kinds `http`, `web`).
     pub redirect_https: Option<Redirect>,
+    /// For type `udp`.
+    pub udp: UdpOptions,
 }
 
 impl ServerService {
@@ -231,6 +234,21 @@ impl ServerService {
     /// How many ports it has.
     pub fn ports(&self) -> u16 {
         self.port_offsets().into_iter().max().map_or(0, |last| last + 1)
+    }
+}
+
+/// The sessions of a UDP service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UdpOptions {
+    /// A session ends after so long without a datagram.
+    pub idle_time: Duration,
+    /// How many there may be; the one that is idle for longest goes.
+    pub max_sessions: usize,
+}
+
+impl Default for UdpOptions {
+    fn default() -> UdpOptions {
+        UdpOptions { idle_time: limits::UDP_IDLE_TIME, max_sessions: limits::UDP_SESSIONS }
     }
 }
 

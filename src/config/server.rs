@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::addr::Listeners;
+use super::addr::{Layer, Listeners};
 use super::error::ConfigError;
 use super::pages::{self, ReadFile};
 use super::raw::{Keys, Place, Section, Text};
-use super::service::{check_name, missing_token, or_never, read_kind, read_token};
+use super::service::{check_name, missing_token, or_never, read_kind, read_token, read_udp};
 use super::transport::{self, Role};
 use super::{
     AccessLogConfig, AccessLogFormat, Networks, Refusal, Secret, ServerConfig, ServerLimits,
@@ -81,7 +81,9 @@ fn read_service(
     claims: &mut Claims,
 ) -> Result<ServerService, ConfigError> {
     let kind = read_kind(section)?;
-    let bind_addrs = listeners.claim_ports(section.texts("bind_addr")?)?;
+    let layer = if kind == ServiceKind::Udp { Layer::Udp } else { Layer::Tcp };
+    let bind_addrs = listeners.claim_ports(layer, section.texts("bind_addr")?)?;
+    let udp = read_udp(section, kind)?;
     if kind.entries().is_empty() {
         for key in ["hosts", "fallback", "path_prefix", "alpn"] {
             if section.has(key) {
@@ -98,7 +100,7 @@ fn read_service(
     claims.read(section, kind, server)?;
     let redirect_https = read_redirect(section, kind)?;
     let token = token.ok_or_else(|| missing_token(section))?;
-    Ok(ServerService { name, kind, token, bind_addrs, redirect_https })
+    Ok(ServerService { name, kind, token, bind_addrs, redirect_https, udp })
 }
 
 /// `alert` or `drop`; `way` is how a service takes those visitors.
@@ -376,6 +378,8 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "redirect_https",
     "bind_addr",
     "nodelay",
+    "udp_idle_time",
+    "udp_max_sessions",
 ];
 
 const LIMIT_KEYS: Keys =

@@ -17,6 +17,7 @@ mod line;
 mod link;
 mod rathole;
 mod session;
+mod udp;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -28,6 +29,7 @@ use self::home::{Home, HomeStep};
 use self::line::{Line, LineId};
 use self::link::{Link, LinkStep};
 use self::session::Control;
+use self::udp::Udp;
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Wake};
@@ -50,6 +52,7 @@ pub struct Client<N: Net> {
     /// Links in all.
     links: usize,
     most_links: usize,
+    udp: Udp<N::Udp>,
     lookups: BTreeMap<u64, Lookup>,
     next_query: u64,
     /// Addresses of names at home, and when they were found.
@@ -103,10 +106,10 @@ impl<N: Net> Client<N> {
                 services.map(|service| Line::new(service.retry_interval, net.now())).collect()
             }
         };
+        let room = net.descriptor_limit().saturating_sub(limits::OWN_DESCRIPTORS + lines.len());
+        let udp = Udp::new(&config, room / 4);
         // Every link in use needs a connection at home.
-        let most_links =
-            (net.descriptor_limit().saturating_sub(limits::OWN_DESCRIPTORS + lines.len()) / 2)
-                .max(1);
+        let most_links = ((room - udp.most_sockets().min(room)) / 2).max(1);
         Ok(Client {
             lines,
             core: Core::new(net),
@@ -115,6 +118,7 @@ impl<N: Net> Client<N> {
             instance,
             links: 0,
             most_links,
+            udp,
             lookups: BTreeMap::new(),
             next_query: 0,
             resolved: BTreeMap::new(),
@@ -124,11 +128,11 @@ impl<N: Net> Client<N> {
 
     /// When the next turn is due though nothing happens; the past, if there is work left.
     pub fn next_deadline(&self) -> Option<Time> {
-        if self.core.has_ready() {
+        if self.core.has_ready() || !self.udp.ready.is_empty() {
             return Some(self.core.now());
         }
         let lines = self.lines.iter().filter_map(Line::deadline);
-        self.core.next_deadline().into_iter().chain(lines).min()
+        self.core.next_deadline().into_iter().chain(lines).chain(self.udp.deadline()).min()
     }
 
     /// Waits for events and handles them, each connection within its budget.
@@ -136,11 +140,10 @@ impl<N: Net> Client<N> {
         let mut wakes = self.core.poll(self.next_deadline())?;
         for wake in wakes.drain(..) {
             match wake {
-                Wake::Ready(readiness) => {
-                    if let Ok(id) = ConnId::from_token(readiness.token) {
-                        self.core.note(id, &readiness);
-                    }
-                }
+                Wake::Ready(readiness) => match ConnId::from_token(readiness.token) {
+                    Ok(id) => self.core.note(id, &readiness),
+                    Err(socket) => _ = self.udp.ready.insert(socket),
+                },
                 Wake::Resolved { query, result } => self.looked_up(query, result),
                 // Its log is the service manager's.
                 Wake::Signal(Signal::ReopenLogs) => {}
@@ -151,6 +154,11 @@ impl<N: Net> Client<N> {
             }
         }
         self.core.put_back(wakes);
+        let mut next = 0;
+        while let Some(socket) = self.udp.ready.range(next..).next().copied() {
+            self.take_datagrams(socket);
+            next = socket + 1;
+        }
         for _ in 0..self.core.round() {
             let Some(id) = self.core.next_ready() else { break };
             self.advance(id);
@@ -161,12 +169,14 @@ impl<N: Net> Client<N> {
         for line in 0..self.lines.len() {
             self.tend_line(line);
         }
+        self.expire_udp_sessions();
         Ok(Flow::Continue)
     }
 
     /// Says goodbye to the server and closes everything.
     pub fn stop(&mut self) {
         info!("stopping");
+        self.udp.close();
         let all: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
         for id in all {
             match self.core.stage(id) {
@@ -190,7 +200,8 @@ impl<N: Net> Client<N> {
 
     /// What it holds.
     pub fn census(&self) -> Census {
-        self.core.census()
+        let (udp_sessions, dropped) = (self.udp.sockets(), self.udp.dropped);
+        Census { udp_sessions, dropped, ..self.core.census() }
     }
 
     /// One connection's turn.
@@ -208,6 +219,7 @@ impl<N: Net> Client<N> {
                     let home = *home;
                     self.relay(id, home);
                 }
+                LinkStep::Datagrams { .. } => self.hear_datagrams(id),
                 LinkStep::Settling => self.settle(id),
             },
             Some(Stage::Home(home)) => match &home.step {
@@ -239,6 +251,18 @@ impl<N: Net> Client<N> {
                 HomeStep::Parting => self.core.abort(id),
             },
         }
+    }
+
+    /// Asks for the addresses of a name at home, once for all who wait for them.
+    fn look_up_home(&mut self, target: HostPort, link: Option<ConnId>) {
+        for lookup in self.lookups.values_mut() {
+            if let Lookup::Home { target: same, links } = lookup
+                && *same == target
+            {
+                return links.extend(link);
+            }
+        }
+        self.look_up(Lookup::Home { target, links: link.into_iter().collect() });
     }
 
     /// Asks for a name's addresses.

@@ -16,6 +16,7 @@ use crate::proto::lease::{self, Heard, Lease};
 use crate::proto::noise::{self, Channel, Side};
 use crate::proto::passage::{self, Passage};
 use crate::wire::Status;
+use crate::wire::datagram;
 use crate::wire::frame;
 use crate::wire::message::{self, Message, Reason, kind};
 use crate::wire::rathole;
@@ -95,6 +96,8 @@ pub enum Gone {
     Refused(rathole::Ack),
     /// The server speaks rathole's protocol, and we ours.
     OtherProtocol,
+    /// A record on a UDP link that may not be.
+    Datagram(datagram::Reject),
     /// A message out of turn.
     Lease(lease::Reject),
     /// A message that does not belong here.
@@ -127,6 +130,7 @@ impl fmt::Display for Gone {
                 "it speaks rathole's protocol: set protocol = \"rathole\" in [client], or run \
                  underpass there",
             ),
+            Gone::Datagram(reject) => write!(f, "a datagram that may not be ({reject:?})"),
             Gone::Lease(reject) => write!(f, "a message out of turn ({reject:?})"),
             Gone::Unexpected => f.write_str("a message that does not belong here"),
         }

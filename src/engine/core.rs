@@ -30,6 +30,10 @@ pub struct Census {
     pub buffers: usize,
     /// The most bytes that wait to be written on one connection.
     pub backlog: usize,
+    /// UDP sessions; at home each has a socket.
+    pub udp_sessions: usize,
+    /// Datagrams dropped so far.
+    pub dropped: u64,
 }
 
 /// Below this, entries in the heap of deadlines are not worth a sweep.
@@ -200,6 +204,8 @@ impl<N: Net, Stage> Core<N, Stage> {
             conns: self.conns.len(),
             buffers: self.io.buffers.lent(),
             backlog: backlogs.max().unwrap_or(0),
+            udp_sessions: 0,
+            dropped: 0,
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod relay;
 mod resolve;
 pub mod socket;
 pub mod timers;
+pub mod udp;
 
 pub mod client;
 pub mod server;

@@ -20,6 +20,7 @@ mod arrival;
 mod http;
 mod rathole;
 mod tunnel;
+mod udp;
 mod visitor;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,13 +30,14 @@ use std::net::{IpAddr, SocketAddr};
 use log::{debug, info, warn};
 
 use self::tunnel::{Control, Link, LinkUse, Session, Shaken};
+use self::udp::Udp;
 use self::visitor::{Doing, Visitor};
 use super::conn::Conn;
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Token, Wake};
 use super::socket::Socket;
-use crate::config::{ServerConfig, show_ports};
+use crate::config::{ServerConfig, ServerService, ServiceKind, show_ports};
 use crate::limits;
 use crate::proto::access::{End as Ended, Sink};
 use crate::proto::http_entry::Out;
@@ -69,6 +71,7 @@ pub struct Server<N: Net> {
     https_port: u16,
     /// Bytes of visitors that no link has taken.
     held: usize,
+    udp: Udp<N::Udp>,
     /// What the HTTP machines write, on its way out.
     http_out: Out,
     complaints: BTreeMap<Complaint, Quiet>,
@@ -157,12 +160,16 @@ impl<N: Net> Server<N> {
         let tunnels = config.bind_addrs.iter().map(|at| (*at, LeadsTo::Tunnel));
         let http = config.http_addrs.iter().map(|at| (*at, LeadsTo::Http));
         let https = config.https_addrs.iter().map(|at| (*at, LeadsTo::Https));
-        let own = config.services.iter().enumerate().flat_map(|(index, service)| {
+        let by_udp = |service: &ServerService| service.kind == ServiceKind::Udp;
+        let over_tcp = config.services.iter().enumerate().filter(|(_, one)| !by_udp(one));
+        let own = over_tcp.flat_map(|(index, service)| {
             let leads_to = move |offset| LeadsTo::Service { index, offset };
             service.bind_addrs.iter().copied().zip(service.port_offsets().into_iter().map(leads_to))
         });
         let all: Vec<_> = tunnels.chain(http).chain(https).chain(own).collect();
-        let bounds = Bounds::new(net.descriptor_limit(), all.len(), &config)?;
+        let udp = config.services.iter().filter(|one| by_udp(one));
+        let ports = all.len() + udp.map(|service| service.bind_addrs.len()).sum::<usize>();
+        let bounds = Bounds::new(net.descriptor_limit(), ports, &config)?;
         let mut doors = Vec::new();
         for (wanted, leads_to) in all {
             let token = Token(doors.len() as u64);
@@ -177,6 +184,7 @@ impl<N: Net> Server<N> {
                 info!("listening on {shown} for {}", doors[0].leads_to.describe(&config));
             }
         }
+        let udp = Udp::open(&config, &mut net, doors.len())?;
         if matches!(protection, Protection::None) {
             warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
         }
@@ -200,6 +208,7 @@ impl<N: Net> Server<N> {
             bounds,
             https_port,
             held: 0,
+            udp,
             http_out: Out::default(),
             complaints: BTreeMap::new(),
             takeovers: Quiet::default(),
@@ -207,20 +216,23 @@ impl<N: Net> Server<N> {
         })
     }
 
-    /// Where it listens: tunnels, http, https, services, each in the order of the configuration.
+    /// Where it listens: tunnels, http, https, TCP services, UDP services, each in the order of the
+    /// configuration.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.doors.iter().map(|door| door.address).collect()
+        self.doors.iter().map(|door| door.address).chain(self.udp.local_addrs()).collect()
     }
 
     /// When the next turn is due though nothing happens; the past, if there is work left.
     pub fn next_deadline(&self) -> Option<Time> {
         let knocked = self.knocked.iter().map(|door| &self.doors[*door]);
         let open = knocked.filter(|door| self.may_enter(door.leads_to));
-        if self.core.has_ready() || open.clone().any(|door| door.pause.is_none()) {
+        let work = self.core.has_ready() || !self.udp.ready.is_empty();
+        if work || open.clone().any(|door| door.pause.is_none()) {
             return Some(self.core.now());
         }
         let pauses = open.filter_map(|door| door.pause);
-        self.core.next_deadline().into_iter().chain(pauses).min()
+        let others = pauses.chain(self.udp.deadline());
+        self.core.next_deadline().into_iter().chain(others).min()
     }
 
     /// Waits for events and handles them, each connection within its budget.
@@ -230,9 +242,10 @@ impl<N: Net> Server<N> {
             match wake {
                 Wake::Ready(readiness) => match ConnId::from_token(readiness.token) {
                     Ok(id) => self.core.note(id, &readiness),
-                    Err(door) => {
-                        self.knocked.insert(door);
-                    }
+                    Err(door) => match door.checked_sub(self.doors.len()) {
+                        None => _ = self.knocked.insert(door),
+                        Some(udp) => _ = self.udp.ready.insert(udp),
+                    },
                 },
                 Wake::Signal(Signal::Stop) => {
                     self.stop();
@@ -253,6 +266,11 @@ impl<N: Net> Server<N> {
             self.accept(door);
             next = door + 1;
         }
+        let mut next = 0;
+        while let Some(door) = self.udp.ready.range(next..).next().copied() {
+            self.take_datagrams(door);
+            next = door + 1;
+        }
         for _ in 0..self.core.round() {
             let Some(id) = self.core.next_ready() else { break };
             self.advance(id);
@@ -260,6 +278,7 @@ impl<N: Net> Server<N> {
         while let Some(id) = self.core.next_due() {
             self.overdue(id);
         }
+        self.expire_udp_sessions();
         Ok(Flow::Continue)
     }
 
@@ -268,6 +287,7 @@ impl<N: Net> Server<N> {
         info!("stopping");
         self.doors.clear();
         self.knocked.clear();
+        self.udp.close();
         let all: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
         for id in all {
             match self.core.stage(id) {
@@ -290,7 +310,8 @@ impl<N: Net> Server<N> {
 
     /// What it holds.
     pub fn census(&self) -> Census {
-        self.core.census()
+        let (udp_sessions, dropped) = (self.udp.sessions(), self.udp.dropped);
+        Census { udp_sessions, dropped, ..self.core.census() }
     }
 
     fn may_enter(&self, leads_to: LeadsTo) -> bool {
@@ -378,6 +399,7 @@ impl<N: Net> Server<N> {
             Some(Stage::Link(link)) => match link.usage {
                 LinkUse::Spare => self.watch_spare(id),
                 LinkUse::Leased { visitor } => self.serve(id, visitor),
+                LinkUse::Udp { .. } => self.hear_datagrams(id),
                 LinkUse::Settling => self.settle(id),
             },
             Some(Stage::Visitor(visitor)) => match &visitor.doing {

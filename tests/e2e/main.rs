@@ -48,6 +48,7 @@ mod round_trips;
 mod small;
 mod transfer;
 mod tunnel;
+mod udp;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -58,6 +58,7 @@ impl<N: Net> Client<N> {
                 Vec::new()
             }
         };
+        self.found_udp_homes(&target, &addresses);
         for link in links {
             let Some(Stage::Link(details)) = self.core.stage(link) else { continue };
             let LinkStep::Resolving { held } = &mut details.step else { continue };

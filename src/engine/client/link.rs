@@ -3,7 +3,7 @@
 use log::debug;
 
 use super::line::{LineId, Way};
-use super::{Client, Lookup, Stage};
+use super::{Client, Stage};
 use crate::config::{HostPort, Protocol};
 use crate::engine::conn::{End, Gone, Hands};
 use crate::engine::conns::ConnId;
@@ -38,6 +38,11 @@ pub(super) enum LinkStep {
     /// A visitor is on it.
     Leased {
         home: ConnId,
+    },
+    /// The datagrams of a UDP service's visitors are on it. What has come of the next record.
+    Datagrams {
+        service: usize,
+        cut: Vec<u8>,
     },
     /// The home's connection has gone; the peer's end or our own last bytes are still under way.
     Settling,
@@ -188,6 +193,11 @@ impl<N: Net> Client<N> {
                     };
                     let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
                     tunnel.lease.hear_open(open.lease).map_err(Gone::Lease)?;
+                    if open.entry == Entry::Udp {
+                        let service = usize::from(open.service);
+                        self.begin_datagrams(id, service);
+                        return Ok(());
+                    }
                     let service = self.config.services.get(usize::from(open.service));
                     let mut held = Vec::new();
                     if let Some(version) = service.and_then(|service| service.proxy_protocol) {
@@ -200,6 +210,7 @@ impl<N: Net> Client<N> {
                         Entry::Tcp => service.local_port(open.offset),
                         Entry::Http => service.local_http_addr.clone(),
                         Entry::Https => service.local_https_addr.clone(),
+                        Entry::Udp => None, // above
                     });
                     log_open(&open, target.as_ref());
                     self.welcome_visitor(id, target, held);
@@ -226,15 +237,7 @@ impl<N: Net> Client<N> {
         self.set_step(id, LinkStep::Resolving { held });
         let deadline = self.core.now() + limits::HOME_DIAL_TIME;
         self.core.set_deadline(id, Some(deadline));
-        for lookup in self.lookups.values_mut() {
-            if let Lookup::Home { target: same, links } = lookup
-                && *same == target
-            {
-                links.push(id);
-                return;
-            }
-        }
-        self.look_up(Lookup::Home { target, links: vec![id] });
+        self.look_up_home(target, Some(id));
     }
 
     /// The visitor cannot be served: says so on its link.
@@ -312,6 +315,10 @@ impl<N: Net> Client<N> {
         match &mut step {
             LinkStep::Leased { home } => self.core.abort(*home),
             LinkStep::Resolving { held } => self.core.io.buffers.give_back(held),
+            LinkStep::Datagrams { service, cut } => {
+                self.core.io.buffers.give_back(cut);
+                self.forget_datagrams(*service, id);
+            }
             _ => {}
         }
         if step.is_new() {
@@ -352,7 +359,7 @@ impl<N: Net> Client<N> {
     }
 
     /// Addresses that need no look-up, or were looked up a moment ago.
-    fn known_addresses(&self, target: &HostPort) -> Option<Vec<std::net::SocketAddr>> {
+    pub(super) fn known_addresses(&self, target: &HostPort) -> Option<Vec<std::net::SocketAddr>> {
         if let Ok(ip) = target.host.parse::<std::net::IpAddr>() {
             return Some(vec![(ip, target.port).into()]);
         }

@@ -177,12 +177,17 @@ impl<N: Net> Server<N> {
         self.core.push(id, &Command::CreateDataChannel.encode().repeat(missing))
     }
 
-    /// Lends a data channel to a visitor, with what it has said so far. The client learns nothing
-    /// else about it.
-    pub(super) fn start_forwarding(&mut self, link: ConnId, said: &[u8]) -> Result<(), Gone> {
+    /// Lends a data channel to a visitor, with what it has said so far, or to the datagrams of many.
+    /// The client learns nothing else about them.
+    pub(super) fn start_forwarding(
+        &mut self,
+        link: ConnId,
+        start: Start,
+        said: &[u8],
+    ) -> Result<(), Gone> {
         let conn = self.core.conns.get_mut(link).ok_or(Gone::Unexpected)?;
         let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
         tunnel.lease.open_next();
-        self.core.push(link, &[&Start::Tcp.encode()[..], said].concat())
+        self.core.push(link, &[&start.encode()[..], said].concat())
     }
 }

@@ -22,7 +22,7 @@ use crate::proto::rathole_server::{Claim, ControlChannel};
 use crate::proto::strangers::Ticket;
 use crate::wire::frame;
 use crate::wire::message::{Entry, Message, Open, Reason, Registration, VERSION};
-use crate::wire::rathole;
+use crate::wire::rathole::{self, Start};
 
 /// What OPEN says of a visitor beside its addresses.
 pub(super) struct Opening<'a> {
@@ -74,6 +74,8 @@ pub(super) enum LinkUse {
     Spare,
     /// A visitor is on it.
     Leased { visitor: ConnId },
+    /// The datagrams of many visitors are on it. What has come of the next record.
+    Udp { service: usize, cut: Vec<u8> },
     /// The visitor has gone; the peer's end or our own last bytes are still under way.
     Settling,
 }
@@ -367,6 +369,7 @@ impl<N: Net> Server<N> {
     /// does a rathole client's, which has nothing else.
     fn hand_over(&mut self, to: ConnId, from: ConnId, service: usize) -> Vec<ConnId> {
         let waiting = self.waiting_for(from, service);
+        self.leave_udp_links(service);
         let control = |id| match &self.core.conns.get(id)?.stage {
             Stage::Control(session) => Some(&session.control),
             _ => None,
@@ -523,10 +526,15 @@ impl<N: Net> Server<N> {
         let Some((session, usage)) = self.strike_link(id) else { return };
         debug!("link: {}", why.into());
         self.core.abort(id);
-        if let LinkUse::Leased { visitor } = usage {
-            match self.is_http(visitor) {
+        match usage {
+            LinkUse::Spare | LinkUse::Settling => {}
+            LinkUse::Leased { visitor } => match self.is_http(visitor) {
                 true => self.http_link_lost(visitor),
                 false => self.abort_visitor(visitor, Ended::TunnelLost),
+            },
+            LinkUse::Udp { service, mut cut } => {
+                self.core.io.buffers.give_back(&mut cut);
+                self.forget_udp_link(service, id);
             }
         }
         self.ask_for_links(session);
@@ -550,7 +558,9 @@ impl<N: Net> Server<N> {
             session.links.remove(&id);
             match usage {
                 LinkUse::Spare => session.pool.lost_spare(id),
-                LinkUse::Leased { .. } | LinkUse::Settling => session.pool.lost_leased(),
+                LinkUse::Leased { .. } | LinkUse::Udp { .. } | LinkUse::Settling => {
+                    session.pool.lost_leased();
+                }
             }
         }
         Some((session_id, usage))
@@ -652,7 +662,9 @@ impl<N: Net> Server<N> {
     ) -> Result<(), Gone> {
         let number = match self.session(session_id).map(|session| &session.control) {
             Some(Control::Native(control)) => control.number_of(opening.service),
-            Some(Control::Rathole(_)) => return self.start_forwarding(link_id, opening.said),
+            Some(Control::Rathole(_)) => {
+                return self.start_forwarding(link_id, Start::Tcp, opening.said);
+            }
             None => None,
         };
         let service = number.ok_or(Gone::Unexpected)?;
@@ -729,7 +741,7 @@ impl<N: Net> Server<N> {
         }
     }
 
-    fn start_settling(&mut self, id: ConnId) {
+    pub(super) fn start_settling(&mut self, id: ConnId) {
         if let Some(Stage::Link(link)) = self.core.stage(id) {
             link.usage = LinkUse::Settling;
         }

@@ -283,7 +283,7 @@ impl<N: Net> Server<N> {
         };
         match waiting.entry {
             Entry::Https => self.answer_and_part(id, INTERNAL_ERROR, end),
-            Entry::Tcp | Entry::Http => self.abort_visitor(id, end),
+            Entry::Tcp | Entry::Http | Entry::Udp => self.abort_visitor(id, end),
         }
     }
 

@@ -1,0 +1,395 @@
+//! UDP services at home: one socket for each session, so that the answers find their visitor.
+//!
+//! A session begins with the server's word, or over rathole's protocol with a visitor's first
+//! datagram. An ICMP error ends none: a service that is restarted is there again for all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use log::debug;
+use slab::Slab;
+
+use super::link::LinkStep;
+use super::{Client, Stage, in_order};
+use crate::config::{ClientConfig, HostPort, ServiceKind};
+use crate::engine::conn::{End, Gone};
+use crate::engine::conns::ConnId;
+use crate::engine::net::{Net, Token};
+use crate::engine::udp::{Parcel, Records};
+use crate::limits;
+use crate::proto::time::Time;
+use crate::proto::udp_sessions::{UdpSessionId, UdpSessions};
+use crate::wire::datagram::{self, Record, SessionName};
+use crate::wire::message::Reason;
+
+/// All UDP services.
+pub(super) struct Udp<S> {
+    /// By index in the configuration. A session is a link's and has its name there.
+    services: BTreeMap<usize, UdpSessions<(ConnId, SessionName), UdpHome<S>>>,
+    /// A socket's token is its index here: its service and its session.
+    sockets: Slab<(usize, UdpSessionId)>,
+    most_sockets: usize,
+    /// Sockets in which datagrams may wait.
+    pub(super) ready: BTreeSet<usize>,
+    /// Bytes of datagrams that wait for a look-up.
+    held: usize,
+    parcel: Parcel,
+    records: Records,
+    /// Datagrams dropped, of either direction.
+    pub(super) dropped: u64,
+}
+
+/// A session's end at home.
+enum UdpHome<S> {
+    /// The service's name is being looked up; what the visitor has said so far.
+    Resolving { target: HostPort, held: Vec<Vec<u8>> },
+    /// Its socket, and the index of that.
+    Open { socket: S, index: usize },
+}
+
+/// Indices of sockets fit into a token on every system ([`ConnId::token`]).
+const MOST_SOCKETS: usize = 65_535;
+
+impl<S> Udp<S> {
+    /// For at most `room` sockets.
+    pub(super) fn new(config: &ClientConfig, room: usize) -> Udp<S> {
+        let services = config.services.iter().enumerate();
+        let udp = services.filter(|(_, service)| service.kind == ServiceKind::Udp);
+        // The server's file says how long a session may be idle and how many there may be, and the
+        // server says when one ends.
+        let sessions = |(index, _)| (index, UdpSessions::new(None, usize::MAX));
+        let services: BTreeMap<_, _> = udp.map(sessions).collect();
+        let most_sockets = if services.is_empty() { 0 } else { room.clamp(1, MOST_SOCKETS) };
+        Udp {
+            services,
+            sockets: Slab::new(),
+            most_sockets,
+            ready: BTreeSet::new(),
+            held: 0,
+            parcel: Parcel::default(),
+            records: Records::default(),
+            dropped: 0,
+        }
+    }
+
+    /// When the next session will have been idle for too long.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.services.values().filter_map(UdpSessions::deadline).min()
+    }
+
+    /// How many sockets there may be.
+    pub(super) fn most_sockets(&self) -> usize {
+        self.most_sockets
+    }
+
+    /// How many sockets there are.
+    pub(super) fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Closes everything.
+    pub(super) fn close(&mut self) {
+        self.services.clear();
+        self.sockets.clear();
+        self.ready.clear();
+    }
+
+    fn close_home(&mut self, home: UdpHome<S>) {
+        match home {
+            UdpHome::Resolving { held, .. } => {
+                self.held -= held.iter().map(Vec::len).sum::<usize>();
+                self.dropped += held.len() as u64;
+            }
+            UdpHome::Open { index, .. } => {
+                self.sockets.remove(index);
+                self.ready.remove(&index);
+            }
+        }
+    }
+}
+
+impl<N: Net> Client<N> {
+    /// The server lends a link to a UDP service.
+    pub(super) fn begin_datagrams(&mut self, link: ConnId, service: usize) {
+        match self.udp.services.contains_key(&service) {
+            true => {
+                self.set_step(link, LinkStep::Datagrams { service, cut: Vec::new() });
+                self.hear_datagrams(link);
+            }
+            false => self.refuse_visitor(link, Reason::NoService),
+        }
+    }
+
+    /// A UDP link has something to say.
+    pub(super) fn hear_datagrams(&mut self, link: ConnId) {
+        let mut records = std::mem::take(&mut self.udp.records);
+        if let Err(gone) = self.take_records(link, &mut records) {
+            self.lose_link(link, gone);
+        }
+        self.udp.records = records;
+    }
+
+    fn take_records(&mut self, id: ConnId, records: &mut Records) -> Result<(), Gone> {
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        conn.flush(&mut self.core.io)?;
+        let dialect = conn.dialect();
+        let Some((service, cut)) = udp_step(&mut conn.stage) else { return Ok(()) };
+        let cut = std::mem::take(cut);
+        let pulled = records.pull(&mut self.core.io, conn, cut)?;
+        while let Some(record) = records.next(dialect)? {
+            match record {
+                Record::Begin(begin) => {
+                    debug!("visitor {} of UDP session {:x}", begin.visitor, begin.session);
+                    let name = SessionName::Number(begin.session);
+                    self.begin_session(id, service, name, begin.offset)?;
+                }
+                Record::Datagram(name, datagram) => {
+                    if let SessionName::Visitor(_) = name {
+                        self.begin_session(id, service, name, 0)?;
+                    }
+                    self.take_home(id, service, name, datagram);
+                }
+                Record::End(session) => {
+                    let key = (id, SessionName::Number(session));
+                    let found = self.udp.services.get(&service).and_then(|all| all.find(&key));
+                    if let Some(session) = found {
+                        self.forget_udp_session(service, session);
+                    }
+                }
+            }
+        }
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Some((_, cut)) = udp_step(&mut conn.stage) else { return Ok(()) };
+        *cut = records.cut(&mut self.core.io.buffers);
+        match pulled.end {
+            None if pulled.moved => self.core.enqueue(id),
+            None if conn.socket.is_broken() => return Err(Gone::Closed),
+            None => {}
+            Some(End::Fin) => {
+                conn.finish(&mut self.core.io)?;
+                self.forget_datagrams(service, id);
+                self.start_settling(id);
+            }
+            Some(End::Reset(reason)) => {
+                debug!("link: {reason}");
+                conn.say_reset(&mut self.core.io, Reason::Answer)?;
+                self.forget_datagrams(service, id);
+                self.start_settling(id);
+            }
+            Some(End::Message(..)) => return Err(Gone::Unexpected),
+        }
+        Ok(())
+    }
+
+    /// Begins a session, unless it has.
+    fn begin_session(
+        &mut self,
+        link: ConnId,
+        service: usize,
+        name: SessionName,
+        offset: u16,
+    ) -> Result<(), Gone> {
+        let now = self.core.now();
+        let Some(sessions) = self.udp.services.get_mut(&service) else { return Ok(()) };
+        if sessions.find(&(link, name)).is_some() {
+            return Ok(());
+        }
+        let Some(target) = self.config.services[service].local_port(offset) else {
+            return self.say_end(link, name);
+        };
+        let full = self.udp.sockets.len() >= self.udp.most_sockets;
+        let ended = if full { sessions.end_idlest() } else { sessions.make_room() };
+        let home = UdpHome::Resolving { target: target.clone(), held: Vec::new() };
+        let id = sessions.begin((link, name), home, now);
+        if let Some((_, (its_link, its_name), home)) = ended {
+            self.udp.close_home(home);
+            self.say_end(its_link, its_name)?;
+        }
+        match self.known_addresses(&target) {
+            Some(addresses) => self.open_udp_home(service, id, addresses),
+            None => self.look_up_home(target, None),
+        }
+        Ok(())
+    }
+
+    /// A name's addresses are here, or there are none.
+    pub(super) fn found_udp_homes(&mut self, target: &HostPort, addresses: &[SocketAddr]) {
+        let mut waiting = Vec::new();
+        for (service, sessions) in &self.udp.services {
+            let waits = |home: &UdpHome<_>| matches!(home, UdpHome::Resolving { target: its, .. } if its == target);
+            waiting
+                .extend(sessions.those(|_, home| waits(home)).into_iter().map(|id| (*service, id)));
+        }
+        for (service, id) in waiting {
+            self.open_udp_home(service, id, addresses.to_vec());
+        }
+    }
+
+    /// A socket to the first address that has a route; who is there shows when it answers.
+    fn open_udp_home(&mut self, service: usize, id: UdpSessionId, addresses: Vec<SocketAddr>) {
+        let prefer_ipv6 = self.config.services[service].prefer_ipv6;
+        let mut trouble = io::Error::from(ErrorKind::AddrNotAvailable);
+        for address in in_order(addresses, prefer_ipv6) {
+            let entry = self.udp.sockets.vacant_entry();
+            let index = entry.key();
+            match self.core.io.net.connect_udp(address, Token(index as u64)) {
+                Ok(socket) => {
+                    entry.insert((service, id));
+                    return self.use_udp_home(service, id, UdpHome::Open { socket, index });
+                }
+                Err(error) => trouble = error,
+            }
+        }
+        let name = self.config.services[service].name.clone();
+        self.complain(|| format!("service {name} cannot be reached: {trouble}"));
+        self.end_udp_session(service, id);
+    }
+
+    fn use_udp_home(&mut self, service: usize, id: UdpSessionId, open: UdpHome<N::Udp>) {
+        let Some(sessions) = self.udp.services.get_mut(&service) else { return };
+        let Some(home) = sessions.get_mut(id) else { return };
+        let UdpHome::Resolving { held, .. } = std::mem::replace(home, open) else { return };
+        let UdpHome::Open { socket, .. } = home else { return };
+        for datagram in held {
+            self.udp.held -= datagram.len();
+            self.udp.dropped += u64::from(!send(&mut self.core.io.net, socket, &datagram));
+        }
+    }
+
+    /// A visitor's datagram.
+    fn take_home(&mut self, link: ConnId, service: usize, name: SessionName, datagram: &[u8]) {
+        let now = self.core.now();
+        let Some(sessions) = self.udp.services.get_mut(&service) else { return };
+        let id = sessions.find(&(link, name));
+        if let Some(id) = id {
+            sessions.used(id, now);
+        }
+        let taken = match id.and_then(|id| sessions.get_mut(id)) {
+            Some(UdpHome::Open { socket, .. }) => send(&mut self.core.io.net, socket, datagram),
+            Some(UdpHome::Resolving { held, .. }) => {
+                let room = self.udp.held + datagram.len() <= limits::UDP_HELD_BYTES;
+                let taken = room && held.len() < limits::UDP_HELD;
+                if taken {
+                    self.udp.held += datagram.len();
+                    held.push(datagram.to_vec());
+                }
+                taken
+            }
+            None => false,
+        };
+        self.udp.dropped += u64::from(!taken);
+    }
+
+    /// Sends what waits in a socket to its visitor, within its budget.
+    pub(super) fn take_datagrams(&mut self, index: usize) {
+        for _ in 0..limits::DATAGRAMS_A_TURN {
+            if !self.take_datagram(index) {
+                self.udp.ready.remove(&index);
+                return;
+            }
+        }
+    }
+
+    /// One datagram, or ICMP's word that nobody is at home: somebody may be soon. Whether more may
+    /// wait.
+    fn take_datagram(&mut self, index: usize) -> bool {
+        let Some((service, id)) = self.udp.sockets.get(index).copied() else { return false };
+        let Some(sessions) = self.udp.services.get_mut(&service) else { return false };
+        let Some((link, name)) = sessions.get(id).map(|(key, _)| *key) else { return false };
+        let Some(UdpHome::Open { socket, .. }) = sessions.get_mut(id) else { return false };
+        match self.core.io.net.receive(socket, self.udp.parcel.room()) {
+            Ok((length, _)) => {
+                sessions.used(id, self.core.io.net.now());
+                self.send_out(link, name, length);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(error) => debug!("UDP service at home: {error}"),
+        }
+        true
+    }
+
+    /// Sends the datagram in the parcel out.
+    fn send_out(&mut self, link: ConnId, name: SessionName, length: usize) {
+        let Some(conn) = self.core.conns.get(link) else { return };
+        if conn.socket.backlog() + length > limits::UDP_BACKLOG || length > datagram::MAX_DATAGRAM {
+            self.udp.dropped += 1;
+            return;
+        }
+        self.udp.parcel.header.clear();
+        let record = self.udp.parcel.record(name, length);
+        if let Err(gone) = self.core.push(link, record) {
+            self.lose_link(link, gone);
+        }
+    }
+
+    /// Ends the sessions that have been idle for too long.
+    pub(super) fn expire_udp_sessions(&mut self) {
+        let now = self.core.now();
+        let expired = |sessions: &mut UdpSessions<_, _>| sessions.expire(now);
+        while let Some((_, (link, name), home)) = self.udp.services.values_mut().find_map(expired) {
+            self.udp.close_home(home);
+            if let Err(gone) = self.say_end(link, name) {
+                self.lose_link(link, gone);
+            }
+        }
+    }
+
+    fn end_udp_session(&mut self, service: usize, id: UdpSessionId) {
+        if let Some((link, name)) = self.forget_udp_session(service, id)
+            && let Err(gone) = self.say_end(link, name)
+        {
+            self.lose_link(link, gone);
+        }
+    }
+
+    /// Without a word to the server.
+    fn forget_udp_session(
+        &mut self,
+        service: usize,
+        id: UdpSessionId,
+    ) -> Option<(ConnId, SessionName)> {
+        let (key, home) = self.udp.services.get_mut(&service)?.end(id)?;
+        self.udp.close_home(home);
+        Some(key)
+    }
+
+    /// Tells the server that a session is over. rathole has no word for it.
+    fn say_end(&mut self, link: ConnId, name: SessionName) -> Result<(), Gone> {
+        match name {
+            SessionName::Number(session) => self.core.push(link, &datagram::end(session)),
+            SessionName::Visitor(_) => Ok(()),
+        }
+    }
+
+    /// The sessions of a link that carries no more datagrams.
+    pub(super) fn forget_datagrams(&mut self, service: usize, link: ConnId) {
+        if let Some((_, cut)) = self.core.stage(link).and_then(udp_step) {
+            let mut cut = std::mem::take(cut);
+            self.core.io.buffers.give_back(&mut cut);
+        }
+        let Some(sessions) = self.udp.services.get(&service) else { return };
+        for id in sessions.those(|(its_link, _), _| *its_link == link) {
+            self.forget_udp_session(service, id);
+        }
+    }
+}
+
+/// Sends a datagram home; whether it went. An error that ICMP left stands in the way of one call.
+fn send<N: Net>(net: &mut N, socket: &mut N::Udp, datagram: &[u8]) -> bool {
+    let mut sent = net.send(socket, datagram, None);
+    if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+        sent = net.send(socket, datagram, None);
+    }
+    sent.is_ok()
+}
+
+fn udp_step(stage: &mut Stage) -> Option<(usize, &mut Vec<u8>)> {
+    match stage {
+        Stage::Link(link) => match &mut link.step {
+            LinkStep::Datagrams { service, cut } => Some((*service, cut)),
+            _ => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,414 @@
+//! UDP services: visitors' datagrams to their home over a few links, and its answers back.
+//!
+//! A session is a visitor's address at one of the service's ports. It keeps to one link, and so to
+//! one socket at home, until it has been idle for long enough. Datagrams are dropped, and counted,
+//! where there is no home, no link, or no room on it; nobody ever waits for another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use log::{debug, info};
+
+use super::tunnel::{Control, LinkUse};
+use super::{Server, Stage};
+use crate::config::{ServerConfig, ServiceKind, show_ports};
+use crate::engine::conn::{Dialect, End, Gone};
+use crate::engine::conns::ConnId;
+use crate::engine::net::{Net, Token};
+use crate::engine::udp::{Parcel, Records};
+use crate::limits;
+use crate::proto::time::Time;
+use crate::proto::udp_sessions::{UdpSessionId, UdpSessions};
+use crate::wire::datagram::{self, Begin, MAX_DATAGRAM, Record, SessionName};
+use crate::wire::message::{Entry, Message, Open, Reason};
+use crate::wire::rathole::Start;
+
+/// All UDP services.
+pub(super) struct Udp<S> {
+    /// Their tokens follow those of the TCP listeners.
+    doors: Vec<Door<S>>,
+    /// Doors in which datagrams may wait.
+    pub(super) ready: BTreeSet<usize>,
+    /// By index in the configuration.
+    services: BTreeMap<usize, Service>,
+    parcel: Parcel,
+    records: Records,
+    /// Datagrams dropped, of either direction.
+    pub(super) dropped: u64,
+}
+
+/// A port of a service.
+struct Door<S> {
+    socket: S,
+    address: SocketAddr,
+    service: usize,
+    /// Which of the service's own ports.
+    offset: u16,
+}
+
+struct Service {
+    /// By door and visitor; the link that a session keeps to.
+    sessions: UdpSessions<(usize, SocketAddr), ConnId>,
+    /// At most [`limits::UDP_LINKS`], and how many sessions each has.
+    links: BTreeMap<ConnId, usize>,
+    doors: Range<usize>,
+}
+
+/// Why a datagram is dropped.
+type Dropped = &'static str;
+
+impl<S> Udp<S> {
+    /// Opens the ports of all UDP services; tokens are from `token` on.
+    pub(super) fn open<N: Net<Udp = S>>(
+        config: &ServerConfig,
+        net: &mut N,
+        token: usize,
+    ) -> io::Result<Udp<S>> {
+        let mut doors = Vec::new();
+        let mut services = BTreeMap::new();
+        for (index, service) in config.services.iter().enumerate() {
+            if service.kind != ServiceKind::Udp {
+                continue;
+            }
+            let first = doors.len();
+            for (wanted, offset) in service.bind_addrs.iter().zip(service.port_offsets()) {
+                let token = Token((token + doors.len()) as u64);
+                let (socket, address) = net.bind_udp(*wanted, token).map_err(|error| {
+                    let reason = format!("cannot listen on {wanted} (UDP): {error}");
+                    io::Error::new(error.kind(), reason)
+                })?;
+                doors.push(Door { socket, address, service: index, offset });
+            }
+            let addresses: Vec<_> = doors[first..].iter().map(|door| door.address).collect();
+            for shown in show_ports(&addresses) {
+                info!("listening on {shown} (UDP) for service {}", service.name);
+            }
+            let sessions = UdpSessions::new(Some(service.udp.idle_time), service.udp.max_sessions);
+            let doors = first..doors.len();
+            services.insert(index, Service { sessions, links: BTreeMap::new(), doors });
+        }
+        Ok(Udp {
+            doors,
+            ready: BTreeSet::new(),
+            services,
+            parcel: Parcel::default(),
+            records: Records::default(),
+            dropped: 0,
+        })
+    }
+
+    pub(super) fn local_addrs(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.doors.iter().map(|door| door.address)
+    }
+
+    /// When the next session will have been idle for too long.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.services.values().filter_map(|service| service.sessions.deadline()).min()
+    }
+
+    /// How many sessions there are.
+    pub(super) fn sessions(&self) -> usize {
+        self.services.values().map(|service| service.sessions.len()).sum()
+    }
+
+    pub(super) fn close(&mut self) {
+        self.doors.clear();
+        self.ready.clear();
+        self.services.clear();
+    }
+
+    fn drop_one(&mut self, address: SocketAddr, why: Dropped) {
+        self.dropped += 1;
+        debug!("datagram of {address} dropped: {why}");
+    }
+}
+
+impl<N: Net> Server<N> {
+    /// Takes what waits at a door, within its budget.
+    pub(super) fn take_datagrams(&mut self, door: usize) {
+        for _ in 0..limits::DATAGRAMS_A_TURN {
+            let socket = &mut self.udp.doors[door].socket;
+            match self.core.io.net.receive(socket, self.udp.parcel.room()) {
+                Ok((length, visitor)) => {
+                    if let Err(why) = self.forward(door, visitor, length) {
+                        self.udp.drop_one(visitor, why);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.udp.ready.remove(&door);
+                    return;
+                }
+                Err(error) => debug!("at {}: {error}", self.udp.doors[door].address),
+            }
+        }
+    }
+
+    /// Sends the datagram in the parcel home.
+    fn forward(&mut self, door: usize, visitor: SocketAddr, length: usize) -> Result<(), Dropped> {
+        if length > MAX_DATAGRAM {
+            return Err("longer than IPv4 carries");
+        }
+        let now = self.core.now();
+        let Door { service, address: local, offset, .. } = self.udp.doors[door];
+        let known = self.udp_service(service)?.sessions.find(&(door, visitor));
+        let link = match known.and_then(|id| self.udp_service(service).ok()?.sessions.get(id)) {
+            Some((_, link)) => *link,
+            None => self.udp_link(service, visitor, local)?,
+        };
+        let conn = self.core.conns.get(link).ok_or("its link is gone")?;
+        if conn.socket.backlog() + length > limits::UDP_BACKLOG {
+            return Err("its link is full");
+        }
+        let rathole = conn.dialect() == Some(Dialect::Rathole);
+        self.udp.parcel.header.clear();
+        let Service { sessions, links, .. } = self.udp_service(service)?;
+        let id = match known {
+            Some(id) => {
+                sessions.used(id, now);
+                id
+            }
+            None => {
+                *links.entry(link).or_default() += 1;
+                sessions.begin((door, visitor), link, now)
+            }
+        };
+        let session = id.to_bits();
+        if known.is_none() && !rathole {
+            Begin { session, offset, visitor, local }.encode(&mut self.udp.parcel.header);
+        }
+        let name = match rathole {
+            true => SessionName::Visitor(visitor),
+            false => SessionName::Number(session),
+        };
+        let record = self.udp.parcel.record(name, length);
+        if let Err(gone) = self.core.push(link, record) {
+            self.lose_link(link, gone);
+        }
+        Ok(())
+    }
+
+    /// The link for a new session: one more as long as there are few, else the one with the fewest
+    /// sessions.
+    fn udp_link(
+        &mut self,
+        service: usize,
+        visitor: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<ConnId, Dropped> {
+        let now = self.core.now();
+        let owner = self.owners[service].last().copied().ok_or("home is offline")?;
+        if let Some((id, _, link)) = self.udp_service(service)?.sessions.make_room() {
+            self.udp_session_over(service, link, Some(id));
+        }
+        let links = &self.udp_service(service)?.links;
+        let least = links.iter().min_by_key(|(_, sessions)| **sessions);
+        let least = least.map(|(link, sessions)| (*link, *sessions));
+        if links.len() < limits::UDP_LINKS && least.is_none_or(|(_, sessions)| sessions > 0) {
+            let leased = self.session(owner).and_then(|session| session.pool.lease(now));
+            self.ask_for_links(owner);
+            if let Some(link) = leased {
+                self.udp_service(service)?.links.insert(link, 0);
+                if let Err(gone) = self.open_udp(link, owner, service, visitor, local) {
+                    self.lose_link(link, gone);
+                    return Err("its link is gone");
+                }
+                return Ok(link);
+            }
+        }
+        least.map(|(link, _)| link).ok_or("no link is free")
+    }
+
+    /// Lends a link to a UDP service.
+    fn open_udp(
+        &mut self,
+        id: ConnId,
+        owner: ConnId,
+        service: usize,
+        visitor: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<(), Gone> {
+        if let Some(Stage::Link(link)) = self.core.stage(id) {
+            link.usage = LinkUse::Udp { service, cut: Vec::new() };
+        }
+        let number = match self.session(owner).map(|session| &session.control) {
+            Some(Control::Native(control)) => control.number_of(service),
+            Some(Control::Rathole(_)) => return self.start_forwarding(id, Start::Udp, &[]),
+            None => None,
+        };
+        let service = number.ok_or(Gone::Unexpected)?;
+        let conn = self.core.conns.get_mut(id).ok_or(Gone::Unexpected)?;
+        let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
+        let lease = tunnel.lease.open_next();
+        let (entry, name, first_bytes) = (Entry::Udp, &[][..], &[][..]);
+        let open = Open { lease, service, entry, visitor, local, offset: 0, name, first_bytes };
+        conn.say(&mut self.core.io, &Message::Open(open))
+    }
+
+    /// A UDP link has something to say.
+    pub(super) fn hear_datagrams(&mut self, link: ConnId) {
+        let mut records = std::mem::take(&mut self.udp.records);
+        if let Err(gone) = self.take_answers(link, &mut records) {
+            self.lose_link(link, gone);
+        }
+        self.udp.records = records;
+    }
+
+    fn take_answers(&mut self, id: ConnId, records: &mut Records) -> Result<(), Gone> {
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        conn.flush(&mut self.core.io)?;
+        let dialect = conn.dialect();
+        let Some((service, cut)) = udp_use(&mut conn.stage) else { return Ok(()) };
+        let cut = std::mem::take(cut);
+        let pulled = records.pull(&mut self.core.io, conn, cut)?;
+        while let Some(record) = records.next(dialect)? {
+            match record {
+                Record::Datagram(name, datagram) => self.answer(id, service, name, datagram),
+                Record::End(session) => {
+                    let session = UdpSessionId::from_bits(session);
+                    if self.udp_session_of(id, service, session).is_some() {
+                        self.end_udp_session(service, session);
+                    }
+                }
+                Record::Begin(_) => return Err(Gone::Unexpected),
+            }
+        }
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        // Its last session may have ended, and its lease with it.
+        let Some((_, cut)) = udp_use(&mut conn.stage) else { return Ok(()) };
+        *cut = records.cut(&mut self.core.io.buffers);
+        match pulled.end {
+            None if pulled.moved => self.core.enqueue(id),
+            None if conn.socket.is_broken() => return Err(Gone::Closed),
+            None => {}
+            Some(End::Fin) => self.finish_udp_link(service, id),
+            Some(End::Reset(reason)) => {
+                debug!("link: {reason}");
+                conn.say_reset(&mut self.core.io, Reason::Answer)?;
+                self.forget_udp_link(service, id);
+                self.start_settling(id);
+            }
+            Some(End::Message(..)) => return Err(Gone::Unexpected),
+        }
+        Ok(())
+    }
+
+    /// Sends a datagram of the home's to its visitor, from where the visitor sent to.
+    fn answer(&mut self, link: ConnId, service: usize, name: SessionName, datagram: &[u8]) {
+        let now = self.core.now();
+        let Some(here) = self.udp.services.get_mut(&service) else { return };
+        let mut doors = here.doors.clone();
+        let id = match name {
+            SessionName::Number(session) => Some(UdpSessionId::from_bits(session)),
+            SessionName::Visitor(visitor) => {
+                doors.find_map(|door| here.sessions.find(&(door, visitor)))
+            }
+        };
+        let found = id.and_then(|id| self.udp_session_of(link, service, id).map(|at| (id, at)));
+        let Some((id, (door, visitor))) = found else {
+            self.udp.dropped += 1;
+            return;
+        };
+        if let Ok(service) = self.udp_service(service) {
+            service.sessions.used(id, now);
+        }
+        let socket = &mut self.udp.doors[door].socket;
+        if let Err(error) = self.core.io.net.send(socket, datagram, Some(visitor)) {
+            self.udp.dropped += 1;
+            debug!("datagram for {visitor} dropped: {error}");
+        }
+    }
+
+    /// Ends the sessions that have been idle for too long.
+    pub(super) fn expire_udp_sessions(&mut self) {
+        let now = self.core.now();
+        let expire = |(index, service): (&usize, &mut Service)| {
+            service.sessions.expire(now).map(|(id, _, link)| (*index, id, link))
+        };
+        while let Some((service, id, link)) = self.udp.services.iter_mut().find_map(expire) {
+            self.udp_session_over(service, link, Some(id));
+        }
+    }
+
+    fn end_udp_session(&mut self, service: usize, id: UdpSessionId) {
+        let ended = self.udp_service(service).ok().and_then(|service| service.sessions.end(id));
+        if let Some((_, link)) = ended {
+            self.udp_session_over(service, link, None);
+        }
+    }
+
+    /// A session of `link` has left the table. The home is told of `id`; a link without sessions
+    /// goes back.
+    fn udp_session_over(&mut self, service: usize, link: ConnId, id: Option<UdpSessionId>) {
+        let links = self.udp_service(service).map(|service| &mut service.links);
+        let Some(sessions) = links.ok().and_then(|links| links.get_mut(&link)) else { return };
+        *sessions -= 1;
+        if *sessions == 0 {
+            return self.finish_udp_link(service, link);
+        }
+        let native = self.core.conns.get(link).and_then(|conn| conn.dialect());
+        if let Some(id) = id
+            && native == Some(Dialect::Native)
+            && let Err(gone) = self.core.push(link, &datagram::end(id.to_bits()))
+        {
+            self.lose_link(link, gone);
+        }
+    }
+
+    /// Ends our direction of a link, and with it its sessions.
+    fn finish_udp_link(&mut self, service: usize, id: ConnId) {
+        self.forget_udp_link(service, id);
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        match conn.finish(&mut self.core.io) {
+            Ok(()) => self.start_settling(id),
+            Err(gone) => self.lose_link(id, gone),
+        }
+    }
+
+    /// Another client has the service: its visitors begin anew there.
+    pub(super) fn leave_udp_links(&mut self, service: usize) {
+        let links = self.udp_service(service).map(|service| service.links.clone());
+        for link in links.unwrap_or_default().into_keys() {
+            self.finish_udp_link(service, link);
+        }
+    }
+
+    /// The sessions of a link that carries no more datagrams.
+    pub(super) fn forget_udp_link(&mut self, service: usize, link: ConnId) {
+        if let Some((_, cut)) = self.core.stage(link).and_then(udp_use) {
+            let mut cut = std::mem::take(cut);
+            self.core.io.buffers.give_back(&mut cut);
+        }
+        let Ok(Service { sessions, links, .. }) = self.udp_service(service) else { return };
+        links.remove(&link);
+        for id in sessions.those(|_, its_link| *its_link == link) {
+            sessions.end(id);
+        }
+    }
+
+    fn udp_service(&mut self, service: usize) -> Result<&mut Service, Dropped> {
+        self.udp.services.get_mut(&service).ok_or("no such service")
+    }
+
+    /// Door and visitor of a session, if it is one of this link.
+    fn udp_session_of(
+        &self,
+        link: ConnId,
+        service: usize,
+        id: UdpSessionId,
+    ) -> Option<(usize, SocketAddr)> {
+        let (at, its_link) = self.udp.services.get(&service)?.sessions.get(id)?;
+        (*its_link == link).then_some(*at)
+    }
+}
+
+fn udp_use(stage: &mut Stage) -> Option<(usize, &mut Vec<u8>)> {
+    match stage {
+        Stage::Link(link) => match &mut link.usage {
+            LinkUse::Udp { service, cut } => Some((*service, cut)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
