@@ -427,8 +427,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.pi]\nsmell = 1",
             "11: server.services.pi.smell: unknown key; known here: type, token, hosts, fallback, \
-             path_prefix, alpn, redirect_https, bind_addr, nodelay, udp_idle_time, \
-          udp_max_sessions",
+             path_prefix, alpn, redirect_https, bind_addr, nodelay, \
+          udp_idle_time, udp_max_sessions",
         ),
         (
             "[server.services.pi]\nlocal_addr = 'a:1'",
@@ -437,8 +437,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.'a b\\']\nx = 1",
             "11: server.services.\"a b\\\\\".x: unknown key; known here: \
-          type, token, hosts, fallback, path_prefix, alpn, redirect_https, bind_addr, nodelay, udp_idle_time, \
-          udp_max_sessions",
+          type, token, hosts, fallback, path_prefix, alpn, redirect_https, bind_addr, nodelay, \
+          udp_idle_time, udp_max_sessions",
         ),
         ("[server.limit]", "10: server.limit: unknown key; did you mean `limits`?"),
         ("[sever]", "10: sever: unknown key; did you mean `server`?"),

@@ -4,6 +4,7 @@
 //! - `conformance`: the same script on the simulated and on the real network must read the same.
 //! - `driver`: gives the programs of a world their turns.
 //! - `actors`: scripted visitors and homes, which check every byte.
+//! - `datagrams`: the same for UDP.
 //! - `web`: the same for HTTP, where one connection has many requests and homes.
 //! - `scenario`: a seed's plan, and what must be true of its outcome.
 //! - `diary`: the access log, and what must be true of it.
@@ -17,6 +18,7 @@
 
 mod actors;
 mod conformance;
+mod datagrams;
 mod diary;
 mod driver;
 mod net;

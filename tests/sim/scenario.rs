@@ -17,6 +17,7 @@ use underpass::engine::server::Server;
 use underpass::proto::time::Time;
 
 use super::actors::{Homes, Visitors};
+use super::datagrams::{self, UdpHomes, UdpVisitors};
 use super::diary::{self, Diary, Scribe};
 use super::driver::{Driver, Program};
 use super::net::SimNet;
@@ -43,7 +44,7 @@ const UNHEARD: Duration = Duration::from_secs(25);
 const SPARE_LINKS: usize = 4;
 /// The services of a client, each with a control channel of its own where it speaks rathole's
 /// protocol, and the spare data channels of one.
-const CHANNELS: usize = 3;
+const CHANNELS: usize = 4;
 const SPARE_CHANNELS: usize = 8;
 
 const SECOND: u64 = 1_000_000_000;
@@ -57,6 +58,8 @@ pub(super) enum Actor {
     Homes(Homes),
     WebVisitors(web::visitor::Visitors),
     WebHomes(web::home::Homes),
+    UdpVisitors(UdpVisitors),
+    UdpHomes(UdpHomes),
 }
 
 impl Program for Actor {
@@ -68,6 +71,8 @@ impl Program for Actor {
             Actor::Homes(homes) => return homes.turn(),
             Actor::WebVisitors(visitors) => return visitors.turn(),
             Actor::WebHomes(homes) => return homes.turn(),
+            Actor::UdpVisitors(visitors) => return visitors.turn(),
+            Actor::UdpHomes(homes) => return homes.turn(),
         };
         assert!(census.backlog <= BACKLOG, "back-pressure failed: {census:?}");
         Ok(flow == Flow::Continue)
@@ -81,6 +86,8 @@ impl Program for Actor {
             Actor::Homes(homes) => homes.next_deadline(),
             Actor::WebVisitors(visitors) => visitors.next_deadline(),
             Actor::WebHomes(homes) => homes.next_deadline(),
+            Actor::UdpVisitors(visitors) => visitors.next_deadline(),
+            Actor::UdpHomes(homes) => homes.next_deadline(),
         }
     }
 }
@@ -126,10 +133,34 @@ impl Ports {
         if self == Ports::One { 1 } else { 3 }
     }
 
+    /// `bind_addr`, from port `first` on.
+    fn bind(self, first: u16) -> String {
+        match self {
+            Ports::One => format!("\"0.0.0.0:{first}\""),
+            Ports::Several => {
+                format!("[\"0.0.0.0:{first}\", \"0.0.0.0:{}-{}\"]", first + 1, first + 2)
+            }
+            Ports::Joined => format!("\"0.0.0.0:{first}-{}\"", first + 2),
+        }
+    }
+
+    /// `:port` or `:port-port` of `local_addr`.
+    fn local(self, first: u16) -> String {
+        match self {
+            Ports::Several => format!("{first}-{}", first + 2),
+            Ports::One | Ports::Joined => first.to_string(),
+        }
+    }
+
     /// Where a visitor of the server's port number `offset` arrives.
     fn at_home(self, offset: u16) -> u16 {
         if self == Ports::Several { HOME_PORT + offset } else { HOME_PORT }
     }
+}
+
+/// The first port of home number `home`'s UDP service: a TCP service may have the same.
+fn udp_port(home: usize) -> u16 {
+    server_port(home)
 }
 
 /// The first port of home number `home`'s TCP service.
@@ -139,6 +170,8 @@ fn server_port(home: usize) -> u16 {
 
 /// The first one at home.
 const HOME_PORT: u16 = 2222;
+/// The same of its UDP service.
+const UDP_HOME_PORT: u16 = 5353;
 
 struct Scenario {
     driver: Driver<Actor>,
@@ -150,6 +183,8 @@ struct Scenario {
     rng: Rng,
     /// For HTTP, so that neither kind's draws change the other's.
     web_rng: Rng,
+    post: datagrams::Post,
+    udp_rng: Rng,
     /// The server, then the clients: host, task, configuration.
     engines: Vec<(HostId, usize, String)>,
     /// The descriptors that the engines may have open.
@@ -161,6 +196,9 @@ struct Scenario {
     /// Each visitor host's task, and its address with the task of its HTTP visitors.
     visitors: Vec<usize>,
     web_visitors: Vec<(IpAddr, usize)>,
+    /// The tasks of what answers UDP at each home, and of each visitor host's UDP visitors.
+    udp_homes: Vec<usize>,
+    udp_visitors: Vec<usize>,
     server: IpAddr,
     ports: Ports,
     /// The clients speak rathole's protocol.
@@ -202,6 +240,10 @@ impl Scenario {
             diary: Diary::default(),
             crashed: Vec::new(),
             web_rng: Rng::new(seed ^ 0x0080),
+            post: datagrams::Post::default(),
+            udp_rng: Rng::new(seed ^ 0x00dd),
+            udp_homes: Vec::new(),
+            udp_visitors: Vec::new(),
             engines: Vec::new(),
             limit: if faulty { *rng.pick(&[4096, 4096, 128, 64]) } else { 4096 },
             twins: Vec::new(),
@@ -220,6 +262,9 @@ impl Scenario {
             scenario.limit = scenario.limit.max(4 * 64);
         }
         scenario.calls.borrow_mut().calm = !faulty;
+        if scenario.limit < 128 {
+            scenario.ports = Ports::One; // or the listeners leave no descriptor for visitors
+        }
         scenario.people(&mut rng);
         scenario
     }
@@ -273,6 +318,13 @@ impl Scenario {
             let web = self.driver.add();
             self.driver.start(web, process, Actor::WebHomes(program));
             self.homes.push((at, task, web));
+            let (process, net) = self.process(at, "UDP home");
+            let ports = UDP_HOME_PORT..UDP_HOME_PORT + 3;
+            let addresses = ports.map(|port| SocketAddr::new(ip, port)).collect();
+            let program = UdpHomes::new(net, self.post.clone(), home, addresses);
+            let task = self.driver.add();
+            self.driver.start(task, process, Actor::UdpHomes(program));
+            self.udp_homes.push(task);
         }
         for number in 0..rng.between(1, 3) as u8 {
             let address = [10, 0, 2, number + 1];
@@ -288,6 +340,11 @@ impl Scenario {
             let task = self.driver.add();
             self.driver.start(task, process, Actor::WebVisitors(program));
             self.web_visitors.push((IpAddr::from(address), task));
+            let (process, net) = self.process(host, "UDP visitors");
+            let task = self.driver.add();
+            let program = UdpVisitors::new(net, self.post.clone());
+            self.driver.start(task, process, Actor::UdpVisitors(program));
+            self.udp_visitors.push(task);
         }
     }
 
@@ -341,6 +398,12 @@ impl Scenario {
         if kinds != 1 {
             self.add_calls(begin, span);
         }
+        if self.udp_rng.chance(2, 3) {
+            for _ in 0..self.udp_rng.log_between(1, if self.longest <= 600 { 5 } else { 20 }) {
+                let start = Time(begin.0 + self.udp_rng.below(span));
+                self.add_asker(start, None);
+            }
+        }
         let mut wrong = Vec::new();
         if faulty {
             wrong.extend(self.trouble()?);
@@ -352,6 +415,7 @@ impl Scenario {
                 Some(Actor::Homes(homes)) => homes.are_done(),
                 Some(Actor::WebVisitors(visitors)) => visitors.are_done(),
                 Some(Actor::WebHomes(homes)) => homes.are_done(),
+                Some(Actor::UdpVisitors(visitors)) => visitors.are_done(),
                 _ => true,
             })
         })?;
@@ -365,6 +429,7 @@ impl Scenario {
             let judged = |id| web::judge::judge(&calls, id).err();
             let all = 0..calls.calls.len();
             wrong.extend(all.filter_map(|id| judged(id).map(|why| format!("call {id}: {why}"))));
+            wrong.extend(self.post.borrow().unanswered());
         }
         self.driver.run_for(QUIET)?;
         wrong.extend(self.count_descriptors());
@@ -374,7 +439,25 @@ impl Scenario {
         drop((calls, world));
         wrong.extend(std::mem::take(&mut self.book.borrow_mut().wrong));
         wrong.extend(std::mem::take(&mut self.calls.borrow_mut().wrong));
+        wrong.extend(std::mem::take(&mut self.post.borrow_mut().wrong));
         Ok(wrong)
+    }
+
+    /// A visitor over UDP.
+    fn add_asker(&mut self, start: Time, home: Option<usize>) -> datagrams::AskerId {
+        let rng = &mut self.udp_rng;
+        let drawn = rng.below(self.homes.len() as u64) as usize;
+        let home = home.unwrap_or(drawn);
+        let offset = rng.below(u64::from(self.ports.at_server())) as u16;
+        let at_home = UDP_HOME_PORT + (self.ports.at_home(offset) - HOME_PORT);
+        let id = self.post.borrow_mut().add(home, at_home, self.longest as usize, rng);
+        let to = SocketAddr::new(self.server, udp_port(home) + offset);
+        let task = *rng.pick(&self.udp_visitors);
+        if let Some(Actor::UdpVisitors(visitors)) = &mut self.driver.tasks[task].program {
+            visitors.plan(start, to, id);
+        }
+        self.driver.touched(task);
+        id
     }
 
     fn draw_ending(&mut self) -> Ending {
@@ -419,7 +502,7 @@ impl Scenario {
             Ending::NoName => None,
             Ending::Refused => Some(format!("shut{home}.example")),
             // All homes have this name; the protocol says whose it is.
-            _ if id % 4 == 3 => Some("way.example".to_owned()),
+            _ if id % 4 == 3 && !self.rathole => Some("way.example".to_owned()),
             _ if rng.chance(1, 2) => Some(format!("h{home}.example")),
             _ => Some(format!("A.b.H{home}.Example")),
         };
@@ -618,6 +701,13 @@ impl Scenario {
                         homes.open();
                     }
                 }
+                let udp = self.udp_homes[home];
+                if let Some(Actor::UdpHomes(homes)) = &mut self.driver.tasks[udp].program {
+                    homes.close();
+                    if begins.is_none() {
+                        homes.open();
+                    }
+                }
                 if let Some(Actor::WebHomes(homes)) = &mut self.driver.tasks[web].program {
                     homes.close();
                     if begins.is_none() {
@@ -639,6 +729,7 @@ impl Scenario {
                 Actor::Client(client) => client.stop(),
                 Actor::Visitors(_) | Actor::Homes(_) => {}
                 Actor::WebVisitors(_) | Actor::WebHomes(_) => {}
+                Actor::UdpVisitors(_) | Actor::UdpHomes(_) => {}
             }
             drop(program);
             self.all_closed(process);
@@ -657,6 +748,9 @@ impl Scenario {
         let mut attempts: Vec<Vec<usize>> = vec![Vec::new(); self.homes.len()];
         let mut calls = attempts.clone();
         let draw = self.web_draw();
+        let homes = 0..self.homes.len();
+        let soon = healed + Duration::from_millis(1);
+        let askers: Vec<_> = homes.map(|home| self.add_asker(soon, Some(home))).collect();
         for wait in (0..patience.as_secs() - 1).step_by(2) {
             for (home, ids) in attempts.iter_mut().enumerate() {
                 let start = healed + Duration::from_secs(wait) + Duration::from_millis(1);
@@ -681,10 +775,17 @@ impl Scenario {
         let web = self.calls.borrow();
         let called = |id: &usize| web::judge::is_served(&web, *id);
         let late = |home, kind| format!("home {home} has no {kind} {patience:?} after the faults");
+        let post = self.post.borrow();
         let homes = 0..self.homes.len();
+        let udp = homes.clone().filter(|home| !post.is_begun(askers[*home]));
+        let udp = udp.map(|home| late(home, "UDP"));
         let tls = homes.clone().filter(|home| !attempts[*home].iter().any(served));
         let http = homes.filter(|home| !self.rathole && !calls[*home].iter().any(called));
-        Ok(tls.map(|home| late(home, "TLS")).chain(http.map(|home| late(home, "HTTP"))).collect())
+        Ok(tls
+            .map(|home| late(home, "TLS"))
+            .chain(http.map(|home| late(home, "HTTP")))
+            .chain(udp)
+            .collect())
     }
 
     // The oracle.
@@ -739,7 +840,8 @@ impl Scenario {
             world.open_descriptors(task.process)
         };
         let clients: Vec<usize> = (1..self.engines.len()).map(open).collect();
-        let listeners = 3 + self.homes.len() * usize::from(self.ports.at_server());
+        // A home has as many ports over UDP as over TCP.
+        let listeners = 3 + self.homes.len() * 2 * usize::from(self.ports.at_server());
         let server = open(0);
         let mut wrong = Vec::new();
         let wanted = match self.rathole {
@@ -931,14 +1033,7 @@ pub(super) fn server_config(homes: usize, noise: bool, ports: Ports) -> String {
     let key = format!("local_private_key = \"{}\"", keys().0);
     text += &transport("server", noise, &key);
     for home in 0..homes {
-        let first = server_port(home);
-        let bind = match ports {
-            Ports::One => format!("\"0.0.0.0:{first}\""),
-            Ports::Several => {
-                format!("[\"0.0.0.0:{first}\", \"0.0.0.0:{}-{}\"]", first + 1, first + 2)
-            }
-            Ports::Joined => format!("\"0.0.0.0:{first}-{}\"", first + 2),
-        };
+        let (bind, udp_bind) = (ports.bind(server_port(home)), ports.bind(udp_port(home)));
         let _ = write!(
             text,
             "[server.services.web{home}]\ntype = \"web\"\ntoken = \"t{home}\"\n\
@@ -949,7 +1044,9 @@ pub(super) fn server_config(homes: usize, noise: bool, ports: Ports) -> String {
              hosts = [\"way.example\"]\npath_prefix = \"/h{home}\"\n\
              [server.services.alpn{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
              hosts = [\"way.example\"]\nalpn = [\"x-{home}\"]\n\
-             [server.services.tcp{home}]\ntoken = \"t{home}\"\nbind_addr = {bind}\n"
+             [server.services.tcp{home}]\ntoken = \"t{home}\"\nbind_addr = {bind}\n\
+             [server.services.udp{home}]\ntype = \"udp\"\ntoken = \"t{home}\"\n\
+             bind_addr = {udp_bind}\nudp_idle_time = 20\nudp_max_sessions = 8\n"
         );
     }
     text
@@ -962,10 +1059,7 @@ pub(super) fn client_config(
     noise: bool,
     ports: Ports,
 ) -> String {
-    let last = match ports {
-        Ports::Several => format!("-{}", HOME_PORT + 2),
-        Ports::One | Ports::Joined => String::new(),
-    };
+    let (tcp, udp) = (ports.local(HOME_PORT), ports.local(UDP_HOME_PORT));
     let mut text = format!("[client]\nremote_addr = \"{remote}:2333\"\n");
     let key = format!("remote_public_key = \"{}\"", keys().1);
     text += &transport("client", noise, &key);
@@ -980,7 +1074,9 @@ pub(super) fn client_config(
          [client.services.alpn{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
          local_https_addr = \"{local}:443\"\n\
          [client.services.tcp{home}]\ntoken = \"t{home}\"\n\
-         local_addr = \"{local}:{HOME_PORT}{last}\"\n"
+         local_addr = \"{local}:{tcp}\"\n\
+         [client.services.udp{home}]\ntype = \"udp\"\ntoken = \"t{home}\"\n\
+         local_addr = \"{local}:{udp}\"\n"
     );
     text
 }
@@ -996,6 +1092,11 @@ fn rathole_client_config(home: usize, remote: &str, local: &str, noise: bool) ->
             "[client.services.{name}{home}]\ntoken = \"t{home}\"\nlocal_addr = \"{local}:{port}\"\n"
         );
     }
+    let _ = write!(
+        text,
+        "[client.services.udp{home}]\ntype = \"udp\"\ntoken = \"t{home}\"\n\
+         local_addr = \"{local}:{UDP_HOME_PORT}\"\nudp_idle_time = 25\n"
+    );
     text
 }
 

@@ -11,7 +11,7 @@ use log::debug;
 use slab::Slab;
 
 use super::link::LinkStep;
-use super::{Client, Stage, in_order};
+use super::{Client, Complaint, Stage, in_order};
 use crate::config::{ClientConfig, HostPort, ServiceKind};
 use crate::engine::conn::{End, Gone};
 use crate::engine::conns::ConnId;
@@ -217,7 +217,10 @@ impl<N: Net> Client<N> {
     pub(super) fn found_udp_homes(&mut self, target: &HostPort, addresses: &[SocketAddr]) {
         let mut waiting = Vec::new();
         for (service, sessions) in &self.udp.services {
-            let waits = |home: &UdpHome<_>| matches!(home, UdpHome::Resolving { target: its, .. } if its == target);
+            let waits = |home: &UdpHome<_>| match home {
+                UdpHome::Resolving { target: its, .. } => its == target,
+                UdpHome::Open { .. } => false,
+            };
             waiting
                 .extend(sessions.those(|_, home| waits(home)).into_iter().map(|id| (*service, id)));
         }
@@ -242,7 +245,7 @@ impl<N: Net> Client<N> {
             }
         }
         let name = self.config.services[service].name.clone();
-        self.complain(|| format!("service {name} cannot be reached: {trouble}"));
+        self.complain(Complaint::Home, || format!("service {name} cannot be reached: {trouble}"));
         self.end_udp_session(service, id);
     }
 

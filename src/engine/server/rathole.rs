@@ -177,8 +177,8 @@ impl<N: Net> Server<N> {
         self.core.push(id, &Command::CreateDataChannel.encode().repeat(missing))
     }
 
-    /// Lends a data channel to a visitor, with what it has said so far, or to the datagrams of many.
-    /// The client learns nothing else about them.
+    /// Lends a data channel to a visitor, with what it has said so far, or to the datagrams of
+    /// many. The client learns nothing else about them.
     pub(super) fn start_forwarding(
         &mut self,
         link: ConnId,
