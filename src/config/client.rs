@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::raw::{Keys, Section, Text};
-use super::service::{check_name, missing_token, or_never, read_kind, read_token};
+use super::service::{
+    UDP_KEYS, check_name, missing_token, or_never, read_kind, read_token, read_udp,
+};
 use super::transport::{self, Role};
 use super::{ClientConfig, ClientService, HostPort, Protocol, Secret, ServiceKind};
 use crate::limits;
@@ -70,6 +72,12 @@ fn read_service(
             None
         }
     };
+    let udp = read_udp(section, kind)?;
+    for key in UDP_KEYS {
+        if section.has(key) && client.protocol == Protocol::Native {
+            warnings.push(section.place_of(key).warning("not used: the server's file says it"));
+        }
+    }
     section.check_nodelay(warnings)?;
     let proxy_protocol = read_proxy_protocol(section, kind)?;
     if client.protocol == Protocol::Rathole {
@@ -85,6 +93,7 @@ fn read_service(
         local_https_addr: targets.https,
         prefer_ipv6: section.flag("prefer_ipv6")?.unwrap_or(false),
         retry_interval: retry_interval.unwrap_or(client.retry_interval),
+        udp,
         proxy_protocol,
     })
 }
@@ -255,6 +264,8 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "retry_interval",
     "prefer_ipv6",
     "proxy_protocol",
+    "udp_idle_time",
+    "udp_max_sessions",
 ];
 
 const HTTP_PORT: u16 = 80;

@@ -343,6 +343,8 @@ pub struct ClientService {
     pub prefer_ipv6: bool,
     /// As [`ClientConfig::retry_interval`], where each service has a connection of its own.
     pub retry_interval: Duration,
+    /// For type `udp` over rathole's protocol.
+    pub udp: UdpOptions,
     /// Tell the local server the visitor's address, in a header before its first byte.
     pub proxy_protocol: Option<proxy_header::Version>,
 }

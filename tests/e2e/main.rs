@@ -49,6 +49,7 @@ mod small;
 mod transfer;
 mod tunnel;
 mod udp;
+mod udp_rathole;
 
 #[path = "../support/mod.rs"]
 mod support;

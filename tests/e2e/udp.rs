@@ -12,7 +12,7 @@ use crate::harness::{PATIENCE, SECRET, free_port, wait_until};
 use crate::house::{Transport, Vps, settled};
 
 /// The longest datagram over IPv4.
-const LONGEST: usize = 65_507;
+pub(crate) const LONGEST: usize = 65_507;
 /// Datagrams may be lost; who asks, asks again after so long.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -65,12 +65,12 @@ impl Drop for UdpHome {
 }
 
 /// The same length, each byte another, and the last first.
-fn turned(datagram: &[u8]) -> Vec<u8> {
+pub(crate) fn turned(datagram: &[u8]) -> Vec<u8> {
     datagram.iter().rev().map(|byte| byte ^ 0x5a).collect()
 }
 
 /// A datagram like no other.
-fn datagram(seed: usize, length: usize) -> Vec<u8> {
+pub(crate) fn datagram(seed: usize, length: usize) -> Vec<u8> {
     let mut state = seed as u64 + 1;
     let mut next = || {
         state =
@@ -136,7 +136,7 @@ pub(crate) fn ask_lengths(to: SocketAddr, lengths: &[usize], seed: usize) {
 
 /// Asks a [`UdpHome::naming`]; the port at home that asks for this visitor.
 #[track_caller]
-fn port_at_home(socket: &UdpSocket, question: &[u8]) -> u16 {
+pub(crate) fn port_at_home(socket: &UdpSocket, question: &[u8]) -> u16 {
     let answer = ask(socket, question, |answer| answer.get(2..) == Some(question));
     u16::from_be_bytes([answer[0], answer[1]])
 }
@@ -155,7 +155,7 @@ pub(crate) fn client_udp(name: &str, home: &str) -> String {
     )
 }
 
-fn quoted(address: SocketAddr) -> String {
+pub(crate) fn quoted(address: SocketAddr) -> String {
     format!("\"{address}\"")
 }
 
@@ -165,7 +165,7 @@ fn free_port_v6() -> SocketAddr {
     address.unwrap()
 }
 
-const LENGTHS: [usize; 16] = [
+pub(crate) const LENGTHS: [usize; 16] = [
     1, 2, 3, 100, 1200, 1472, 1473, 2048, 2049, 9000, 16_384, 32_767, 65_000, 65_505, 65_506,
     LONGEST,
 ];

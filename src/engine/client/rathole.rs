@@ -173,6 +173,12 @@ impl<N: Net> Client<N> {
                 self.welcome_visitor(id, target, Vec::new());
                 Ok(())
             }
+            (Start::Udp, ServiceKind::Udp) => {
+                tunnel.lease.open_next();
+                let service = link.line;
+                self.begin_datagrams(id, service);
+                Ok(())
+            }
             (start, kind) => {
                 let (name, kind) = (service.name.clone(), kind.as_str());
                 let there = if start == Start::Udp { "udp" } else { "tcp" };

@@ -12,7 +12,7 @@ use slab::Slab;
 
 use super::link::LinkStep;
 use super::{Client, Complaint, Stage, in_order};
-use crate::config::{ClientConfig, HostPort, ServiceKind};
+use crate::config::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind};
 use crate::engine::conn::{End, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::{Net, Token};
@@ -56,9 +56,14 @@ impl<S> Udp<S> {
     pub(super) fn new(config: &ClientConfig, room: usize) -> Udp<S> {
         let services = config.services.iter().enumerate();
         let udp = services.filter(|(_, service)| service.kind == ServiceKind::Udp);
-        // The server's file says how long a session may be idle and how many there may be, and the
-        // server says when one ends.
-        let sessions = |(index, _)| (index, UdpSessions::new(None, usize::MAX));
+        // A native server says when a session ends; its file says how long one may be idle and how
+        // many there may be.
+        let sessions = |(index, service): (usize, &ClientService)| match config.protocol {
+            Protocol::Native => (index, UdpSessions::new(None, usize::MAX)),
+            Protocol::Rathole => {
+                (index, UdpSessions::new(Some(service.udp.idle_time), service.udp.max_sessions))
+            }
+        };
         let services: BTreeMap<_, _> = udp.map(sessions).collect();
         let most_sockets = if services.is_empty() { 0 } else { room.clamp(1, MOST_SOCKETS) };
         Udp {
