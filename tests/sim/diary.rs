@@ -22,7 +22,7 @@ pub struct Written {
     process: ProcessId,
     visitor: SocketAddr,
     entry: Entry,
-    /// Of a request: the number in its path.
+    /// Of a request: the number that its path ends with.
     ask: Option<AskId>,
     service: Option<String>,
     client: Option<SocketAddr>,
@@ -46,8 +46,8 @@ impl Sink for Scribe {
         assert!(record.status.is_none() || entry == Entry::Http, "{record:?}");
         let path = record.request.map(|line| String::from_utf8_lossy(line.target()).into_owned());
         let ask = path.map(|path| {
-            let number = path.strip_prefix('/').and_then(|path| path.strip_suffix("?q"));
-            number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{record:?}"))
+            let number = path.strip_suffix("?q").and_then(|path| path.rsplit('/').next());
+            number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{path}"))
         });
         self.diary.borrow_mut().push(Written {
             process: self.process,
