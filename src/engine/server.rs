@@ -303,6 +303,10 @@ impl<N: Net> Server<N> {
                     self.log_end(id, Ended::Stopped);
                     self.core.abort(id);
                 }
+                // Nor may a home, for which the end of a rathole channel is the visitor's.
+                Some(Stage::Link(Link { usage: LinkUse::Leased { .. }, .. })) => {
+                    self.core.abort(id);
+                }
                 _ => self.core.close(id),
             }
         }

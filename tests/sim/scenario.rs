@@ -1086,7 +1086,7 @@ fn rathole_client_config(home: usize, remote: &str, local: &str, noise: bool) ->
     let mut text = format!("[client]\nremote_addr = \"{remote}:2333\"\nprotocol = \"rathole\"\n");
     let key = format!("remote_public_key = \"{}\"", keys().1);
     text += &transport("client", noise, &key);
-    for (name, port) in [("web", 443), ("shut", 9), ("tcp", HOME_PORT)] {
+    for (name, port) in [("web", 443), ("shut", 9), ("alpn", 443), ("tcp", HOME_PORT)] {
         let _ = write!(
             text,
             "[client.services.{name}{home}]\ntoken = \"t{home}\"\nlocal_addr = \"{local}:{port}\"\n"
