@@ -43,9 +43,9 @@ const UNHEARD: Duration = Duration::from_secs(25);
 /// Links that a session keeps at rest (DESIGN.md, section 1).
 const SPARE_LINKS: usize = 4;
 /// The services of a client, each with a control channel of its own where it speaks rathole's
-/// protocol, and the spare data channels of one.
-const CHANNELS: usize = 4;
-const SPARE_CHANNELS: usize = 8;
+/// protocol, and the spare data channels of those for TCP and of the one for UDP.
+const CHANNELS: usize = 5;
+const SPARE_CHANNELS: usize = 8 * (CHANNELS - 1) + 2;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -846,7 +846,7 @@ impl Scenario {
         let mut wrong = Vec::new();
         let wanted = match self.rathole {
             false => 2..=1 + SPARE_LINKS,
-            true => CHANNELS..=CHANNELS * (1 + SPARE_CHANNELS),
+            true => CHANNELS..=CHANNELS + SPARE_CHANNELS,
         };
         if clients.iter().any(|open| !wanted.contains(open)) {
             wrong.push(format!("at rest the clients have {clients:?} descriptors open"));
