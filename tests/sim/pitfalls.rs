@@ -784,7 +784,10 @@ fn trusted_proxies_are_believed_and_nobody_else() {
         play.add_site(0);
         let version = *rng.pick(&["v1", "v2"]);
         let told = format!("proxy_protocol = '{version}'\ntoken =");
-        play.sites[0].config = play.sites[0].config.replace("token =", &told);
+        // Datagrams have no header before them.
+        let udp = |token: &str| format!("type = \"udp\"\n{token}");
+        let config = play.sites[0].config.replace("token =", &told);
+        play.sites[0].config = config.replace(&udp(&told), &udp("token ="));
         play.start(0);
         let proxy = play.add_crowd();
         play.run(WARM_UP);

@@ -748,13 +748,12 @@ impl Scenario {
         let mut attempts: Vec<Vec<usize>> = vec![Vec::new(); self.homes.len()];
         let mut calls = attempts.clone();
         let draw = self.web_draw();
-        let homes = 0..self.homes.len();
-        let soon = healed + Duration::from_millis(1);
-        let askers: Vec<_> = homes.map(|home| self.add_asker(soon, Some(home))).collect();
+        let mut askers = attempts.clone();
         for wait in (0..patience.as_secs() - 1).step_by(2) {
             for (home, ids) in attempts.iter_mut().enumerate() {
                 let start = healed + Duration::from_secs(wait) + Duration::from_millis(1);
                 ids.push(self.add_story(Ending::Both, start, Some(home)));
+                askers[home].push(self.add_asker(start, Some(home)));
                 if self.rathole {
                     continue; // its HTTP visitors would meet the home's TLS server
                 }
@@ -777,7 +776,7 @@ impl Scenario {
         let late = |home, kind| format!("home {home} has no {kind} {patience:?} after the faults");
         let post = self.post.borrow();
         let homes = 0..self.homes.len();
-        let udp = homes.clone().filter(|home| !post.is_begun(askers[*home]));
+        let udp = homes.clone().filter(|home| !askers[*home].iter().any(|id| post.is_begun(*id)));
         let udp = udp.map(|home| late(home, "UDP"));
         let tls = homes.clone().filter(|home| !attempts[*home].iter().any(served));
         let http = homes.filter(|home| !self.rathole && !calls[*home].iter().any(called));
@@ -1073,10 +1072,10 @@ pub(super) fn client_config(
          local_http_addr = \"{local}:80\"\n\
          [client.services.alpn{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
          local_https_addr = \"{local}:443\"\n\
-         [client.services.tcp{home}]\ntoken = \"t{home}\"\n\
-         local_addr = \"{local}:{tcp}\"\n\
          [client.services.udp{home}]\ntype = \"udp\"\ntoken = \"t{home}\"\n\
-         local_addr = \"{local}:{udp}\"\n"
+         local_addr = \"{local}:{udp}\"\n\
+         [client.services.tcp{home}]\ntoken = \"t{home}\"\n\
+         local_addr = \"{local}:{tcp}\"\n"
     );
     text
 }
