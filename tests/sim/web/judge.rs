@@ -69,7 +69,7 @@ fn expected(book: &Ledger, id: AskId) -> Expected {
     }
     if reply.begins == Begins::Never {
         let status = if ask.fault.is_some() { 400 } else { 504 };
-        return Expected { answer: false, page: Some(status), reset: false, is_risky: false };
+        return Expected { answer: false, page: Some(status), reset: false, is_risky: races };
     }
     if let Some((cut, how)) = reply.cut {
         let body = wire::hints(ask, id).len() + head_length(&wire::reply(ask, id));
