@@ -37,6 +37,8 @@ pub const TUNNEL_PROOF_TIME: Duration = Duration::from_secs(5);
 pub const TUNNEL_STRANGERS: usize = 512;
 /// See [`TUNNEL_STRANGERS`].
 pub const TUNNEL_STRANGERS_PER_ADDRESS: usize = 256;
+/// Descriptors that a server with few services keeps for spare links, or a quarter of all.
+pub const SPARE_LINKS: usize = 256;
 /// Links that a client has under way at once; stays below [`TUNNEL_STRANGERS_PER_ADDRESS`].
 pub const LINKS_DIALLED_AT_ONCE: usize = 128;
 /// Visitors that have not been routed yet, in all and of one address; the longest-waiting goes.

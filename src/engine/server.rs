@@ -41,6 +41,7 @@ use crate::config::{ServerConfig, ServerService, ServiceKind, show_ports};
 use crate::limits;
 use crate::proto::access::{End as Ended, Sink};
 use crate::proto::http_entry::Out;
+use crate::proto::link_pool::Terms;
 use crate::proto::noise::{Channel, Protection, Side};
 use crate::proto::quiet::Quiet;
 use crate::proto::strangers::{Strangers, Ticket};
@@ -131,13 +132,18 @@ struct Bounds {
     visitors: usize,
     links: usize,
     strangers: usize,
+    /// Spare data channels of one rathole client.
+    channels: usize,
 }
 
 impl Bounds {
     /// Or there is no room for one visitor beside so many doors.
     fn new(limit: usize, doors: usize, config: &ServerConfig) -> io::Result<Bounds> {
         let strangers = (limit / 8).clamp(4, limits::TUNNEL_STRANGERS);
-        let spare = (limit / 4).min(256);
+        // Any service may have a rathole client: a control channel and spare ones, for it alone.
+        let services = config.services.len().max(1);
+        let spare = (limit / 4).min(limits::SPARE_LINKS.max(services * (1 + Terms::CHANNELS)));
+        let channels = (spare / services).saturating_sub(1).max(1);
         let room = limit.saturating_sub(limits::OWN_DESCRIPTORS + doors + strangers + spare);
         if room < 2 {
             let reason = format!(
@@ -148,7 +154,7 @@ impl Bounds {
         }
         let visitors = (room / 2).min(config.limits.max_visitors.max(1));
         debug!("room for {visitors} visitors with {limit} descriptors");
-        Ok(Bounds { visitors, links: visitors + spare, strangers })
+        Ok(Bounds { visitors, links: visitors + spare, strangers, channels })
     }
 }
 

@@ -24,14 +24,25 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// Spare data channels of a rathole client, where descriptors allow.
+    pub const CHANNELS: usize = 8;
     /// A native client's links, for all its services.
     pub const NATIVE: Terms = Terms { at_rest: 4, at_most: 64, patience: None };
     /// A rathole client's channels for one TCP service: rathole's own number, which does not grow.
     /// rathole's client gives a channel up after 10 s.
-    pub const RATHOLE_TCP: Terms =
-        Terms { at_rest: 8, at_most: 8, patience: Some(Duration::from_secs(15)) };
+    pub const RATHOLE_TCP: Terms = Terms {
+        at_rest: Terms::CHANNELS,
+        at_most: Terms::CHANNELS,
+        patience: Some(Duration::from_secs(15)),
+    };
     /// The same for a UDP service.
     pub const RATHOLE_UDP: Terms = Terms { at_rest: 2, at_most: 2, ..Terms::RATHOLE_TCP };
+
+    /// The same with no more than `most` spare links.
+    pub fn within(self, most: usize) -> Terms {
+        let (at_rest, at_most) = (self.at_rest.min(most), self.at_most.min(most));
+        Terms { at_rest, at_most, ..self }
+    }
 }
 
 /// `L` names a link, `V` a waiting visitor.

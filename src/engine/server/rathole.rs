@@ -116,6 +116,7 @@ impl<N: Net> Server<N> {
             ServiceKind::Udp => Terms::RATHOLE_UDP,
             _ => Terms::RATHOLE_TCP,
         };
+        let terms = terms.within(self.bounds.channels);
         let session = Session::new(address, Control::Rathole(channel), terms, self.bounds.links);
         if let Some(stage) = self.core.stage(id) {
             *stage = Stage::Control(Box::new(session));
