@@ -20,7 +20,9 @@ use super::actors::{Homes, Visitors};
 use super::driver::Driver;
 use super::net::SimNet;
 use super::rng::Rng;
-use super::scenario::{Actor, Ports, client_config, judge, server_config};
+use super::scenario::{
+    Actor, Dialect, Ports, client_config, judge, rathole_client_config, server_config,
+};
 use super::story::{Act, Book, End, Ending, Party, Reading, Script, Story, StoryId, client_hello};
 use super::world::{HostId, ProcessId, Tuning, World};
 
@@ -98,7 +100,8 @@ fn tuning() -> Tuning {
 impl Play {
     /// A server for `homes` homes, which runs; one host of visitors.
     fn new(seed: u64, tuning: Tuning, homes: usize, noise: bool, limit: usize) -> Play {
-        Play::with(seed, tuning, noise, limit, &server_config(homes, noise, Ports::One))
+        let file = server_config(&vec![Dialect::Native; homes], noise, Ports::One);
+        Play::with(seed, tuning, noise, limit, &file)
     }
 
     /// The same with a server of this file.
@@ -166,6 +169,14 @@ impl Play {
         let (process, net) = self.process(host, "client");
         let program = Actor::Client(Client::new(config.client.unwrap(), net).unwrap());
         self.driver.start(client, process, program);
+    }
+
+    /// A site whose client speaks rathole's protocol.
+    fn start_rathole_site(&mut self, home: usize) {
+        let site = self.add_site(home);
+        let config = rathole_client_config(home, "vps.example", "127.0.0.1", self.noise);
+        self.sites[site].config = config;
+        self.start(site);
     }
 
     /// One more host of visitors.
@@ -494,6 +505,28 @@ fn p7_a_reset_goes_through_each_way() {
     assert_eq!(play.holdings(), before);
 }
 
+#[test]
+fn p7_a_server_that_stops_ends_no_request_to_a_rathole_client() {
+    let file = server_config(&[Dialect::Rathole], true, Ports::One);
+    let mut play = Play::with(7, tuning(), true, FEW, &file);
+    play.start_rathole_site(0);
+    play.run(WARM_UP);
+    let visitor = eager(vec![pause(MINUTE), Act::Fin, Act::AwaitEnd]);
+    let home = eager(vec![Act::Send(2000), Act::AwaitEnd, Act::Fin]);
+    let visit = play.visit(0, play.now(), Ending::VisitorFirst, visitor, home);
+    play.run(10 * SECOND);
+    let Some(Actor::Server(mut server)) = play.driver.stop(play.server) else {
+        panic!("no server")
+    };
+    let at = play.now();
+    server.stop();
+    drop(server);
+    play.run(SECOND);
+    // An end would be taken for a whole request, and that is what its book would call wrong.
+    play.assert_cut(visit, Party::Home, at);
+    play.assert_cut(visit, Party::Visitor, at);
+}
+
 // P10.
 
 /// Who serves, by visitors that come every half second for a minute; the number of changes.
@@ -607,6 +640,27 @@ fn p11_silent_peers_at_the_tunnel_port_keep_nobody_waiting() {
         play.run(PROOF_TIME + 2 * SECOND);
         assert_eq!(play.strangers(), base);
     }
+}
+
+// P12.
+
+#[test]
+fn p12_few_descriptors_hold_the_channels_of_many_rathole_services() {
+    // 24 services, each with a control channel; with eight spare ones for each they would be 198.
+    const HOMES: usize = 3;
+    let file = server_config(&[Dialect::Rathole; HOMES], true, Ports::One);
+    let mut play = Play::with(12, tuning(), true, 128, &file);
+    (0..HOMES).for_each(|home| play.start_rathole_site(home));
+    play.run(WARM_UP);
+    let before = play.holdings();
+    let begin = play.now();
+    let at = |visit: usize| begin + SECOND * visit as u32 / 4;
+    let visits = Vec::from_iter((0..30).map(|visit| play.drop_in(visit % HOMES, at(visit))));
+    let by = at(30) + SECOND;
+    play.run_until(by);
+    visits.into_iter().for_each(|visit| play.assert_served(visit, by));
+    play.run(MINUTE);
+    assert_eq!(play.holdings(), before);
 }
 
 // P16.
@@ -773,7 +827,7 @@ fn trusted_proxies_are_believed_and_nobody_else() {
     const PROXY: &str = "10.0.2.2/32";
     for seed in 0..30 {
         let mut rng = Rng::new(seed);
-        let file = server_config(1, true, Ports::One).replacen(
+        let file = server_config(&[Dialect::Native], true, Ports::One).replacen(
             "[server]\n",
             &format!(
                 "[server]\nlimits.max_visitors_per_address = 3\ntrusted_proxies = '{PROXY}'\n"
@@ -866,7 +920,7 @@ fn trusted_proxies_are_believed_and_nobody_else() {
 /// P3: a header is waited for within the time that the visitor has for its hello.
 #[test]
 fn p3_a_dripping_header_does_not_move_the_deadline() {
-    let file = server_config(1, true, Ports::One).replacen(
+    let file = server_config(&[Dialect::Native], true, Ports::One).replacen(
         "[server]\n",
         "[server]\ntrusted_proxies = '10.0.2.1'\n",
         1,

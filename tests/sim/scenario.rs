@@ -42,10 +42,14 @@ const RECOVERY: Duration = Duration::from_secs(15);
 const UNHEARD: Duration = Duration::from_secs(25);
 /// Links that a session keeps at rest (DESIGN.md, section 1).
 const SPARE_LINKS: usize = 4;
-/// The services of a client, each with a control channel of its own where it speaks rathole's
-/// protocol, and the spare data channels of those for TCP and of the one for UDP.
-const CHANNELS: usize = 5;
-const SPARE_CHANNELS: usize = 8 * (CHANNELS - 1) + 2;
+/// Homes at most.
+const HOMES: usize = 3;
+/// The services of a client that speaks rathole's protocol, each with a control channel of its own,
+/// and the spare data channels of one: all of them where nothing is scarce or fails.
+const TCP_SERVICES: usize = 7;
+const SPARE_CHANNELS: usize = 8;
+/// The same for its UDP service.
+const SPARE_UDP_CHANNELS: usize = 2;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -115,6 +119,13 @@ enum Fault {
     Starve(usize),
     /// A second process of a client, with the same tokens, beside the first.
     Twin(usize),
+}
+
+/// What a home's client speaks to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Native,
+    Rathole,
 }
 
 /// The ports of a home's TCP service, three of them where there are several.
@@ -201,8 +212,9 @@ struct Scenario {
     udp_visitors: Vec<usize>,
     server: IpAddr,
     ports: Ports,
-    /// The clients speak rathole's protocol.
-    rathole: bool,
+    /// What each home's client speaks.
+    dialects: Vec<Dialect>,
+    faulty: bool,
     /// The longest story, in bytes of each direction.
     longest: u64,
 }
@@ -252,14 +264,15 @@ impl Scenario {
             web_visitors: Vec::new(),
             server: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
             ports: *rng.pick(&[Ports::One, Ports::Several, Ports::Joined]),
-            rathole: Rng::new(seed ^ 0x0040).chance(1, 5),
+            dialects: draw_dialects(&mut Rng::new(seed ^ 0x0040)),
+            faulty,
             longest,
             rng: rng.fork(),
         };
-        if scenario.rathole {
+        if scenario.dialects.contains(&Dialect::Rathole) {
             scenario.ports = Ports::One; // all that its channels can tell apart
-            // Its spare channels alone, eight a service, would fill the smaller houses.
-            scenario.limit = scenario.limit.max(4 * 64);
+            // A control channel and a spare one for each service fill the smallest house.
+            scenario.limit = scenario.limit.max(128);
         }
         scenario.calls.borrow_mut().calm = !faulty;
         if scenario.limit < 128 {
@@ -282,11 +295,12 @@ impl Scenario {
     /// Hosts, homes and visitors; the engines are started later.
     fn people(&mut self, rng: &mut Rng) {
         let noise = rng.chance(3, 4);
-        let homes = rng.between(1, 3) as usize;
+        let homes = rng.between(1, HOMES as u64) as usize;
+        self.dialects.truncate(homes);
         let host = self.world().borrow_mut().add_host(self.server);
         self.world().borrow_mut().add_name("vps.example", vec![self.server]);
         let task = self.driver.add();
-        self.engines.push((host, task, server_config(homes, noise, self.ports)));
+        self.engines.push((host, task, server_config(&self.dialects, noise, self.ports)));
         for home in 0..homes {
             let host = self.add_host([10, 0, 1, home as u8 + 1]);
             let task = self.driver.add();
@@ -294,9 +308,9 @@ impl Scenario {
             let beside = rng.chance(1, 3);
             let local = if beside { format!("traefik{home}") } else { "127.0.0.1".to_owned() };
             let remote = *rng.pick(&["vps.example", "10.0.0.1"]);
-            let config = match self.rathole {
-                true => rathole_client_config(home, remote, &local, noise),
-                false => client_config(home, remote, &local, noise, self.ports),
+            let config = match self.dialects[home] {
+                Dialect::Rathole => rathole_client_config(home, remote, &local, noise),
+                Dialect::Native => client_config(home, remote, &local, noise, self.ports),
             };
             self.engines.push((host, task, config));
             let (at, ip) = if beside {
@@ -387,7 +401,7 @@ impl Scenario {
         let span = if burst { 1_000_000 } else { 30 * SECOND };
         let begin = self.driver.now();
         // Of one kind, of the other, or of both.
-        let kinds = if self.rathole { 1 } else { self.web_rng.below(3) };
+        let kinds = self.web_rng.below(3);
         if kinds != 0 {
             for _ in 0..visitors {
                 let start = Time(begin.0 + self.rng.below(span));
@@ -502,7 +516,7 @@ impl Scenario {
             Ending::NoName => None,
             Ending::Refused => Some(format!("shut{home}.example")),
             // All homes have this name; the protocol says whose it is.
-            _ if id % 4 == 3 && !self.rathole => Some("way.example".to_owned()),
+            _ if id % 4 == 3 => Some("way.example".to_owned()),
             _ if rng.chance(1, 2) => Some(format!("h{home}.example")),
             _ => Some(format!("A.b.H{home}.Example")),
         };
@@ -751,16 +765,16 @@ impl Scenario {
         let mut askers = attempts.clone();
         for wait in (0..patience.as_secs() - 1).step_by(2) {
             for (home, ids) in attempts.iter_mut().enumerate() {
-                let start = healed + Duration::from_secs(wait) + Duration::from_millis(1);
+                // One after the other: the smallest house has room for six, and would turn the
+                // last of so many away.
+                let turn = Duration::from_millis(1 + 600 * home as u64);
+                let start = healed + Duration::from_secs(wait) + turn;
                 ids.push(self.add_story(Ending::Both, start, Some(home)));
                 askers[home].push(self.add_asker(start, Some(home)));
-                if self.rathole {
-                    continue; // its HTTP visitors would meet the home's TLS server
-                }
                 let (from, task) = *self.web_rng.pick(&self.web_visitors);
                 let rng = &mut self.web_rng;
                 let call = draw.plain(from, home, &mut self.calls.borrow_mut(), rng);
-                self.plan_call(task, start, call);
+                self.plan_call(task, start + Duration::from_millis(300), call);
                 calls[home].push(call);
             }
         }
@@ -779,7 +793,7 @@ impl Scenario {
         let udp = homes.clone().filter(|home| !askers[*home].iter().any(|id| post.is_begun(*id)));
         let udp = udp.map(|home| late(home, "UDP"));
         let tls = homes.clone().filter(|home| !attempts[*home].iter().any(served));
-        let http = homes.filter(|home| !self.rathole && !calls[*home].iter().any(called));
+        let http = homes.filter(|home| !calls[*home].iter().any(called));
         Ok(tls
             .map(|home| late(home, "TLS"))
             .chain(http.map(|home| late(home, "HTTP")))
@@ -797,7 +811,8 @@ impl Scenario {
             Ending::HomeResets => home.left && visitor.end.is_some(),
             _ => false,
         };
-        if self.rathole && is_told { Ok(()) } else { judge(story) }
+        let speaks = story.home.map(|home| self.dialects[home]);
+        if speaks == Some(Dialect::Rathole) && is_told { Ok(()) } else { judge(story) }
     }
 
     fn left_hanging(&self) -> Vec<String> {
@@ -843,11 +858,14 @@ impl Scenario {
         let listeners = 3 + self.homes.len() * 2 * usize::from(self.ports.at_server());
         let server = open(0);
         let mut wrong = Vec::new();
-        let wanted = match self.rathole {
-            false => 2..=1 + SPARE_LINKS,
-            true => CHANNELS..=CHANNELS + SPARE_CHANNELS,
+        let all = TCP_SERVICES * (1 + SPARE_CHANNELS) + 1 + SPARE_UDP_CHANNELS;
+        let least = 2 * (TCP_SERVICES + 1);
+        let is_right = |(open, dialect): (&usize, &Dialect)| match dialect {
+            Dialect::Native => (2..=1 + SPARE_LINKS).contains(open),
+            Dialect::Rathole if self.faulty => (least..=all).contains(open),
+            Dialect::Rathole => *open == all,
         };
-        if clients.iter().any(|open| !wanted.contains(open)) {
+        if !clients.iter().zip(&self.dialects).all(is_right) {
             wrong.push(format!("at rest the clients have {clients:?} descriptors open"));
         }
         if server != listeners + clients.iter().sum::<usize>() {
@@ -1022,7 +1040,14 @@ fn sends(total: usize, rng: &mut Rng, pauses: u64) -> Vec<Act> {
     acts
 }
 
-pub(super) fn server_config(homes: usize, noise: bool, ports: Ports) -> String {
+/// All native for most seeds; else each home's is drawn.
+fn draw_dialects(rng: &mut Rng) -> Vec<Dialect> {
+    let mixed = rng.chance(1, 4);
+    let mut draw = || if mixed && rng.chance(2, 3) { Dialect::Rathole } else { Dialect::Native };
+    (0..HOMES).map(|_| draw()).collect()
+}
+
+pub(super) fn server_config(dialects: &[Dialect], noise: bool, ports: Ports) -> String {
     let mut text = "[server]\nbind_addr = \"0.0.0.0:2333\"\nhttps_addr = \"0.0.0.0:443\"\n\
          http_addr = \"0.0.0.0:80\"\n[server.services.gone]\ntype = \"http\"\n\
          token = \"t\"\nhosts = [\"gone.example\"]\n\
@@ -1031,15 +1056,25 @@ pub(super) fn server_config(homes: usize, noise: bool, ports: Ports) -> String {
         .to_owned();
     let key = format!("local_private_key = \"{}\"", keys().0);
     text += &transport("server", noise, &key);
-    for home in 0..homes {
+    for (home, dialect) in dialects.iter().enumerate() {
         let (bind, udp_bind) = (ports.bind(server_port(home)), ports.bind(udp_port(home)));
+        let kinds: &[_] = match dialect {
+            Dialect::Native => &[("web", "")],
+            // Its channels do not tell the entries apart.
+            Dialect::Rathole => &[("http", "-http"), ("https", "-https")],
+        };
+        for (kind, suffix) in kinds {
+            let _ = write!(
+                text,
+                "[server.services.web{home}{suffix}]\ntype = \"{kind}\"\ntoken = \"t{home}\"\n\
+                 hosts = [\"h{home}.example\", \"**.h{home}.example\"]\n\
+                 [server.services.shut{home}{suffix}]\ntype = \"{kind}\"\ntoken = \"t{home}\"\n\
+                 hosts = [\"shut{home}.example\"]\n"
+            );
+        }
         let _ = write!(
             text,
-            "[server.services.web{home}]\ntype = \"web\"\ntoken = \"t{home}\"\n\
-             hosts = [\"h{home}.example\", \"**.h{home}.example\"]\n\
-             [server.services.shut{home}]\ntype = \"web\"\ntoken = \"t{home}\"\n\
-             hosts = [\"shut{home}.example\"]\n\
-             [server.services.path{home}]\ntype = \"http\"\ntoken = \"t{home}\"\n\
+            "[server.services.path{home}]\ntype = \"http\"\ntoken = \"t{home}\"\n\
              hosts = [\"way.example\"]\npath_prefix = \"/h{home}\"\n\
              [server.services.alpn{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
              hosts = [\"way.example\"]\nalpn = [\"x-{home}\"]\n\
@@ -1080,15 +1115,24 @@ pub(super) fn client_config(
     text
 }
 
-/// The same services for rathole's protocol, which has one way into each.
-fn rathole_client_config(home: usize, remote: &str, local: &str, noise: bool) -> String {
+/// The same for rathole's protocol, where each service has one way in.
+pub(super) fn rathole_client_config(home: usize, remote: &str, local: &str, noise: bool) -> String {
     let mut text = format!("[client]\nremote_addr = \"{remote}:2333\"\nprotocol = \"rathole\"\n");
     let key = format!("remote_public_key = \"{}\"", keys().1);
     text += &transport("client", noise, &key);
-    for (name, port) in [("web", 443), ("shut", 9), ("alpn", 443), ("tcp", HOME_PORT)] {
+    let services = [
+        (format!("web{home}-http"), 80),
+        (format!("web{home}-https"), 443),
+        (format!("shut{home}-http"), 9),
+        (format!("shut{home}-https"), 9),
+        (format!("path{home}"), 80),
+        (format!("alpn{home}"), 443),
+        (format!("tcp{home}"), HOME_PORT),
+    ];
+    for (name, port) in services {
         let _ = write!(
             text,
-            "[client.services.{name}{home}]\ntoken = \"t{home}\"\nlocal_addr = \"{local}:{port}\"\n"
+            "[client.services.{name}]\ntoken = \"t{home}\"\nlocal_addr = \"{local}:{port}\"\n"
         );
     }
     let _ = write!(
