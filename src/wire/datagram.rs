@@ -241,6 +241,24 @@ mod tests {
         fuzz::check(&theirs);
     }
 
+    /// The seeds for fuzzing, which PROTOCOL.md is checked against by hand.
+    #[test]
+    fn the_seeds_are_whole() {
+        let mut native: &[u8] = include_bytes!("../../tests/corpus/datagram/session.bin");
+        let (mut seen, visitor) = (Vec::new(), "192.0.2.7:50000".parse().expect("literal"));
+        fuzz::check(native);
+        while let Ok(Status::Complete((record, taken))) = first(native) {
+            seen.push(record);
+            native = &native[taken..];
+        }
+        let local = "[2001:db8::1]:53".parse().expect("literal");
+        let session = 1 << 32;
+        let begin = Record::Begin(Begin { session, offset: 7, visitor, local });
+        let ping = Record::Datagram(SessionName::Number(session), b"ping");
+        assert_eq!((seen, native), (vec![begin, ping, Record::End(session)], &[][..]));
+        fuzz::check(include_bytes!("../../tests/corpus/datagram/rathole.bin"));
+    }
+
     #[test]
     fn what_may_not_be_is_refused_at_once() {
         assert_eq!(first(&[3]), Err(Reject::UnknownCode));
