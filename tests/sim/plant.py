@@ -264,6 +264,14 @@ BUGS = [
      "src/engine/server/visitor.rs",
      """            true => self.drop_visitor(id, "would not part"),""",
      """            _ => self.drop_visitor(id, "would not part"),"""),
+    ("channel-end-lost", "the end of a direction is not passed on to a rathole channel",
+     "src/engine/conn.rs",
+     "                    self.socket.finish(&mut io.net);\n                    tunnel.release",
+     "                    tunnel.release"),
+    ("channels-unbounded", "each rathole client has eight spare channels, however few descriptors",
+     "src/engine/server/rathole.rs",
+     "terms.within(self.bounds.channels)",
+     "terms"),
 ]
 
 # The same, for `pitfalls.rs`: what shows in deadlines, in hours, or after the hundredth time only.
@@ -338,6 +346,10 @@ LATE_BUGS = [
      "src/proto/control_server.rs",
      "Keepalive::new(interval, interval.map(|interval| interval * 5 / 2), now)",
      "Keepalive::new(interval, None, now)"),
+    ("channel-stop-is-end", "a server that stops ends the requests to rathole clients",
+     "src/engine/server.rs",
+     "LinkUse::Leased { .. }, .. })) => {\n                    self.core.abort(id);",
+     "LinkUse::Leased { .. }, .. })) => {\n                    self.core.close(id);"),
 ]
 
 
