@@ -40,6 +40,8 @@ const QUIET: Duration = Duration::from_secs(90);
 const RECOVERY: Duration = Duration::from_secs(15);
 /// More, if a process vanished without a word: its peer learns it from its next ping.
 const UNHEARD: Duration = Duration::from_secs(25);
+/// The same for rathole's clients, whose default waits longer for a heartbeat.
+const UNHEARD_BY_RATHOLE: Duration = Duration::from_secs(40);
 /// Links that a session keeps at rest (DESIGN.md, section 1).
 const SPARE_LINKS: usize = 4;
 /// Homes at most.
@@ -625,7 +627,11 @@ impl Scenario {
                 self.change(fault, begins, &mut down)?;
             }
         }
-        let patience = if unheard { RECOVERY + UNHEARD } else { RECOVERY };
+        let patience = match (unheard, self.dialects.contains(&Dialect::Rathole)) {
+            (true, false) => RECOVERY + UNHEARD,
+            (true, true) => RECOVERY + UNHEARD_BY_RATHOLE,
+            (false, _) => RECOVERY,
+        };
         self.rescue(Time(healed), patience)
     }
 

@@ -196,7 +196,8 @@ impl<N: Net> Client<N> {
         let now = self.core.now();
         let Some(conn) = self.core.conns.get_mut(id) else { return };
         let before = conn.socket.backlog();
-        match relay::settle(&mut self.core.io, conn, Lease::has_ended) {
+        // Over is what has ended in order: after a reset the channel is aborted, for the server.
+        match relay::settle(&mut self.core.io, conn, Lease::is_over) {
             Err(gone) => self.lose_link(id, gone),
             Ok(true) => self.close_link(id),
             Ok(false) => {

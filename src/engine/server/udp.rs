@@ -207,13 +207,15 @@ impl<N: Net> Server<N> {
         let least = least.map(|(link, sessions)| (*link, *sessions));
         if links.len() < limits::UDP_LINKS && least.is_none_or(|(_, sessions)| sessions > 0) {
             let leased = self.session(owner).and_then(|session| session.pool.lease(now));
-            self.ask_for_links(owner);
             if let Some(link) = leased {
                 self.udp_service(service)?.links.insert(link, 0);
                 if let Err(gone) = self.open_udp(link, owner, service, visitor, local) {
                     self.lose_link(link, gone);
-                    return Err("its link is gone");
                 }
+            }
+            // This may end the session, and what is leased must be in the books by then.
+            self.ask_for_links(owner);
+            if let Some(link) = leased {
                 return Ok(link);
             }
         }
