@@ -926,6 +926,10 @@ fn a_client_file_says_what_is_wrong_in_it() {
             "11: client.services.pi.proxy_protocol: must be v1 or v2",
         ),
         (
+            "[client.services.pi]\ntype = 'udp'\nlocal_addr = 'a:1'\nproxy_protocol = 'v1'",
+            "12: client.services.pi.proxy_protocol: must be v2: v1 has no word for UDP",
+        ),
+        (
             "[client.services.pi]\nlocal_addr = 'a:1'\nproxy_protocol = true",
             "11: client.services.pi.proxy_protocol: must be a string in quotes, not a boolean",
         ),

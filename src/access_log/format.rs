@@ -52,6 +52,7 @@ fn clf(record: &Record<'_>, began: Duration, count: u64, out: &mut Vec<u8>) {
                 Entry::Http => "-",
                 Entry::Https => "TLS",
                 Entry::Tcp => "TCP",
+                Entry::Udp => "UDP",
             };
             text(out, format_args!(" {protocol}"));
         }

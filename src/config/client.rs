@@ -179,10 +179,10 @@ fn read_proxy_protocol(
     kind: ServiceKind,
 ) -> Result<Option<Version>, ConfigError> {
     let Some(text) = section.text("proxy_protocol")? else { return Ok(None) };
-    if kind == ServiceKind::Udp {
-        return Err(text.place.error("type udp does not use it"));
-    }
     match &*text.value {
+        "v1" if kind == ServiceKind::Udp => {
+            Err(text.place.error("must be v2: v1 has no word for UDP"))
+        }
         "v1" => Ok(Some(Version::V1)),
         "v2" => Ok(Some(Version::V2)),
         _ => Err(text.place.error("must be v1 or v2")),

@@ -293,7 +293,7 @@ impl<N: Net> Server<N> {
         info!("stopping");
         self.doors.clear();
         self.knocked.clear();
-        self.udp.close();
+        self.close_udp();
         let all: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
         for id in all {
             match self.core.stage(id) {

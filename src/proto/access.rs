@@ -1,6 +1,7 @@
-//! What the access log says: one [`Record`] for each HTTP request, and for each connection that is
-//! passed through as it is. The engine fills records in where things happen and hands them to a
-//! [`Sink`], which must not block; how a line looks and where it goes is not its business.
+//! What the access log says: one [`Record`] for each HTTP request, and for each connection or UDP
+//! session that is passed through as it is. The engine fills records in where things happen and
+//! hands them to a [`Sink`], which must not block; how a line looks and where it goes is not its
+//! business.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub enum Entry {
     Https,
     /// A service's own TCP port.
     Tcp,
+    /// A service's own UDP port; a session is what a connection is elsewhere.
+    Udp,
 }
 
 impl Entry {
@@ -66,6 +69,7 @@ impl Entry {
             Entry::Http => "http",
             Entry::Https => "https",
             Entry::Tcp => "tcp",
+            Entry::Udp => "udp",
         }
     }
 }

@@ -9,9 +9,10 @@ use std::thread;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Scratch, eventually, run, run_ok, wait_until};
+use crate::harness::{PATIENCE, Scratch, eventually, free_port, run, run_ok, wait_until};
 use crate::house::{Vps, server_service};
 use crate::http_house::{Estate, Lot, get, naming};
+use crate::udp::{UdpHome, ask_lengths, client_udp, server_udp};
 use crate::visitor::{Seen, UNRECOGNIZED_NAME, connect, reset, say, visit};
 
 /// A server with an access log, and one home for both entries.
@@ -127,6 +128,34 @@ fn every_visit_has_a_line_of_json() {
 
 /// goaccess, told Traefik's format as its manual has it (its own name for it is newer than Debian's
 /// goaccess).
+/// A UDP session is one line, when it has ended.
+#[test]
+fn every_udp_session_has_a_line() {
+    let dir = Scratch::new();
+    let path = dir.path("access.log");
+    let mut vps = Vps::new();
+    let shown = path.display();
+    vps.server_extra = format!("access_log = {{ path = \"{shown}\", format = \"json\" }}\n");
+    let door = free_port(vps.ip);
+    let home = UdpHome::turning((vps.ip, 0).into());
+    let _server = vps.server(&server_udp("dns", &format!("\"{door}\""), "udp_idle_time = 1"));
+    let _client = vps.client_ready("client", &client_udp("dns", &home.address.to_string()));
+    ask_lengths(door, &[100, 100, 100], 1);
+    let line = find(&path, "the session's line", |line| line.contains("\"udp\""));
+    let line: Value = serde_json::from_str(&line).unwrap();
+    for (key, value) in
+        [("visitor", &*vps.ip.to_string()), ("entry", "udp"), ("service", "dns"), ("end", "idle")]
+    {
+        assert_eq!(line[key], value, "{line}");
+    }
+    // Who asks may ask again.
+    for key in ["bytes_in", "bytes_out"] {
+        let bytes = line[key].as_u64().unwrap();
+        assert!(bytes >= 300 && bytes.is_multiple_of(100), "{key}: {line}");
+    }
+    assert!(line["client"].as_str().unwrap().contains(':'), "{line}");
+}
+
 #[test]
 fn every_visit_has_a_line_that_goaccess_reads() {
     let dir = Scratch::new();

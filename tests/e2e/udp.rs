@@ -193,6 +193,38 @@ fn datagrams_of_every_length_arrive_whole_both_ways_over_ipv4_and_ipv6() {
     }
 }
 
+/// With `proxy_protocol`, a session's first datagram has the header in front, and no other.
+#[test]
+fn the_home_is_told_who_the_visitor_is_before_its_first_datagram() {
+    use proxy_header::{ParseConfig, Protocol, ProxyHeader};
+
+    let vps = Vps::new();
+    let (v4, v6) = (free_port(vps.ip), free_port_v6());
+    let (heard, hears) = std::sync::mpsc::channel();
+    let home = UdpHome::start((vps.ip, 0).into(), move |_, datagram| {
+        heard.send(datagram.to_vec()).unwrap();
+        datagram[datagram.len() - 6..].to_vec()
+    });
+    let _server = vps.server(&server_udp("dns", &format!("[\"{v4}\", \"{v6}\"]"), ""));
+    let service = client_udp("dns", &home.address.to_string()) + "proxy_protocol = \"v2\"\n";
+    let _client = vps.client_ready("client", &service);
+    for door in [v4, v6] {
+        let socket = visitor(door);
+        for question in [b"first.", b"second"] {
+            ask(&socket, question, |answer| answer == question);
+        }
+        let first: Vec<u8> = hears.recv().unwrap();
+        let (header, length) = ProxyHeader::parse(&first, ParseConfig::default()).unwrap();
+        let addresses = header.proxied_address().unwrap();
+        assert_eq!(addresses.source, socket.local_addr().unwrap());
+        assert_eq!((addresses.destination, addresses.protocol), (door, Protocol::Datagram));
+        assert_eq!(&first[length..], b"first.");
+        for other in hears.try_iter() {
+            assert!(other == b"first." || other == b"second", "{other:?}");
+        }
+    }
+}
+
 /// One service, 100 visitors at once: each has a port of its own at home and hears its own answers
 /// alone. The port's number is a TCP service's too.
 #[test]

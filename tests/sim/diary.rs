@@ -75,6 +75,7 @@ pub fn judge(
     calls: &Ledger,
 ) -> Vec<String> {
     let mut wrong = connections(diary, world, crashed);
+    wrong.extend(sessions(diary));
     wrong.extend(requests(diary, !crashed.is_empty(), calls));
     wrong
 }
@@ -90,7 +91,8 @@ fn connections(diary: &[Written], world: &World, crashed: &[ProcessId]) -> Vec<S
         }
     }
     let mut wrong = Vec::new();
-    for written in diary.iter().filter(|written| written.entry != Entry::Http) {
+    let passed_through = |written: &&Written| matches!(written.entry, Entry::Https | Entry::Tcp);
+    for written in diary.iter().filter(passed_through) {
         *balance.entry((written.process, written.visitor)).or_default() -= 1;
         let has_home = written.service.is_some() && written.client.is_some();
         if written.end == End::Done && !has_home {
@@ -106,6 +108,15 @@ fn connections(diary: &[Written], world: &World, crashed: &[ProcessId]) -> Vec<S
         }
     }
     wrong
+}
+
+/// Each UDP session began with a datagram for a home that was there.
+fn sessions(diary: &[Written]) -> Vec<String> {
+    let of_udp = diary.iter().filter(|written| written.entry == Entry::Udp);
+    let is_wrong = |written: &&Written| {
+        written.service.is_none() || written.client.is_none() || written.end == End::Done
+    };
+    of_udp.filter(is_wrong).map(|written| format!("a strange session: {written:?}")).collect()
 }
 
 /// Each answered request has one record, with the answer's status and the bodies' lengths; no

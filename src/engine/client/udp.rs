@@ -3,6 +3,7 @@
 //! A session begins with the server's word, or over rathole's protocol with a visitor's first
 //! datagram. An ICMP error ends none: a service that is restarted is there again for all.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -20,13 +21,14 @@ use crate::engine::udp::{Parcel, Records};
 use crate::limits;
 use crate::proto::time::Time;
 use crate::proto::udp_sessions::{UdpSessionId, UdpSessions};
-use crate::wire::datagram::{self, Record, SessionName};
+use crate::wire::datagram::{self, Begin, Record, SessionName};
 use crate::wire::message::Reason;
+use crate::wire::proxy_header::{self, Carrier, Ends, Tlvs};
 
 /// All UDP services.
 pub(super) struct Udp<S> {
     /// By index in the configuration. A session is a link's and has its name there.
-    services: BTreeMap<usize, UdpSessions<(ConnId, SessionName), UdpHome<S>>>,
+    services: BTreeMap<usize, UdpSessions<(ConnId, SessionName), UdpSession<S>>>,
     /// A socket's token is its index here: its service and its session.
     sockets: Slab<(usize, UdpSessionId)>,
     most_sockets: usize,
@@ -38,6 +40,13 @@ pub(super) struct Udp<S> {
     records: Records,
     /// Datagrams dropped, of either direction.
     pub(super) dropped: u64,
+}
+
+/// A visitor's session.
+struct UdpSession<S> {
+    home: UdpHome<S>,
+    /// What goes in front of its first datagram: a PROXY header, if the service wants one.
+    preface: Vec<u8>,
 }
 
 /// A session's end at home.
@@ -147,11 +156,12 @@ impl<N: Net> Client<N> {
                 Record::Begin(begin) => {
                     debug!("visitor {} of UDP session {:x}", begin.visitor, begin.session);
                     let name = SessionName::Number(begin.session);
-                    self.begin_session(id, service, name, begin.offset)?;
+                    let preface = self.preface(service, &begin);
+                    self.begin_session(id, service, name, begin.offset, preface)?;
                 }
                 Record::Datagram(name, datagram) => {
                     if let SessionName::Visitor(_) = name {
-                        self.begin_session(id, service, name, 0)?;
+                        self.begin_session(id, service, name, 0, Vec::new())?;
                     }
                     self.take_home(id, service, name, datagram);
                 }
@@ -187,6 +197,16 @@ impl<N: Net> Client<N> {
         Ok(())
     }
 
+    /// What the home's server is told of a visitor before its first datagram.
+    fn preface(&self, service: usize, begin: &Begin) -> Vec<u8> {
+        let mut preface = Vec::new();
+        if self.config.services[service].proxy_protocol.is_some() {
+            let ends = Ends { source: begin.visitor, destination: begin.local };
+            proxy_header::write_v2(Carrier::Datagram, ends, Tlvs::default(), &mut preface);
+        }
+        preface
+    }
+
     /// Begins a session, unless it has.
     fn begin_session(
         &mut self,
@@ -194,6 +214,7 @@ impl<N: Net> Client<N> {
         service: usize,
         name: SessionName,
         offset: u16,
+        preface: Vec<u8>,
     ) -> Result<(), Gone> {
         let now = self.core.now();
         let Some(sessions) = self.udp.services.get_mut(&service) else { return Ok(()) };
@@ -206,9 +227,9 @@ impl<N: Net> Client<N> {
         let full = self.udp.sockets.len() >= self.udp.most_sockets;
         let ended = if full { sessions.end_idlest() } else { sessions.make_room() };
         let home = UdpHome::Resolving { target: target.clone(), held: Vec::new() };
-        let id = sessions.begin((link, name), home, now);
-        if let Some((_, (its_link, its_name), home)) = ended {
-            self.udp.close_home(home);
+        let id = sessions.begin((link, name), UdpSession { home, preface }, now);
+        if let Some((_, (its_link, its_name), ended)) = ended {
+            self.udp.close_home(ended.home);
             self.say_end(its_link, its_name)?;
         }
         match self.known_addresses(&target) {
@@ -226,8 +247,9 @@ impl<N: Net> Client<N> {
                 UdpHome::Resolving { target: its, .. } => its == target,
                 UdpHome::Open { .. } => false,
             };
-            waiting
-                .extend(sessions.those(|_, home| waits(home)).into_iter().map(|id| (*service, id)));
+            waiting.extend(
+                sessions.those(|_, its| waits(&its.home)).into_iter().map(|id| (*service, id)),
+            );
         }
         for (service, id) in waiting {
             self.open_udp_home(service, id, addresses.to_vec());
@@ -256,7 +278,7 @@ impl<N: Net> Client<N> {
 
     fn use_udp_home(&mut self, service: usize, id: UdpSessionId, open: UdpHome<N::Udp>) {
         let Some(sessions) = self.udp.services.get_mut(&service) else { return };
-        let Some(home) = sessions.get_mut(id) else { return };
+        let Some(UdpSession { home, .. }) = sessions.get_mut(id) else { return };
         let UdpHome::Resolving { held, .. } = std::mem::replace(home, open) else { return };
         let UdpHome::Open { socket, .. } = home else { return };
         for datagram in held {
@@ -273,19 +295,29 @@ impl<N: Net> Client<N> {
         if let Some(id) = id {
             sessions.used(id, now);
         }
-        let taken = match id.and_then(|id| sessions.get_mut(id)) {
-            Some(UdpHome::Open { socket, .. }) => send(&mut self.core.io.net, socket, datagram),
-            Some(UdpHome::Resolving { held, .. }) => {
-                let room = self.udp.held + datagram.len() <= limits::UDP_HELD_BYTES;
+        let Some(session) = id.and_then(|id| sessions.get_mut(id)) else {
+            self.udp.dropped += 1;
+            return;
+        };
+        let prefaced = match session.preface.is_empty() {
+            true => Cow::Borrowed(datagram),
+            false => Cow::Owned([&session.preface, datagram].concat()),
+        };
+        let taken = match &mut session.home {
+            UdpHome::Open { socket, .. } => send(&mut self.core.io.net, socket, &prefaced),
+            UdpHome::Resolving { held, .. } => {
+                let room = self.udp.held + prefaced.len() <= limits::UDP_HELD_BYTES;
                 let taken = room && held.len() < limits::UDP_HELD;
                 if taken {
-                    self.udp.held += datagram.len();
-                    held.push(datagram.to_vec());
+                    self.udp.held += prefaced.len();
+                    held.push(prefaced.into_owned());
                 }
                 taken
             }
-            None => false,
         };
+        if taken {
+            session.preface = Vec::new();
+        }
         self.udp.dropped += u64::from(!taken);
     }
 
@@ -305,7 +337,8 @@ impl<N: Net> Client<N> {
         let Some((service, id)) = self.udp.sockets.get(index).copied() else { return false };
         let Some(sessions) = self.udp.services.get_mut(&service) else { return false };
         let Some((link, name)) = sessions.get(id).map(|(key, _)| *key) else { return false };
-        let Some(UdpHome::Open { socket, .. }) = sessions.get_mut(id) else { return false };
+        let Some(session) = sessions.get_mut(id) else { return false };
+        let UdpHome::Open { socket, .. } = &mut session.home else { return false };
         match self.core.io.net.receive(socket, self.udp.parcel.room()) {
             Ok((length, _)) => {
                 sessions.used(id, self.core.io.net.now());
@@ -335,8 +368,9 @@ impl<N: Net> Client<N> {
     pub(super) fn expire_udp_sessions(&mut self) {
         let now = self.core.now();
         let expired = |sessions: &mut UdpSessions<_, _>| sessions.expire(now);
-        while let Some((_, (link, name), home)) = self.udp.services.values_mut().find_map(expired) {
-            self.udp.close_home(home);
+        while let Some((_, (link, name), ended)) = self.udp.services.values_mut().find_map(expired)
+        {
+            self.udp.close_home(ended.home);
             if let Err(gone) = self.say_end(link, name) {
                 self.lose_link(link, gone);
             }
@@ -357,8 +391,8 @@ impl<N: Net> Client<N> {
         service: usize,
         id: UdpSessionId,
     ) -> Option<(ConnId, SessionName)> {
-        let (key, home) = self.udp.services.get_mut(&service)?.end(id)?;
-        self.udp.close_home(home);
+        let (key, ended) = self.udp.services.get_mut(&service)?.end(id)?;
+        self.udp.close_home(ended.home);
         Some(key)
     }
 

@@ -65,7 +65,7 @@ pub(super) enum Control {
 
 /// A link of a session; of a rathole client, a data channel.
 pub(super) struct Link {
-    session: ConnId,
+    pub(super) session: ConnId,
     pub(super) usage: LinkUse,
 }
 
@@ -534,7 +534,7 @@ impl<N: Net> Server<N> {
             },
             LinkUse::Udp { service, mut cut } => {
                 self.core.io.buffers.give_back(&mut cut);
-                self.forget_udp_link(service, id);
+                self.forget_udp_link(service, id, Ended::TunnelLost);
             }
         }
         self.ask_for_links(session);

@@ -19,6 +19,7 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::{Net, Token};
 use crate::engine::udp::{Parcel, Records};
 use crate::limits;
+use crate::proto::access::{self, End as Ended};
 use crate::proto::time::Time;
 use crate::proto::udp_sessions::{UdpSessionId, UdpSessions};
 use crate::wire::datagram::{self, Begin, MAX_DATAGRAM, Record, SessionName};
@@ -49,11 +50,29 @@ struct Door<S> {
 }
 
 struct Service {
-    /// By door and visitor; the link that a session keeps to.
-    sessions: UdpSessions<(usize, SocketAddr), ConnId>,
+    /// By door and visitor.
+    sessions: UdpSessions<(usize, SocketAddr), Session>,
     /// At most [`limits::UDP_LINKS`], and how many sessions each has.
     links: BTreeMap<ConnId, usize>,
     doors: Range<usize>,
+}
+
+/// A visitor's session.
+struct Session {
+    /// The link that it keeps to.
+    link: ConnId,
+    /// For the access log, as the rest.
+    client: SocketAddr,
+    began: Time,
+    first_answer: Option<Time>,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl Session {
+    fn new(link: ConnId, client: SocketAddr, began: Time) -> Session {
+        Session { link, client, began, first_answer: None, bytes_in: 0, bytes_out: 0 }
+    }
 }
 
 /// Why a datagram is dropped.
@@ -113,7 +132,7 @@ impl<S> Udp<S> {
         self.services.values().map(|service| service.sessions.len()).sum()
     }
 
-    pub(super) fn close(&mut self) {
+    fn close(&mut self) {
         self.doors.clear();
         self.ready.clear();
         self.services.clear();
@@ -154,9 +173,10 @@ impl<N: Net> Server<N> {
         let Door { service, address: local, offset, .. } = self.udp.doors[door];
         let known = self.udp_service(service)?.sessions.find(&(door, visitor));
         let link = match known.and_then(|id| self.udp_service(service).ok()?.sessions.get(id)) {
-            Some((_, link)) => *link,
+            Some((_, session)) => session.link,
             None => self.udp_link(service, visitor, local)?,
         };
+        let client = self.client_of(link).ok_or("its link is gone")?;
         let conn = self.core.conns.get(link).ok_or("its link is gone")?;
         if conn.socket.backlog() + length > limits::UDP_BACKLOG {
             return Err("its link is full");
@@ -171,9 +191,12 @@ impl<N: Net> Server<N> {
             }
             None => {
                 *links.entry(link).or_default() += 1;
-                sessions.begin((door, visitor), link, now)
+                sessions.begin((door, visitor), Session::new(link, client, now), now)
             }
         };
+        if let Some(session) = sessions.get_mut(id) {
+            session.bytes_in += length as u64;
+        }
         let session = id.to_bits();
         if known.is_none() && !rathole {
             Begin { session, offset, visitor, local }.encode(&mut self.udp.parcel.header);
@@ -199,8 +222,9 @@ impl<N: Net> Server<N> {
     ) -> Result<ConnId, Dropped> {
         let now = self.core.now();
         let owner = self.owners[service].last().copied().ok_or("home is offline")?;
-        if let Some((id, _, link)) = self.udp_service(service)?.sessions.make_room() {
-            self.udp_session_over(service, link, Some(id));
+        if let Some((id, (_, visitor), session)) = self.udp_service(service)?.sessions.make_room() {
+            self.log_session(service, visitor, &session, Ended::MadeRoom);
+            self.udp_session_over(service, session.link, Some(id));
         }
         let links = &self.udp_service(service)?.links;
         let least = links.iter().min_by_key(|(_, sessions)| **sessions);
@@ -284,11 +308,11 @@ impl<N: Net> Server<N> {
             None if pulled.moved => self.core.enqueue(id),
             None if conn.socket.is_broken() => return Err(Gone::Closed),
             None => {}
-            Some(End::Fin) => self.finish_udp_link(service, id),
+            Some(End::Fin) => self.finish_udp_link(service, id, Ended::HomeReset),
             Some(End::Reset(reason)) => {
                 debug!("link: {reason}");
                 conn.say_reset(&mut self.core.io, Reason::Answer)?;
-                self.forget_udp_link(service, id);
+                self.forget_udp_link(service, id, reason.into());
                 self.start_settling(id);
             }
             Some(End::Message(..)) => return Err(Gone::Unexpected),
@@ -318,7 +342,12 @@ impl<N: Net> Server<N> {
         let socket = &mut self.udp.doors[door].socket;
         if let Err(error) = self.core.io.net.send(socket, datagram, Some(visitor)) {
             self.udp.dropped += 1;
-            debug!("datagram for {visitor} dropped: {error}");
+            return debug!("datagram for {visitor} dropped: {error}");
+        }
+        let sessions = self.udp_service(service).map(|service| &mut service.sessions);
+        if let Some(session) = sessions.ok().and_then(|sessions| sessions.get_mut(id)) {
+            session.first_answer.get_or_insert(now);
+            session.bytes_out += datagram.len() as u64;
         }
     }
 
@@ -326,17 +355,22 @@ impl<N: Net> Server<N> {
     pub(super) fn expire_udp_sessions(&mut self) {
         let now = self.core.now();
         let expire = |(index, service): (&usize, &mut Service)| {
-            service.sessions.expire(now).map(|(id, _, link)| (*index, id, link))
+            let (id, (_, visitor), session) = service.sessions.expire(now)?;
+            Some((*index, id, visitor, session))
         };
-        while let Some((service, id, link)) = self.udp.services.iter_mut().find_map(expire) {
-            self.udp_session_over(service, link, Some(id));
+        while let Some((service, id, visitor, session)) =
+            self.udp.services.iter_mut().find_map(expire)
+        {
+            self.log_session(service, visitor, &session, Ended::Idle);
+            self.udp_session_over(service, session.link, Some(id));
         }
     }
 
     fn end_udp_session(&mut self, service: usize, id: UdpSessionId) {
         let ended = self.udp_service(service).ok().and_then(|service| service.sessions.end(id));
-        if let Some((_, link)) = ended {
-            self.udp_session_over(service, link, None);
+        if let Some(((_, visitor), session)) = ended {
+            self.log_session(service, visitor, &session, Ended::HomeReset);
+            self.udp_session_over(service, session.link, None);
         }
     }
 
@@ -347,7 +381,7 @@ impl<N: Net> Server<N> {
         let Some(sessions) = links.ok().and_then(|links| links.get_mut(&link)) else { return };
         *sessions -= 1;
         if *sessions == 0 {
-            return self.finish_udp_link(service, link);
+            return self.finish_udp_link(service, link, Ended::Idle);
         }
         let native = self.core.conns.get(link).and_then(|conn| conn.dialect());
         if let Some(id) = id
@@ -359,8 +393,8 @@ impl<N: Net> Server<N> {
     }
 
     /// Ends our direction of a link, and with it its sessions.
-    fn finish_udp_link(&mut self, service: usize, id: ConnId) {
-        self.forget_udp_link(service, id);
+    fn finish_udp_link(&mut self, service: usize, id: ConnId, end: Ended) {
+        self.forget_udp_link(service, id, end);
         let Some(conn) = self.core.conns.get_mut(id) else { return };
         match conn.finish(&mut self.core.io) {
             Ok(()) => self.start_settling(id),
@@ -372,21 +406,68 @@ impl<N: Net> Server<N> {
     pub(super) fn leave_udp_links(&mut self, service: usize) {
         let links = self.udp_service(service).map(|service| service.links.clone());
         for link in links.unwrap_or_default().into_keys() {
-            self.finish_udp_link(service, link);
+            self.finish_udp_link(service, link, Ended::TunnelLost);
         }
     }
 
+    /// The server stops.
+    pub(super) fn close_udp(&mut self) {
+        let services: Vec<usize> = self.udp.services.keys().copied().collect();
+        for service in services {
+            self.end_udp_sessions(service, |_| true, Ended::Stopped);
+        }
+        self.udp.close();
+    }
+
     /// The sessions of a link that carries no more datagrams.
-    pub(super) fn forget_udp_link(&mut self, service: usize, link: ConnId) {
+    pub(super) fn forget_udp_link(&mut self, service: usize, link: ConnId, end: Ended) {
         if let Some((_, cut)) = self.core.stage(link).and_then(udp_use) {
             let mut cut = std::mem::take(cut);
             self.core.io.buffers.give_back(&mut cut);
         }
-        let Ok(Service { sessions, links, .. }) = self.udp_service(service) else { return };
-        links.remove(&link);
-        for id in sessions.those(|_, its_link| *its_link == link) {
-            sessions.end(id);
+        if let Ok(service) = self.udp_service(service) {
+            service.links.remove(&link);
         }
+        self.end_udp_sessions(service, |session| session.link == link, end);
+    }
+
+    /// Those for which `ends` holds, without a word to anybody but the access log.
+    fn end_udp_sessions(&mut self, service: usize, ends: impl Fn(&Session) -> bool, end: Ended) {
+        let Ok(Service { sessions, .. }) = self.udp_service(service) else { return };
+        for id in sessions.those(|_, session| ends(session)) {
+            let ended = self.udp_service(service).ok().and_then(|service| service.sessions.end(id));
+            if let Some(((_, visitor), session)) = ended {
+                self.log_session(service, visitor, &session, end);
+            }
+        }
+    }
+
+    /// Each session is a line of the access log when it has ended.
+    fn log_session(&mut self, service: usize, visitor: SocketAddr, session: &Session, end: Ended) {
+        let now = self.core.now();
+        let Some(sink) = &mut self.access else { return };
+        sink.record(&access::Record {
+            now,
+            duration: now - session.began,
+            first_byte: session.first_answer.map(|first| first - session.began),
+            visitor,
+            entry: access::Entry::Udp,
+            name: "",
+            service: Some(&self.config.services[service].name),
+            client: Some(session.client),
+            request: None,
+            status: None,
+            bytes_in: session.bytes_in,
+            bytes_out: session.bytes_out,
+            end,
+        });
+    }
+
+    /// The client that a link leads to, by the address of its control session.
+    fn client_of(&mut self, link: ConnId) -> Option<SocketAddr> {
+        let Some(Stage::Link(link)) = self.core.stage(link) else { return None };
+        let session = link.session;
+        self.session(session).map(|session| session.address())
     }
 
     fn udp_service(&mut self, service: usize) -> Result<&mut Service, Dropped> {
@@ -400,8 +481,8 @@ impl<N: Net> Server<N> {
         service: usize,
         id: UdpSessionId,
     ) -> Option<(usize, SocketAddr)> {
-        let (at, its_link) = self.udp.services.get(&service)?.sessions.get(id)?;
-        (*its_link == link).then_some(*at)
+        let (at, session) = self.udp.services.get(&service)?.sessions.get(id)?;
+        (session.link == link).then_some(*at)
     }
 }
 
