@@ -23,7 +23,9 @@ use super::rng::Rng;
 use super::scenario::{
     Actor, Dialect, Ports, client_config, judge, rathole_client_config, server_config,
 };
-use super::story::{Act, Book, End, Ending, Party, Reading, Script, Story, StoryId, client_hello};
+use super::story::{
+    Act, Book, End, Ending, Party, Reading, Script, Story, StoryId, client_hello, greeting,
+};
 use super::world::{HostId, ProcessId, Tuning, World};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -914,6 +916,48 @@ fn trusted_proxies_are_believed_and_nobody_else() {
         }
         play.run(MINUTE);
         assert_eq!(play.held_by(play.server).1.buffers, 0, "seed {seed}");
+    }
+}
+
+/// On the TLS port, who speaks SSH goes to the service for it at once, and who waits for the other
+/// side's first word after two seconds, whatever it says then; nobody else does.
+#[test]
+fn ssh_shares_the_tls_port() {
+    for seed in 0..30 {
+        let mut rng = Rng::new(seed);
+        let file = server_config(&[Dialect::Native], true, Ports::One).replacen(
+            "[server]\n",
+            "[server]\nssh_service = 'tcp0'\nssh_wait = 2\n",
+            1,
+        );
+        let mut play = Play::with(seed, Tuning::draw(&mut rng, false), true, FEW, &file);
+        play.add_site(0);
+        play.start(0);
+        play.run(WARM_UP);
+        let start = play.now() + SECOND;
+        let mut come = |words, first: Duration, home, port| {
+            let id = play.book.borrow().stories.len();
+            let opening = greeting(id, words);
+            let acts = vec![pause(first), Act::Send(opening.len() + 500), Act::Fin];
+            let scripts = [eager(acts), eager(vec![Act::Send(2000), Act::Fin])];
+            let (ending, header, witnesses) = (Ending::Both, Vec::new(), Default::default());
+            let story = Story { ending, home, port, header, opening, scripts, witnesses };
+            play.tell(0, HTTPS, start, story)
+        };
+        let at_home = Some(2222);
+        let served = [
+            come(b"SSH-2.0-sim", Duration::ZERO, Some(0), at_home),
+            come(b"SSH-2.0-sim", SECOND, Some(0), at_home),
+            come(b"hello there", 3 * SECOND, Some(0), at_home),
+        ];
+        let dropped = come(b"hello there", Duration::ZERO, None, None);
+        let secure = play.drop_in(0, start);
+        play.run(3 * MINUTE);
+        for id in served.into_iter().chain([secure]) {
+            play.judge(id, Party::Visitor).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        }
+        let [visitor, home] = play.book.borrow().stories[dropped].witnesses.clone();
+        assert!(visitor.end.is_some() && !home.began, "seed {seed}: {visitor:?}");
     }
 }
 

@@ -236,6 +236,11 @@ pub fn story_of(opening: &[u8]) -> Option<StoryId> {
     (mark >> 32 == MARK_TAG >> 32).then_some((mark & 0xffff_ffff) as StoryId)
 }
 
+/// The first bytes of something else than TLS, with the story's number in them.
+pub fn greeting(id: StoryId, words: &[u8; MARK.start]) -> Vec<u8> {
+    [words, &(MARK_TAG | id as u64).to_le_bytes()[..], b"\r\n"].concat()
+}
+
 /// A ClientHello of about `length` bytes that asks for `name`, with the story's number in its
 /// random, cut into TLS records of random length.
 pub fn client_hello(id: StoryId, name: Option<&str>, length: usize, rng: &mut Rng) -> Vec<u8> {
