@@ -5,12 +5,14 @@ pub mod buffers;
 pub mod conn;
 pub mod conns;
 pub mod core;
+pub mod gone;
 pub mod mio_net;
 pub mod net;
 pub mod relay;
 mod resolve;
 pub mod socket;
 pub mod timers;
+pub mod tunnel;
 pub mod udp;
 
 pub mod client;

@@ -133,11 +133,11 @@ BUGS = [
      "        if lease.said() != lease::End::Open || lease.heard() != lease::End::Open {\n"
      "            return Outcome::Done;"),
     ("kind-not-restored", "the byte under a frame's kind is not put back",
-     "src/engine/conn.rs",
+     "src/engine/tunnel.rs",
      "scratch.clear[end] = borrowed;",
      "let _ = borrowed;"),
     ("cut-frame-lost", "a frame that is cut is thrown away",
-     "src/engine/conn.rs",
+     "src/engine/tunnel.rs",
      "buffers.append(&mut self.inbox, &scratch.wire[rest]);",
      "let _ = rest;"),
     ("waiting-forgotten", "a free link is not given to the visitor that waits for one",
