@@ -78,7 +78,13 @@ pub const RESOLVED_FRESH: Duration = Duration::from_secs(5);
 /// Listening sockets of one file, which ranges of ports make many of: each is a descriptor for
 /// good, and half of the smallest hard limit in use, 4096, is left for visitors.
 pub const LISTENERS: usize = 2048;
-/// Descriptors for the process itself: standard streams, epoll, signals, listeners, log files.
+/// From so many bytes on, a splice costs less than a read and a write: it takes three system calls
+/// for two.
+pub const SPLICE_WORTH: usize = 16 * 1024;
+/// Of the pipe that bytes are spliced through. It has a slot for each 4 KB of it, and a segment of
+/// a real network, 1.4 KB, takes one slot: so a batch fits.
+pub const PIPE_SIZE: usize = 256 * 1024;
+/// Descriptors for the process itself: standard streams, epoll, signals, a pipe, log files.
 pub const OWN_DESCRIPTORS: usize = 16;
 /// TCP keepalive probes without an answer until a peer is dead.
 pub const KEEPALIVE_RETRIES: u32 = 4;

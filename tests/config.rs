@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use underpass::config::{
-    AccessLogFormat, Config, ConfigError, HostPort, Protocol, ProxyScheme, Refusal, Ssh, Transport,
+    AccessLogFormat, Config, ConfigError, HostPort, Passthrough, Protocol, ProxyScheme, Refusal,
+    Ssh, Transport,
 };
 use underpass::proto::http_entry::Redirect;
 use underpass::wire::http::forwarded::Form;
@@ -427,7 +428,7 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.pi]\nsmell = 1",
             "11: server.services.pi.smell: unknown key; known here: type, token, hosts, fallback, \
-             path_prefix, alpn, redirect_https, bind_addr, nodelay, \
+             path_prefix, alpn, redirect_https, passthrough, bind_addr, nodelay, \
           udp_idle_time, udp_max_sessions",
         ),
         (
@@ -437,8 +438,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.'a b\\']\nx = 1",
             "11: server.services.\"a b\\\\\".x: unknown key; known here: \
-          type, token, hosts, fallback, path_prefix, alpn, redirect_https, bind_addr, nodelay, \
-          udp_idle_time, udp_max_sessions",
+          type, token, hosts, fallback, path_prefix, alpn, redirect_https, passthrough, bind_addr, \
+          nodelay, udp_idle_time, udp_max_sessions",
         ),
         ("[server.limit]", "10: server.limit: unknown key; did you mean `limits`?"),
         ("[sever]", "10: sever: unknown key; did you mean `server`?"),
@@ -756,6 +757,44 @@ fn redirects_are_for_plain_http() {
         "f.toml:13: server.services.a.redirect_https: needs type = \"http\" or \"web\": it is \
          about plain HTTP",
     );
+}
+
+#[test]
+fn only_tls_goes_raw() {
+    let service = |kind: &str, value: &str| {
+        let names = if kind == "tcp" { "bind_addr = '[::1]:5'" } else { "hosts = 'a.b'" };
+        let text =
+            format!("[server.services.a]\ntype = '{kind}'\n{names}\npassthrough = '{value}'");
+        server(&text).replace("https_addr", "http_addr='[::1]:80'\nhttps_addr")
+    };
+    for (kind, value, wanted) in [
+        ("https", "raw", Passthrough::Raw),
+        ("web", "raw", Passthrough::Raw),
+        ("https", "sealed", Passthrough::Sealed),
+        ("tcp", "sealed", Passthrough::Sealed),
+    ] {
+        let text = service(kind, value);
+        let config = parse(&text).expect("it is good");
+        let config = config.server.expect("[server]");
+        assert_eq!(config.services[0].passthrough, wanted, "{kind} {value}");
+    }
+    for (kind, value, error) in [
+        (
+            "tcp",
+            "raw",
+            "raw needs type = \"https\" or \"web\": nothing else encrypts what the tunnel does \
+             not",
+        ),
+        (
+            "http",
+            "raw",
+            "raw needs type = \"https\" or \"web\": nothing else encrypts what the tunnel does \
+             not",
+        ),
+        ("https", "spliced", "must be sealed or raw"),
+    ] {
+        bad(&service(kind, value), &format!("f.toml:14: server.services.a.passthrough: {error}"));
+    }
 }
 
 #[test]

@@ -139,6 +139,15 @@ pub struct ServerConfig {
     pub access_log: Option<AccessLogConfig>,
 }
 
+/// How the bytes of a service's TLS visitors cross the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passthrough {
+    /// Encrypted once more.
+    Sealed,
+    /// As they are, which is TLS: moved by splice(2), never copied.
+    Raw,
+}
+
 /// How a TLS visitor is turned away whom no service takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -206,6 +215,8 @@ pub struct ServerService {
     pub bind_addrs: Vec<SocketAddr>,
     /// Its visitors over plain HTTP are sent to TLS (kinds `http`, `web`).
     pub redirect_https: Option<Redirect>,
+    /// How TLS visitors' bytes cross the tunnel.
+    pub passthrough: Passthrough,
     /// For type `udp`.
     pub udp: UdpOptions,
 }

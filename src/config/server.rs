@@ -12,8 +12,8 @@ use super::raw::{Keys, Place, Section, Text};
 use super::service::{check_name, missing_token, or_never, read_kind, read_token, read_udp};
 use super::transport::{self, Role};
 use super::{
-    AccessLogConfig, AccessLogFormat, Networks, Refusal, Secret, ServerConfig, ServerLimits,
-    ServerService, ServiceKind, Ssh,
+    AccessLogConfig, AccessLogFormat, Networks, Passthrough, Refusal, Secret, ServerConfig,
+    ServerLimits, ServerService, ServiceKind, Ssh,
 };
 use crate::limits;
 use crate::proto::http_entry::Redirect;
@@ -99,8 +99,24 @@ fn read_service(
     }
     claims.read(section, kind, server)?;
     let redirect_https = read_redirect(section, kind)?;
+    let passthrough = read_passthrough(section, kind)?;
     let token = token.ok_or_else(|| missing_token(section))?;
-    Ok(ServerService { name, kind, token, bind_addrs, redirect_https, udp })
+    Ok(ServerService { name, kind, token, bind_addrs, redirect_https, passthrough, udp })
+}
+
+/// `sealed` or `raw`.
+fn read_passthrough(section: &Section<'_>, kind: ServiceKind) -> Result<Passthrough, ConfigError> {
+    let Some(Text { value, place }) = section.text("passthrough")? else {
+        return Ok(Passthrough::Sealed);
+    };
+    match &*value {
+        "sealed" => Ok(Passthrough::Sealed),
+        "raw" if kind.entries().contains(&Entry::Https) => Ok(Passthrough::Raw),
+        "raw" => Err(place.error(
+            "raw needs type = \"https\" or \"web\": nothing else encrypts what the tunnel does not",
+        )),
+        _ => Err(place.error("must be sealed or raw")),
+    }
 }
 
 /// `alert` or `drop`; `way` is how a service takes those visitors.
@@ -376,6 +392,7 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "path_prefix",
     "alpn",
     "redirect_https",
+    "passthrough",
     "bind_addr",
     "nodelay",
     "udp_idle_time",

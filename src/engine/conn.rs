@@ -6,7 +6,7 @@ use std::io;
 use super::buffers::{BATCH, Buffers, Scratch};
 pub use super::gone::Gone;
 use super::net::Net;
-use super::socket::{Received, Socket};
+use super::socket::Socket;
 use super::timers::Deadline;
 use super::tunnel::Filled;
 pub use super::tunnel::{Dialect, End, Pulled, Tunnel};
@@ -78,13 +78,49 @@ impl<S, Stage> Conn<S, Stage> {
     pub fn pull<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<Pulled, Gone> {
         match &mut self.tunnel {
             Some(tunnel) => tunnel.pull(&mut self.socket, io),
-            None => match self.socket.receive(&mut io.net, &mut io.scratch.clear[..BATCH]) {
-                Ok(Received::Bytes(data)) => Ok(Pulled { data, end: None, moved: true }),
-                Ok(Received::End) => Ok(Pulled { data: 0, end: Some(End::Fin), moved: true }),
-                Ok(Received::Blocked) => Ok(Pulled::default()),
-                Err(error) => Err(Gone::Io(error)),
-            },
+            None => {
+                let room = &mut io.scratch.clear[..BATCH];
+                self.socket.receive(&mut io.net, room).map(Pulled::plain).map_err(Gone::Io)
+            }
         }
+    }
+
+    /// Whether bytes can lie on it as the other end of a relay has them: with nothing around them,
+    /// or as raw runs.
+    pub fn is_raw(&self) -> bool {
+        self.tunnel.as_ref().is_none_or(|tunnel| tunnel.raw || tunnel.is_clear_stream())
+    }
+
+    /// As [`Conn::pull`] between two that are raw: at least `worth` bytes at once stay in the net's
+    /// pipe. [`Conn::push_piped`] is next then.
+    pub fn draw<N: Net<Stream = S>>(
+        &mut self,
+        io: &mut Io<N>,
+        worth: usize,
+    ) -> Result<Pulled, Gone> {
+        match &mut self.tunnel {
+            Some(tunnel) => tunnel.draw(&mut self.socket, io, worth),
+            None if self.socket.last_read() < worth => self.pull(io),
+            None => {
+                let received = self.socket.receive_piped(&mut io.net, BATCH).map_err(Gone::Io)?;
+                let pulled = Pulled::plain(received);
+                Ok(Pulled { piped: pulled.data > 0, ..pulled })
+            }
+        }
+    }
+
+    /// Sends the `length` bytes that [`Conn::draw`] has left in the net's pipe; on a link, a run.
+    pub fn push_piped<N: Net<Stream = S>>(
+        &mut self,
+        io: &mut Io<N>,
+        length: usize,
+    ) -> Result<(), Gone> {
+        let Io { net, scratch, buffers } = io;
+        let header = frame::run_header(length);
+        let is_run = self.tunnel.as_ref().is_some_and(|tunnel| !tunnel.is_clear_stream());
+        let head = if is_run { &header[..] } else { &[] };
+        let sent = self.socket.send_piped(net, buffers, &mut scratch.wire, head, length);
+        sent.map_err(Gone::Io)
     }
 
     /// How the peer of a tunnel connection speaks.
@@ -136,7 +172,7 @@ impl<S, Stage> Conn<S, Stage> {
                 self.socket.send(net, buffers, &scratch.clear[..length])
             }
             Some(tunnel) => {
-                let sealed = tunnel.seal_data(scratch, length)?;
+                let sealed = tunnel.wrap(scratch, length)?;
                 self.socket.send(net, buffers, &scratch.wire[..sealed])
             }
         };
@@ -218,7 +254,7 @@ impl<S, Stage> Conn<S, Stage> {
             if let Some(hash) = tunnel.channel.established().map_err(Gone::Noise)? {
                 return Ok(Hands::Shaken(hash));
             }
-            let filled = match tunnel.fill(&mut self.socket, io)? {
+            let filled = match tunnel.fill(&mut self.socket, io, usize::MAX)? {
                 Filled::To(filled) => filled,
                 Filled::Nothing => return Ok(Hands::Waiting),
                 Filled::End => return Err(Gone::Closed),

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token as MioToken, Waker};
+use rustix::net::SendFlags;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -36,6 +39,15 @@ pub struct MioNet {
     resolver: Resolver,
     descriptor_limit: usize,
     keepalive: Option<TcpKeepalive>,
+    pipe: Option<Pipe>,
+}
+
+/// For splice(2), which moves bytes between a socket and a pipe only.
+struct Pipe {
+    out: OwnedFd,
+    into: OwnedFd,
+    /// Bytes in it.
+    filled: usize,
 }
 
 /// Stops an engine from another thread.
@@ -78,6 +90,7 @@ impl MioNet {
             resolver,
             descriptor_limit: raise_descriptor_limit(),
             keepalive: Some(probes(limits::KEEPALIVE_IDLE, limits::KEEPALIVE_INTERVAL)),
+            pipe: None,
         })
     }
 
@@ -218,6 +231,43 @@ impl Net for MioNet {
         stream.write(bytes)
     }
 
+    fn write_more(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
+    }
+
+    fn splice_worth(&mut self) -> Option<usize> {
+        if self.pipe.is_none() {
+            self.pipe = Pipe::new().ok(); // or once there are descriptors again
+        }
+        self.pipe.is_some().then_some(limits::SPLICE_WORTH)
+    }
+
+    fn splice_in(&mut self, from: &mut TcpStream, most: usize) -> io::Result<usize> {
+        let pipe = self.pipe.as_mut().ok_or(io::ErrorKind::Unsupported)?;
+        debug_assert_eq!(pipe.filled, 0);
+        let moved = splice(from, None, &pipe.into, None, most, SpliceFlags::NONBLOCK)?;
+        pipe.filled = moved;
+        Ok(moved)
+    }
+
+    fn splice_out(&mut self, to: &mut TcpStream) -> io::Result<usize> {
+        let pipe = self.pipe.as_mut().ok_or(io::ErrorKind::Unsupported)?;
+        let moved = splice(&pipe.out, None, to, None, pipe.filled, SpliceFlags::NONBLOCK)?;
+        pipe.filled -= moved;
+        Ok(moved)
+    }
+
+    fn empty_pipe(&mut self, into: &mut [u8]) -> usize {
+        let Some(pipe) = &mut self.pipe else { return 0 };
+        let left = std::mem::take(&mut pipe.filled);
+        if left > 0 {
+            let read = rustix::io::read(&pipe.out, &mut into[..left]);
+            // One read takes all that is in a pipe (pipe(7)), and it is nobody else's.
+            assert_eq!(read, Ok(left), "the pipe holds what was moved into it");
+        }
+        left
+    }
+
     fn shutdown_write(&mut self, stream: &mut TcpStream) -> io::Result<()> {
         stream.shutdown(Shutdown::Write)
     }
@@ -291,6 +341,16 @@ impl Net for MioNet {
             self.outside_wakes(wakes);
         }
         Ok(())
+    }
+}
+
+impl Pipe {
+    fn new() -> io::Result<Pipe> {
+        let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // It holds so many segments, of whatever size: enough for a batch from a real network. A
+        // smaller one, where the system grants no more, moves less at once.
+        let _ = fcntl_setpipe_size(&into, limits::PIPE_SIZE);
+        Ok(Pipe { out, into, filled: 0 })
     }
 }
 

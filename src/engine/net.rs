@@ -99,6 +99,23 @@ pub trait Net {
     /// Writes a first part of `bytes`; its length comes back.
     fn write(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize>;
 
+    /// The same for bytes behind which more are written at once: they may wait for those.
+    fn write_more(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize>;
+
+    /// How many bytes must wait for it to be worth moving them through the pipe rather than by a
+    /// read and a write. `None`: there is no pipe.
+    fn splice_worth(&mut self) -> Option<usize>;
+
+    /// Moves at most `most` bytes from a connection into the pipe, which must be empty; they are
+    /// never seen (splice(2)). 0 is the end of file. Fewer do not mean that no more wait.
+    fn splice_in(&mut self, from: &mut Self::Stream, most: usize) -> io::Result<usize>;
+
+    /// Moves a first part of what is in the pipe to a connection; its length comes back.
+    fn splice_out(&mut self, to: &mut Self::Stream) -> io::Result<usize>;
+
+    /// Takes what is left in the pipe out of it: how much that was. `into` has room for it.
+    fn empty_pipe(&mut self, into: &mut [u8]) -> usize;
+
     /// Ends the outgoing direction (FIN) after what was written.
     fn shutdown_write(&mut self, stream: &mut Self::Stream) -> io::Result<()>;
 

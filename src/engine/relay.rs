@@ -168,9 +168,16 @@ fn pump<N: Net, Stage>(
     if !open || !sink.socket.is_clear() {
         return Ok(flushed);
     }
-    let pulled = source.pull(io).map_err(Cut::Source)?;
-    if pulled.data > 0 {
-        sink.push(io, pulled.data).map_err(Cut::Sink)?;
+    let is_raw = source.is_raw() && sink.is_raw();
+    let pulled = match is_raw.then(|| io.net.splice_worth()).flatten() {
+        Some(worth) => source.draw(io, worth),
+        None => source.pull(io),
+    };
+    let pulled = pulled.map_err(Cut::Source)?;
+    match pulled.data {
+        0 => {}
+        length if pulled.piped => sink.push_piped(io, length).map_err(Cut::Sink)?,
+        length => sink.push(io, length).map_err(Cut::Sink)?,
     }
     match pulled.end {
         None => Ok(flushed || pulled.moved),

@@ -29,6 +29,8 @@ pub struct Socket<S> {
     /// Bytes so far.
     read: u64,
     written: u64,
+    /// What the last read gave.
+    last_read: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,7 @@ impl<S> Socket<S> {
             fin: Fin::NotYet,
             read: 0,
             written: 0,
+            last_read: 0,
         }
     }
 
@@ -104,6 +107,11 @@ impl<S> Socket<S> {
         self.written
     }
 
+    /// Bytes that the last read gave: what the next one may be expected to.
+    pub fn last_read(&self) -> usize {
+        self.last_read
+    }
+
     /// Whether a read may give something.
     pub fn is_readable(&self) -> bool {
         self.readable
@@ -126,15 +134,34 @@ impl<S> Socket<S> {
         into: &mut [u8],
     ) -> io::Result<Received> {
         debug_assert!(!into.is_empty());
+        let received = self.read_by(|stream| net.read(stream, into))?;
+        let is_short = matches!(received, Received::Bytes(length) if length < into.len());
+        // A short read has drained the socket (epoll(7)), unless an end lies behind.
+        if is_short && !self.read_closed && !self.broken {
+            self.readable = false;
+        }
+        Ok(received)
+    }
+
+    /// The same into the net's pipe, at most `most` bytes.
+    pub fn receive_piped<N: Net<Stream = S>>(
+        &mut self,
+        net: &mut N,
+        most: usize,
+    ) -> io::Result<Received> {
+        self.read_by(|stream| net.splice_in(stream, most))
+    }
+
+    fn read_by(
+        &mut self,
+        mut read: impl FnMut(&mut S) -> io::Result<usize>,
+    ) -> io::Result<Received> {
         while self.readable {
-            match net.read(&mut self.stream, into) {
+            match read(&mut self.stream) {
                 Ok(0) => return Ok(Received::End),
                 Ok(length) => {
                     self.read += length as u64;
-                    // A short read has drained the socket (epoll(7)), unless an end lies behind.
-                    if length < into.len() && !self.read_closed && !self.broken {
-                        self.readable = false;
-                    }
+                    self.last_read = length;
                     return Ok(Received::Bytes(length));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
@@ -155,6 +182,42 @@ impl<S> Socket<S> {
         debug_assert_eq!(self.fin, Fin::NotYet);
         let written = if self.pending.is_empty() { self.write(net, bytes)? } else { 0 };
         buffers.append(&mut self.pending, &bytes[written..]);
+        Ok(())
+    }
+
+    /// Sends `head`, if there is one, and behind it the `length` bytes in the net's pipe; what the
+    /// network does not take now is kept. The pipe is empty again in any case; `scratch` has room
+    /// for what was in it.
+    pub fn send_piped<N: Net<Stream = S>>(
+        &mut self,
+        net: &mut N,
+        buffers: &mut Buffers,
+        scratch: &mut [u8],
+        head: &[u8],
+        length: usize,
+    ) -> io::Result<()> {
+        debug_assert!(self.pending.is_empty() && self.fin == Fin::NotYet);
+        let result = self.write_piped(net, buffers, head, length);
+        // Whatever has become of it, the pipe is for the next one.
+        let left = net.empty_pipe(scratch);
+        result?;
+        buffers.append(&mut self.pending, &scratch[..left]);
+        Ok(())
+    }
+
+    fn write_piped<N: Net<Stream = S>>(
+        &mut self,
+        net: &mut N,
+        buffers: &mut Buffers,
+        head: &[u8],
+        length: usize,
+    ) -> io::Result<()> {
+        let written =
+            self.write_by(head.len(), |stream, at| net.write_more(stream, &head[at..]))?;
+        buffers.append(&mut self.pending, &head[written..]);
+        if self.pending.is_empty() {
+            self.write_by(length, |stream, _| net.splice_out(stream))?;
+        }
         Ok(())
     }
 
@@ -218,13 +281,22 @@ impl<S> Socket<S> {
     }
 
     fn write<N: Net<Stream = S>>(&mut self, net: &mut N, bytes: &[u8]) -> io::Result<usize> {
+        self.write_by(bytes.len(), |stream, at| net.write(stream, &bytes[at..]))
+    }
+
+    /// Writes until all of `length` bytes are out or the network takes no more; how many it took.
+    fn write_by(
+        &mut self,
+        length: usize,
+        mut write: impl FnMut(&mut S, usize) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let mut written = 0;
-        while self.writable && written < bytes.len() {
-            match net.write(&mut self.stream, &bytes[written..]) {
+        while self.writable && written < length {
+            match write(&mut self.stream, written) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(length) => {
-                    written += length;
-                    self.written += length as u64;
+                Ok(taken) => {
+                    written += taken;
+                    self.written += taken as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

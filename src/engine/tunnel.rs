@@ -15,8 +15,8 @@ use crate::proto::lease::{self, Heard, Lease};
 use crate::proto::noise::{self, Channel, Side};
 use crate::proto::passage::{self, Passage};
 use crate::wire::Status;
-use crate::wire::frame;
-use crate::wire::message::{Message, Reason, kind};
+use crate::wire::frame::{self, Piece};
+use crate::wire::message::{Entry, Message, Reason, kind};
 use crate::wire::rathole;
 
 /// What lies around a tunnel connection's bytes.
@@ -36,6 +36,12 @@ pub struct Tunnel {
     pub(super) unread: Vec<u8>,
     /// The longest body that may come.
     pub(super) max_body: usize,
+    /// Of the lease in force: DATA may come, and goes, as raw runs.
+    pub(super) raw: bool,
+    /// Bytes of a run that are still to come.
+    run_left: usize,
+    /// The last run was long enough to be spliced, and the next one may be.
+    long_runs: bool,
 }
 
 /// How the peer speaks inside the encryption.
@@ -54,10 +60,23 @@ pub enum Dialect {
 pub struct Pulled {
     /// Bytes at the front of `scratch.clear` for the other end of the relay.
     pub data: usize,
+    /// They lie in the net's pipe instead.
+    pub piped: bool,
     /// What came behind them.
     pub end: Option<End>,
     /// Something was read or opened, if only a part of a frame.
     pub moved: bool,
+}
+
+impl Pulled {
+    /// What a plain connection gave.
+    pub(super) fn plain(received: Received) -> Pulled {
+        match received {
+            Received::Bytes(data) => Pulled { data, moved: true, ..Pulled::default() },
+            Received::End => Pulled { end: Some(End::Fin), moved: true, ..Pulled::default() },
+            Received::Blocked => Pulled::default(),
+        }
+    }
 }
 
 /// What ends a run of data.
@@ -88,15 +107,41 @@ impl Tunnel {
             Side::Initiator => Dialect::Native,
             Side::Responder => Dialect::Unknown,
         };
-        let (inbox, unread) = (Vec::new(), Vec::new());
-        let max_body = noise::MAX_HANDSHAKE_MESSAGE;
-        let passage = None;
-        Tunnel { passage, channel, lease: Lease::none(), dialect, side, inbox, unread, max_body }
+        Tunnel {
+            passage: None,
+            channel,
+            lease: Lease::none(),
+            dialect,
+            side,
+            inbox: Vec::new(),
+            unread: Vec::new(),
+            max_body: noise::MAX_HANDSHAKE_MESSAGE,
+            raw: false,
+            run_left: 0,
+            long_runs: false,
+        }
     }
 
     /// Client: speaks rathole's dialect from the first message on.
     pub fn speak_rathole(&mut self) {
         self.dialect = Dialect::Rathole;
+    }
+
+    /// Server: whether DATA of the lease that begins is raw: where nothing is sealed anyway, and
+    /// where that is `wished` for what is TLS itself.
+    pub fn choose_raw(&mut self, entry: Entry, wished: bool) -> bool {
+        self.raw = match self.channel {
+            Channel::Clear => entry != Entry::Udp,
+            _ => wished && entry == Entry::Https,
+        };
+        self.raw
+    }
+
+    /// Client: what the server has chosen, unless it would bare what nothing else protects.
+    pub fn accept_raw(&mut self, entry: Entry, raw: bool) -> Result<(), Gone> {
+        let allowed = entry == Entry::Https || matches!(self.channel, Channel::Clear);
+        self.raw = raw;
+        if raw && !allowed { Err(Gone::Unexpected) } else { Ok(()) }
     }
 
     /// From now on bodies of up to `max` bytes may come.
@@ -141,12 +186,86 @@ impl Tunnel {
             let data = self.unread.len();
             io.scratch.clear[..data].copy_from_slice(&self.unread);
             io.buffers.give_back(&mut self.unread);
-            return Ok(Pulled { data, end: None, moved: true });
+            return Ok(Pulled { data, moved: true, ..Pulled::default() });
         }
         match self.dialect {
             Dialect::Rathole => self.pull_stream(socket, io),
-            Dialect::Native | Dialect::Unknown => self.pull_frames(socket, io),
+            _ if self.is_within_run() => self.pull_run(socket, io),
+            Dialect::Native | Dialect::Unknown => self.pull_frames(socket, io, usize::MAX),
         }
+    }
+
+    /// As [`Tunnel::pull`], but for bytes that go on as they are: at least `worth` of them at once
+    /// stay in the net's pipe. The header of a long run is read by itself for that.
+    pub(super) fn draw<S, N: Net<Stream = S>>(
+        &mut self,
+        socket: &mut Socket<S>,
+        io: &mut Io<N>,
+        worth: usize,
+    ) -> Result<Pulled, Gone> {
+        if self.is_clear_stream() {
+            let is_long = self.unread.is_empty() && socket.last_read() >= worth;
+            return match is_long {
+                true => self.splice(socket, io, BATCH),
+                false => self.pull(socket, io),
+            };
+        }
+        let kept = self.inbox.len();
+        if self.long_runs && self.run_left == 0 && kept < frame::RUN_HEADER {
+            let pulled = self.pull_frames(socket, io, frame::RUN_HEADER - kept)?;
+            if self.run_left == 0 {
+                return Ok(pulled);
+            }
+        }
+        match self.is_within_run() && self.run_left >= worth {
+            true => self.splice(socket, io, self.run_left.min(BATCH)),
+            false => self.pull(socket, io),
+        }
+    }
+
+    fn splice<S, N: Net<Stream = S>>(
+        &mut self,
+        socket: &mut Socket<S>,
+        io: &mut Io<N>,
+        most: usize,
+    ) -> Result<Pulled, Gone> {
+        let received = socket.receive_piped(&mut io.net, most).map_err(Gone::Io)?;
+        let pulled = self.hear_raw(received)?;
+        Ok(Pulled { piped: pulled.data > 0, ..pulled })
+    }
+
+    /// The rest of a run needs no frame around it.
+    fn pull_run<S, N: Net<Stream = S>>(
+        &mut self,
+        socket: &mut Socket<S>,
+        io: &mut Io<N>,
+    ) -> Result<Pulled, Gone> {
+        let room = &mut io.scratch.clear[..self.run_left.min(BATCH)];
+        let received = socket.receive(&mut io.net, room).map_err(Gone::Io)?;
+        self.hear_raw(received)
+    }
+
+    /// Bytes of a run or of a clear stream, as the socket has them.
+    fn hear_raw(&mut self, received: Received) -> Result<Pulled, Gone> {
+        match received {
+            Received::Bytes(length) if self.dialect != Dialect::Rathole => {
+                let data = self.hear_run(length)?;
+                Ok(Pulled { data, moved: true, ..Pulled::default() })
+            }
+            Received::End => self.hear_end_of_file(),
+            received => Ok(Pulled::plain(received)),
+        }
+    }
+
+    /// So many bytes of a run are here; how many of them are to be used: all or none.
+    fn hear_run(&mut self, length: usize) -> Result<usize, Gone> {
+        self.run_left -= length;
+        Ok(if self.lease.hear_data(length).map_err(Gone::Lease)? { length } else { 0 })
+    }
+
+    /// What the socket has next are bytes of a run.
+    fn is_within_run(&self) -> bool {
+        self.run_left > 0 && self.inbox.is_empty()
     }
 
     /// Without encryption the connection's first bytes tell the dialect; whether they are here.
@@ -187,14 +306,11 @@ impl Tunnel {
             return Err(Gone::Closed);
         }
         if !self.is_clear_stream() {
-            return self.pull_frames(socket, io);
+            return self.pull_frames(socket, io, usize::MAX);
         }
         let room = &mut io.scratch.clear[..BATCH];
-        match socket.receive(&mut io.net, room).map_err(Gone::Io)? {
-            Received::Bytes(data) => Ok(Pulled { data, end: None, moved: true }),
-            Received::Blocked => Ok(Pulled::default()),
-            Received::End => self.hear_end_of_file(),
-        }
+        let received = socket.receive(&mut io.net, room).map_err(Gone::Io)?;
+        self.hear_raw(received)
     }
 
     /// ```text
@@ -204,13 +320,15 @@ impl Tunnel {
     ///                        | data        kind|                  each over the kind before it
     ///                                | message kind|
     /// ```
-    /// In rathole's dialect there are no kinds: all is data.
+    /// In rathole's dialect there are no kinds: all is data. So is what is here of a raw run. At
+    /// most `most` bytes are read.
     fn pull_frames<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
+        most: usize,
     ) -> Result<Pulled, Gone> {
-        let filled = match self.fill(socket, io)? {
+        let filled = match self.fill(socket, io, most)? {
             Filled::To(filled) => filled,
             Filled::Nothing => return Ok(Pulled::default()),
             Filled::End => return self.hear_end_of_file(),
@@ -219,14 +337,26 @@ impl Tunnel {
         let mut at = 0;
         while pulled.end.is_none() {
             let wire = &io.scratch.wire[at..filled];
-            let Status::Complete((body, taken)) =
-                frame::first(wire, self.max_body).map_err(Gone::Frame)?
-            else {
-                break;
-            };
             let clear = &mut io.scratch.clear[pulled.data..];
-            let length = self.channel.open(body, clear).map_err(Gone::Noise)?;
+            if self.run_left > 0 && !wire.is_empty() {
+                let length = self.run_left.min(wire.len());
+                clear[..length].copy_from_slice(&wire[..length]);
+                pulled.data += self.hear_run(length)?;
+                at += length;
+                continue;
+            }
+            let Status::Complete((piece, taken)) = self.next_piece(wire)? else { break };
             at += taken;
+            let body = match piece {
+                Piece::Frame(body) => body,
+                Piece::Run(length) => {
+                    self.run_left = length as usize;
+                    let worth = io.net.splice_worth();
+                    self.long_runs = worth.is_some_and(|worth| self.run_left >= worth);
+                    continue;
+                }
+            };
+            let length = self.channel.open(body, clear).map_err(Gone::Noise)?;
             if self.dialect == Dialect::Unknown {
                 self.dialect = match rathole::is_hello(&clear[..length]) {
                     Status::Complete(true) => Dialect::Rathole,
@@ -268,7 +398,7 @@ impl Tunnel {
         }
         self.lease.hear_fin().map_err(Gone::Lease)?;
         self.release_if_ended();
-        Ok(Pulled { data: 0, end: Some(End::Fin), moved: true })
+        Ok(Pulled { end: Some(End::Fin), moved: true, ..Pulled::default() })
     }
 
     /// A rathole channel is lent once: when both directions have ended, nothing is to come.
@@ -292,22 +422,25 @@ impl Tunnel {
     }
 
     /// Brings the inbox to the front of `scratch.wire`, and what the socket has behind it unless
-    /// the inbox holds a whole frame already. An end inside a frame is an error.
+    /// the inbox holds a whole frame already: at most `most` bytes. An end inside a frame is an
+    /// error.
     pub(super) fn fill<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
+        most: usize,
     ) -> Result<Filled, Gone> {
         let kept = self.inbox.len();
-        let whole = frame::first(&self.inbox, self.max_body).map_err(Gone::Frame)?;
-        if whole == Status::Partial && !socket.is_readable() {
+        let whole = self.has_whole_piece()?;
+        if !whole && !socket.is_readable() {
             return Ok(Filled::Nothing);
         }
         io.scratch.wire[..kept].copy_from_slice(&self.inbox);
         let read = match whole {
-            Status::Complete(_) => 0,
-            Status::Partial => {
-                let room = &mut io.scratch.wire[kept..];
+            true => 0,
+            false => {
+                let end = kept.saturating_add(most).min(io.scratch.wire.len());
+                let room = &mut io.scratch.wire[kept..end];
                 match socket.receive(&mut io.net, room).map_err(Gone::Io)? {
                     Received::Bytes(read) => read,
                     Received::Blocked => return Ok(Filled::Nothing),
@@ -334,18 +467,27 @@ impl Tunnel {
         }
     }
 
-    /// Whether a frame can be opened without reading.
-    pub fn has_whole_frame(&self) -> bool {
-        !matches!(frame::first(&self.inbox, self.max_body), Ok(Status::Partial))
+    /// Whether there is something to take without reading.
+    fn has_whole_piece(&self) -> Result<bool, Gone> {
+        match self.run_left {
+            0 => Ok(self.next_piece(&self.inbox)? != Status::Partial),
+            _ => Ok(!self.inbox.is_empty()),
+        }
     }
 
-    /// Seals the first `length` bytes of `scratch.clear` into `scratch.wire`: as DATA frames, or in
-    /// rathole's dialect as frames without a kind.
-    pub(super) fn seal_data(
-        &mut self,
-        scratch: &mut Scratch,
-        length: usize,
-    ) -> Result<usize, Gone> {
+    fn next_piece<'a>(&self, bytes: &'a [u8]) -> Result<Status<(Piece<'a>, usize)>, Gone> {
+        frame::next(bytes, self.max_body, self.raw).map_err(Gone::Frame)
+    }
+
+    /// Puts the first `length` bytes of `scratch.clear` into `scratch.wire`: sealed, as DATA frames
+    /// or in rathole's dialect as frames without a kind; or as a raw run.
+    pub(super) fn wrap(&mut self, scratch: &mut Scratch, length: usize) -> Result<usize, Gone> {
+        if self.raw {
+            let (head, run) = scratch.wire.split_at_mut(frame::RUN_HEADER);
+            head.copy_from_slice(&frame::run_header(length));
+            run[..length].copy_from_slice(&scratch.clear[..length]);
+            return Ok(frame::RUN_HEADER + length);
+        }
         let mut sealed = 0;
         let mut start = 0;
         while start < length {
@@ -364,5 +506,141 @@ impl Tunnel {
             start = end;
         }
         Ok(sealed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::config::{NoiseConfig, Transport};
+    use crate::engine::buffers::Buffers;
+    use crate::engine::conn::Conn;
+    use crate::engine::mio_net::MioNet;
+    use crate::engine::net::{Token, Wake};
+    use crate::proto::noise::Protection;
+
+    #[test]
+    fn only_what_is_tls_itself_goes_raw_where_the_rest_is_sealed() {
+        let transport = Transport::Noise(NoiseConfig {
+            patterns: vec!["Noise_NN_25519_ChaChaPoly_BLAKE2s".to_owned()],
+            local_private_key: None,
+            remote_public_key: None,
+        });
+        let protection = Protection::new(&transport, Side::Responder).expect("a pattern");
+        let sealed = Channel::respond(&protection, [1; 32]).expect("a channel");
+        let mut sealed = Tunnel::new(sealed, Side::Responder);
+        for entry in [Entry::Tcp, Entry::Http, Entry::Udp] {
+            assert!(!sealed.choose_raw(entry, true), "{entry:?}");
+            assert!(sealed.accept_raw(entry, false).is_ok(), "{entry:?}");
+            assert!(sealed.accept_raw(entry, true).is_err(), "{entry:?}");
+        }
+        assert!(sealed.choose_raw(Entry::Https, true) && !sealed.choose_raw(Entry::Https, false));
+        assert!(sealed.accept_raw(Entry::Https, true).is_ok());
+        let mut clear = Tunnel::new(Channel::Clear, Side::Responder);
+        assert!(clear.choose_raw(Entry::Tcp, false) && !clear.choose_raw(Entry::Udp, true));
+    }
+
+    #[test]
+    fn a_raw_run_is_heard_however_it_is_cut_and_only_where_it_may_come() {
+        let run = [&frame::run_header(300)[..], &[7; 300]].concat();
+        for raw in [true, false] {
+            for worth in [1, 100, 1000] {
+                let mut link = Link::leased(raw);
+                let heard: Result<Vec<_>, _> =
+                    run.chunks(41).map(|part| link.hear(part, worth)).collect();
+                match heard {
+                    Ok(heard) => assert!(raw && heard.concat() == [7; 300]),
+                    Err(Gone::Frame(frame::Reject::Empty)) => assert!(!raw),
+                    Err(gone) => panic!("{gone}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_run_comes_behind_an_end_and_no_end_inside_a_run() {
+        let fin = [1, 0, kind::FIN];
+        let run = [&frame::run_header(3)[..], b"abc"].concat();
+        let mut link = Link::leased(true);
+        let heard = link.hear(&[&run[..], &fin, &run].concat(), 1000).expect("the end hides it");
+        assert_eq!(heard, b"abc");
+        assert!(matches!(link.hear(b"", 1000), Err(Gone::Lease(lease::Reject::AfterEnd))));
+
+        let mut link = Link::leased(true);
+        assert_eq!(link.hear(&run[..8], 1000).expect("a part"), b"ab");
+        drop(link.peer.take());
+        assert!(matches!(link.hear(b"", 1000), Err(Gone::Closed)));
+    }
+
+    #[test]
+    fn after_our_reset_a_run_is_thrown_away() {
+        let run = [&frame::run_header(300)[..], &[7; 300]].concat();
+        let mut link = Link::leased(true);
+        link.conn.say_reset(&mut link.io, Reason::Broken).expect("open");
+        assert_eq!(link.hear(&run[..100], 1).expect("nothing wrong"), b"");
+        assert_eq!(link.hear(&run[100..], 1).expect("nothing wrong"), b"");
+        assert!(link.hear(&[1, 0, kind::FIN], 1).is_ok());
+        assert!(link.conn.lease().is_some_and(Lease::has_ended));
+    }
+
+    /// A server's link over loopback, in a lease.
+    struct Link {
+        peer: Option<TcpStream>,
+        io: Io<MioNet>,
+        conn: Conn<mio::net::TcpStream, ()>,
+    }
+
+    impl Link {
+        fn leased(raw: bool) -> Link {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+            let address = listener.local_addr().expect("bound");
+            let peer = Some(TcpStream::connect(address).expect("loopback"));
+            let stream = listener.accept().expect("loopback").0;
+            stream.set_nonblocking(true).expect("a socket");
+            let net = MioNet::new().expect("epoll");
+            let mut io = Io { net, scratch: Scratch::new(), buffers: Buffers::default() };
+            let socket = Socket::accepted(mio::net::TcpStream::from_std(stream));
+            let mut conn = Conn::tunnel(socket, Channel::Clear, Side::Responder, ());
+            io.net.register(conn.socket.stream_mut(), Token(1)).expect("epoll");
+            let tunnel = conn.tunnel.as_mut().expect("it is one");
+            (tunnel.dialect, tunnel.raw) = (Dialect::Native, raw);
+            tunnel.lease.open_next();
+            Link { peer, io, conn }
+        }
+
+        /// The peer says `bytes`; what the relay gets of it.
+        fn hear(&mut self, bytes: &[u8], worth: usize) -> Result<Vec<u8>, Gone> {
+            if let Some(peer) = &mut self.peer {
+                peer.write_all(bytes).expect("loopback");
+            }
+            let mut wakes = Vec::new();
+            let soon = self.io.net.now() + std::time::Duration::from_millis(20);
+            self.io.net.poll(Some(soon), &mut wakes).expect("epoll");
+            for wake in wakes {
+                if let Wake::Ready(readiness) = wake {
+                    self.conn.socket.note(&readiness);
+                }
+            }
+            let mut heard = Vec::new();
+            loop {
+                let pulled = self.conn.draw(&mut self.io, worth)?;
+                let bytes = match pulled.piped {
+                    true => {
+                        let Io { net, scratch, .. } = &mut self.io;
+                        let left = net.empty_pipe(&mut scratch.wire);
+                        &scratch.wire[..left]
+                    }
+                    false => &self.io.scratch.clear[..pulled.data],
+                };
+                assert_eq!(bytes.len(), pulled.data);
+                heard.extend_from_slice(bytes);
+                if !pulled.moved || pulled.end.is_some() {
+                    return Ok(heard);
+                }
+            }
+        }
     }
 }

@@ -152,7 +152,7 @@ impl ControlServer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Secret, ServiceKind, UdpOptions};
+    use crate::config::{Passthrough, Secret, ServiceKind, UdpOptions};
 
     #[test]
     fn only_the_token_of_this_connection_gives_the_service() {
@@ -164,6 +164,7 @@ mod tests {
                 .map(|addr| addr.parse().expect("literal"))
                 .to_vec(),
             redirect_https: None,
+            passthrough: Passthrough::Sealed,
             udp: UdpOptions::default(),
         }];
         let hash = HandshakeHash::NONE;

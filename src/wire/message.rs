@@ -202,6 +202,8 @@ pub struct Open<'a> {
     pub local: SocketAddr,
     /// Which of the service's own ports that was, counted from 0; 0 for the other entries.
     pub offset: u16,
+    /// DATA of this lease may come as raw runs ([`super::frame`]).
+    pub raw: bool,
     /// The name asked for, normalised; empty if none.
     pub name: &'a [u8],
     /// What the visitor has said so far; the rest follows as DATA.
@@ -386,7 +388,7 @@ impl<'a> Register<'a> {
 
 impl<'a> Open<'a> {
     /// Bytes of an OPEN at most, without name and first bytes.
-    const FIXED: usize = 4 + 2 + 1 + 2 * (1 + 16 + 2) + 2 + 1;
+    const FIXED: usize = 4 + 2 + 1 + 2 * (1 + 16 + 2) + 2 + 1 + 1;
 
     /// How many first bytes fit into one frame beside a name of `name` bytes.
     pub const fn room(name: usize) -> usize {
@@ -401,6 +403,7 @@ impl<'a> Open<'a> {
         encode_address(self.visitor, out);
         encode_address(self.local, out);
         out.extend_from_slice(&self.offset.to_le_bytes());
+        out.push(u8::from(self.raw));
         out.push(self.name.len() as u8);
         out.extend_from_slice(self.name);
         out.extend_from_slice(self.first_bytes);
@@ -414,6 +417,7 @@ impl<'a> Open<'a> {
             visitor: decode_address(reader)?,
             local: decode_address(reader)?,
             offset: reader.u16_le()?,
+            raw: flag(reader.u8()?)?,
             name: {
                 let length = usize::from(reader.u8()?);
                 reader.take(length)?
@@ -556,6 +560,7 @@ mod tests {
                 visitor,
                 local,
                 offset: 258,
+                raw: true,
                 name: b"pi.example.com",
                 first_bytes: b"\x16\x03\x01",
             }),

@@ -43,6 +43,7 @@ mod proxied;
 mod proxy;
 mod rathole_client;
 mod rathole_server;
+mod raw;
 mod resolver;
 mod round_trips;
 mod small;

@@ -176,6 +176,22 @@ impl<R: Rig> Script<R> {
         total
     }
 
+    fn splice_in(&mut self, stream: &mut Stream<R>, most: usize) {
+        let result = self.rig.net().splice_in(stream, most);
+        self.note(&format!("splice in {most}"), result);
+    }
+
+    fn splice_out(&mut self, stream: &mut Stream<R>) {
+        let result = self.rig.net().splice_out(stream);
+        self.note("splice out", result);
+    }
+
+    fn empty_pipe(&mut self) {
+        let mut left = [0; 100];
+        let length = self.rig.net().empty_pipe(&mut left);
+        self.seen.push(format!("left in the pipe: {:?}", &left[..length]));
+    }
+
     fn run(mut self) -> Vec<String> {
         self.connecting();
         self.listening();
@@ -183,6 +199,7 @@ impl<R: Rig> Script<R> {
         self.ending();
         self.breaking();
         self.filling();
+        self.splicing();
         self.datagrams();
         self.seen
     }
@@ -516,6 +533,65 @@ impl<R: Rig> Script<R> {
         self.write(&mut a, 10);
         self.write(&mut a, 10);
         self.read(&mut a, 10);
+    }
+
+    fn splicing(&mut self) {
+        // The real net makes its pipe when asked.
+        let _ = self.rig.net().splice_worth();
+        let [mut a, mut b] = self.pair("splice");
+        let [mut c, mut d] = self.pair("to");
+        self.splice_in(&mut b, 50);
+        self.write(&mut a, 10);
+        self.settle("ten bytes are here");
+        self.splice_in(&mut b, 4);
+        let head = self.rig.net().write_more(&mut c, &[9; 3]);
+        self.note("write more", head);
+        self.splice_out(&mut c);
+        self.empty_pipe();
+        self.splice_in(&mut b, 50);
+        self.empty_pipe();
+        self.splice_in(&mut b, 50);
+        self.settle("head and four bytes have gone on");
+        self.read(&mut d, 100);
+        self.write(&mut a, 5);
+        self.shutdown(&mut a);
+        self.settle("an end behind bytes");
+        self.splice_in(&mut b, 50);
+        self.splice_out(&mut c);
+        self.splice_in(&mut b, 50);
+        self.splice_in(&mut b, 50);
+
+        let [mut a, mut b] = self.pair("splice into a full buffer");
+        let sent = self.fill(&mut b);
+        self.write(&mut a, 10);
+        self.settle("bytes for the full one");
+        self.splice_in(&mut b, 10);
+        self.splice_out(&mut b);
+        self.empty_pipe();
+        let mut got = 0;
+        while got < sent {
+            got += self.drain(&mut a);
+            self.rig.settle(&mut Vec::new());
+        }
+        self.write(&mut a, 10);
+        self.rig.settle(&mut Vec::new());
+        self.splice_in(&mut b, 10);
+        self.splice_out(&mut b);
+        self.settle("there is room again");
+        self.read(&mut a, 100);
+
+        let [mut a, b] = self.pair("splice from and to a broken one");
+        self.write(&mut a, 10);
+        self.rig.settle(&mut Vec::new());
+        self.rig.net().abort(b);
+        self.rig.settle(&mut Vec::new());
+        self.splice_in(&mut a, 10);
+        let [mut c, mut d] = self.pair("from");
+        self.write(&mut c, 3);
+        self.rig.settle(&mut Vec::new());
+        self.splice_in(&mut d, 10);
+        self.splice_out(&mut a);
+        self.empty_pipe();
     }
 }
 

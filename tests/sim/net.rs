@@ -2,22 +2,32 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use underpass::engine::net::{Net, Token, Wake};
 use underpass::proto::time::Time;
 
 use super::world::{ConnId, ProcessId, Shared};
 
+/// Bytes spliced so far, in all worlds.
+pub static SPLICED: AtomicU64 = AtomicU64::new(0);
+
 /// One process's system calls.
 pub struct SimNet {
     world: Shared,
     process: ProcessId,
+    /// From how many bytes on this process splices, if it has a pipe.
+    worth: Option<usize>,
+    /// What was spliced in and has not come out.
+    pipe: Vec<u8>,
 }
 
 impl SimNet {
     /// The system calls of `process`.
     pub fn new(world: &Shared, process: ProcessId) -> SimNet {
-        SimNet { world: world.clone(), process }
+        // Windows are small here, and so is what is worth it.
+        let worth = world.borrow_mut().draw_splice_worth(process);
+        SimNet { world: world.clone(), process, worth, pipe: Vec::new() }
     }
 }
 
@@ -119,6 +129,39 @@ impl Net for SimNet {
         self.world.borrow_mut().write(stream.conn, stream.side, bytes)
     }
 
+    fn write_more(&mut self, stream: &mut SimStream, bytes: &[u8]) -> io::Result<usize> {
+        self.write(stream, bytes)
+    }
+
+    fn splice_worth(&mut self) -> Option<usize> {
+        self.worth
+    }
+
+    fn splice_in(&mut self, from: &mut SimStream, most: usize) -> io::Result<usize> {
+        assert!(self.pipe.is_empty(), "bytes of another connection are in the pipe");
+        let most = self.world.borrow_mut().draw_splice(self.process, most);
+        let mut bytes = vec![0; most];
+        let read = self.read(from, &mut bytes)?;
+        bytes.truncate(read);
+        self.pipe = bytes;
+        SPLICED.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+
+    fn splice_out(&mut self, to: &mut SimStream) -> io::Result<usize> {
+        assert!(!self.pipe.is_empty());
+        let bytes = std::mem::take(&mut self.pipe);
+        let written = self.write(to, &bytes);
+        self.pipe = bytes[*written.as_ref().unwrap_or(&0)..].to_vec();
+        written
+    }
+
+    fn empty_pipe(&mut self, into: &mut [u8]) -> usize {
+        let left = std::mem::take(&mut self.pipe);
+        into[..left.len()].copy_from_slice(&left);
+        left.len()
+    }
+
     fn shutdown_write(&mut self, stream: &mut SimStream) -> io::Result<()> {
         self.world.borrow_mut().shutdown_write(stream.conn, stream.side)
     }
@@ -156,6 +199,7 @@ impl Net for SimNet {
     }
 
     fn poll(&mut self, _until: Option<Time>, wakes: &mut Vec<Wake>) -> io::Result<()> {
+        assert!(self.pipe.is_empty(), "bytes were left in the pipe");
         self.world.borrow_mut().poll(self.process, wakes);
         Ok(())
     }

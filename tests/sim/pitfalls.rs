@@ -88,6 +88,7 @@ fn tuning() -> Tuning {
         idle_edges: true,
         spurious: 0,
         lossy_resets: false,
+        short_splices: true,
         poll_batch: 64,
         lateness: 1_000_000,
         work: 20_000,

@@ -20,7 +20,7 @@ use super::actors::{Homes, Visitors};
 use super::datagrams::{self, UdpHomes, UdpVisitors};
 use super::diary::{self, Diary, Scribe};
 use super::driver::{Driver, Program};
-use super::net::SimNet;
+use super::net::{SPLICED, SimNet};
 use super::rng::Rng;
 use super::story::{
     Act, Book, End, Ending, Party, Reading, Script, Story, Witness, hello_with_alpn,
@@ -1063,6 +1063,7 @@ pub(super) fn server_config(dialects: &[Dialect], noise: bool, ports: Ports) -> 
     let key = format!("local_private_key = \"{}\"", keys().0);
     text += &transport("server", noise, &key);
     for (home, dialect) in dialects.iter().enumerate() {
+        let passthrough = if home == 0 { "sealed" } else { "raw" };
         let (bind, udp_bind) = (ports.bind(server_port(home)), ports.bind(udp_port(home)));
         let kinds: &[_] = match dialect {
             Dialect::Native => &[("web", "")],
@@ -1070,9 +1071,13 @@ pub(super) fn server_config(dialects: &[Dialect], noise: bool, ports: Ports) -> 
             Dialect::Rathole => &[("http", "-http"), ("https", "-https")],
         };
         for (kind, suffix) in kinds {
+            let raw = match *kind {
+                "http" => String::new(),
+                _ => format!("passthrough = \"{passthrough}\"\n"),
+            };
             let _ = write!(
                 text,
-                "[server.services.web{home}{suffix}]\ntype = \"{kind}\"\ntoken = \"t{home}\"\n\
+                "[server.services.web{home}{suffix}]\ntype = \"{kind}\"\ntoken = \"t{home}\"\n{raw}\
                  hosts = [\"h{home}.example\", \"**.h{home}.example\"]\n\
                  [server.services.shut{home}{suffix}]\ntype = \"{kind}\"\ntoken = \"t{home}\"\n\
                  hosts = [\"shut{home}.example\"]\n"
@@ -1084,6 +1089,7 @@ pub(super) fn server_config(dialects: &[Dialect], noise: bool, ports: Ports) -> 
              hosts = [\"way.example\"]\npath_prefix = \"/h{home}\"\n\
              [server.services.alpn{home}]\ntype = \"https\"\ntoken = \"t{home}\"\n\
              hosts = [\"way.example\"]\nalpn = [\"x-{home}\"]\n\
+             passthrough = \"raw\"\n\
              [server.services.tcp{home}]\ntoken = \"t{home}\"\nbind_addr = {bind}\n\
              [server.services.udp{home}]\ntype = \"udp\"\ntoken = \"t{home}\"\n\
              bind_addr = {udp_bind}\nudp_idle_time = 20\nudp_max_sessions = 8\n"
@@ -1204,6 +1210,8 @@ fn every_seed_ends_well() {
     let list = failures.iter().take(10).map(|(seed, wrong)| format!("SEED={seed}\n{wrong}\n"));
     let list = list.collect::<String>();
     assert!(failures.is_empty(), "{} of {seeds} seeds failed:\n{list}", failures.len());
+    let spliced = SPLICED.load(Ordering::Relaxed);
+    assert!(spliced > 1000 * seeds, "{spliced} bytes were spliced: the relay copies all");
 }
 
 #[test]

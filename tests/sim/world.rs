@@ -64,6 +64,8 @@ pub struct Tuning {
     pub spurious: u64,
     /// A reset may overtake (lose) what was in flight before it.
     pub lossy_resets: bool,
+    /// A splice may move less than waits: a pipe has slots for segments, not for bytes.
+    pub short_splices: bool,
     /// At most so many events from one `poll`.
     pub poll_batch: usize,
     /// A process runs up to so many nanoseconds after it could have.
@@ -96,6 +98,7 @@ impl Tuning {
             idle_edges: true,
             spurious: 0,
             lossy_resets: false,
+            short_splices: false,
             poll_batch: 1024,
             lateness: 0,
             work: 0,
@@ -124,6 +127,7 @@ impl Tuning {
             idle_edges: rng.chance(1, 2),
             spurious: *rng.pick(&[0, 0, 5, 50]),
             lossy_resets: faulty,
+            short_splices: true,
             poll_batch: *rng.pick(&[1, 2, 7, 64, 1024, 1024]),
             lateness: *rng.pick(&[0, 0, 50_000, 3_000_000]),
             work: *rng.pick(&[1_000, 20_000, 200_000]),
@@ -149,6 +153,8 @@ pub(super) struct Process {
     pub(super) host: HostId,
     pub(super) name: &'static str,
     rng: Rng,
+    /// So that splices change no other draw.
+    splice_rng: Rng,
     /// In the order of their first change since the last `poll`; each at most once.
     ready: VecDeque<Source>,
     resolved: VecDeque<Wake>,
@@ -282,10 +288,12 @@ impl World {
     /// One more process on `host`, with `limit` descriptors.
     pub fn add_process(&mut self, host: HostId, name: &'static str, limit: usize) -> ProcessId {
         let rng = self.rng.fork();
+        let splice_rng = rng.clone().fork();
         self.processes.push(Process {
             host,
             name,
             rng,
+            splice_rng,
             ready: VecDeque::new(),
             resolved: VecDeque::new(),
             open: 0,
@@ -426,6 +434,21 @@ impl World {
 
     pub(super) fn fill_random(&mut self, process: ProcessId, out: &mut [u8]) {
         self.processes[process].rng.fill(out);
+    }
+
+    /// From how many bytes on `process` splices; `None` if it has no pipe.
+    pub(super) fn draw_splice_worth(&mut self, process: ProcessId) -> Option<usize> {
+        *self.processes[process].splice_rng.pick(&[None, Some(1), Some(100), Some(16 * 1024)])
+    }
+
+    /// How many of `most` bytes fit into the pipe.
+    pub(super) fn draw_splice(&mut self, process: ProcessId, most: usize) -> usize {
+        let rng = &mut self.processes[process].splice_rng;
+        if self.tuning.short_splices && rng.chance(1, 2) {
+            rng.log_between(1, most as u64) as usize
+        } else {
+            most
+        }
     }
 
     /// How many descriptors `process` has open.

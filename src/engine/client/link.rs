@@ -193,6 +193,7 @@ impl<N: Net> Client<N> {
                     };
                     let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
                     tunnel.lease.hear_open(open.lease).map_err(Gone::Lease)?;
+                    tunnel.accept_raw(open.entry, open.raw)?;
                     if open.entry == Entry::Udp {
                         let service = usize::from(open.service);
                         self.begin_datagrams(id, service);

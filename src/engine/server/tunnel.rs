@@ -7,6 +7,7 @@ use log::{debug, info};
 
 use super::visitor::{Doing, Waiting};
 use super::{Complaint, Server, Stage};
+use crate::config::Passthrough;
 use crate::engine::conn::{Dialect, End, Gone, Hands};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
@@ -667,6 +668,7 @@ impl<N: Net> Server<N> {
             }
             None => None,
         };
+        let passthrough = self.config.services[opening.service].passthrough;
         let service = number.ok_or(Gone::Unexpected)?;
         let Opening { entry, offset, name, said, .. } = opening;
         let (first_bytes, rest) = said.split_at(said.len().min(Open::room(usize::from(u8::MAX))));
@@ -681,8 +683,9 @@ impl<N: Net> Server<N> {
         };
         let Some(tunnel) = &mut link.tunnel else { return Err(Gone::Unexpected) };
         let lease = tunnel.lease.open_next();
+        let raw = tunnel.choose_raw(entry, passthrough == Passthrough::Raw);
         let visitor = address;
-        let open = Open { lease, service, entry, visitor, local, offset, name, first_bytes };
+        let open = Open { lease, service, entry, visitor, local, offset, raw, name, first_bytes };
         link.say(&mut self.core.io, &Message::Open(open))?;
         self.core.push(link_id, rest)
     }

@@ -268,7 +268,8 @@ impl<N: Net> Server<N> {
         let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
         let lease = tunnel.lease.open_next();
         let (entry, name, first_bytes) = (Entry::Udp, &[][..], &[][..]);
-        let open = Open { lease, service, entry, visitor, local, offset: 0, name, first_bytes };
+        let (offset, raw) = (0, tunnel.choose_raw(entry, false));
+        let open = Open { lease, service, entry, visitor, local, offset, raw, name, first_bytes };
         conn.say(&mut self.core.io, &Message::Open(open))
     }
 
