@@ -10,7 +10,8 @@
 //! - `diary`: the access log, and what must be true of it.
 //! - `pitfalls`: fixed plays, one for each way in which programs of this kind broke.
 //!
-//! `SEED=123 cargo test --test sim scenario` runs one seed, `SEEDS=2000` so many.
+//! `SEED=123 cargo test --test sim scenario` runs one seed, `SEEDS=2000` so many,
+//! `FIRST=2000 SEEDS=1000` the thousand behind those.
 
 #![allow(dead_code, reason = "parts serve the scenarios only, parts the conformance test only")]
 #![allow(missing_docs, unreachable_pub, reason = "a test: nobody else reads its API")]

@@ -28,7 +28,7 @@ use super::story::{
 use super::web;
 use super::world::{HostId, ProcessId, Shared, Tuning, World};
 
-/// Seeds of a plain `cargo test`; `SEEDS=2000` for more.
+/// Seeds of a plain `cargo test`; `SEEDS=2000` for more, `FIRST=2000` to begin with another.
 const SEEDS: u64 = 200;
 /// From the start until visitors come: everybody has registered and dialled its spare links.
 const WARM_UP: Duration = Duration::from_secs(20);
@@ -1186,8 +1186,10 @@ fn every_seed_ends_well() {
         let seed = seed.parse().expect("SEED is a number");
         return run(seed).map(|_| ()).unwrap_or_else(|wrong| panic!("seed {seed}:\n{wrong}"));
     }
-    let seeds = std::env::var("SEEDS").map_or(SEEDS, |text| text.parse().expect("a number"));
-    let next = AtomicU64::new(0);
+    let number =
+        |key, default| std::env::var(key).map_or(default, |text| text.parse().expect("a number"));
+    let (first, seeds) = (number("FIRST", 0), number("SEEDS", SEEDS));
+    let next = AtomicU64::new(first);
     let failures = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
@@ -1195,7 +1197,7 @@ fn every_seed_ends_well() {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
+                    if seed >= first + seeds {
                         return;
                     }
                     if let Err(wrong) = outcome(seed) {
