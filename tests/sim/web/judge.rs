@@ -112,12 +112,17 @@ fn most_lines(book: &Ledger, call: &Call) -> usize {
             To::Shut(_) => held = None,
             To::Home(_) => {
                 let service = (ask.to, wire::goes_by_path(ask));
-                lines += usize::from(held != Some(service));
+                lines += usize::from(held != Some(service) || is_repeated(ask));
                 held = keeps_line(ask).then_some(service);
             }
         }
     }
     lines
+}
+
+/// On a kept connection that ends before any byte of the reply, it is sent again on a fresh one.
+fn is_repeated(ask: &Ask) -> bool {
+    ask.is_repeatable() && !ask.has_body() && ask.reply.cut.is_some_and(|(at, _)| at == 0)
 }
 
 /// The home's connection lives on after this request.
