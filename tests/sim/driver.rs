@@ -137,6 +137,18 @@ impl<P: Program> Driver<P> {
         Ok(())
     }
 
+    /// Lets what is under way arrive, for `most` at most.
+    pub fn run_until_silent(&mut self, most: Duration) -> io::Result<()> {
+        let is_silent = |driver: &Driver<P>| {
+            let world = driver.world.borrow();
+            world.is_silent() && !driver.tasks.iter().any(|task| world.has_wakes(task.process))
+        };
+        if is_silent(self) {
+            return Ok(());
+        }
+        self.run_until(self.now() + most, |driver| is_silent(driver))
+    }
+
     /// Draws the moment of the turn of everybody who became ready.
     fn plan(&mut self) {
         let mut world = self.world.borrow_mut();

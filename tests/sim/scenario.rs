@@ -36,6 +36,8 @@ const WARM_UP: Duration = Duration::from_secs(20);
 const BACKLOG: usize = 2 * underpass::engine::buffers::BATCH;
 /// Quiet before the descriptors are counted.
 const QUIET: Duration = Duration::from_secs(90);
+/// Between two beats of all control connections there is a moment of silence.
+const HEARTBEATS: Duration = Duration::from_secs(60);
 /// After the last fault, a home is served within this.
 const RECOVERY: Duration = Duration::from_secs(15);
 /// More, if a process vanished without a word: its peer learns it from its next ping.
@@ -448,6 +450,8 @@ impl Scenario {
             wrong.extend(self.post.borrow().unanswered());
         }
         self.driver.run_for(QUIET)?;
+        // A heartbeat may crawl through a window of one byte just now, and its ends hold buffers.
+        self.driver.run_until_silent(HEARTBEATS)?;
         wrong.extend(self.count_descriptors());
         let calls = self.calls.borrow();
         let world = self.world().borrow();

@@ -702,6 +702,14 @@ impl World {
         (0..self.conns.len()).filter(|id| whole(&self.conns[*id])).collect()
     }
 
+    /// No byte is under way, or waits to be read.
+    pub fn is_silent(&self) -> bool {
+        let is_empty = |pipe: &Pipe| pipe.bytes.is_empty() && pipe.unacknowledged == 0;
+        let is_read = |end: &End| !end.held || end.received.is_empty();
+        let mut conns = self.conns.iter();
+        conns.all(|conn| conn.pipes.iter().all(is_empty) && conn.ends.iter().all(is_read))
+    }
+
     /// Somebody on the way resets both ends.
     pub fn cut(&mut self, conn: ConnId) {
         for side in [0, 1] {
