@@ -1,7 +1,7 @@
 //! The home: takes a visitor's ClientHello and then one command, and does what it says.
 //!
 //! ```text
-//! visitor -> home    ClientHello (HELLO, byte for byte) | op u8 | 7 zero bytes | n u64 LE
+//! visitor -> home    ClientHello (HELLO but for its name) | op u8 | 7 zero bytes | n u64 LE
 //! D  download        home sends n bytes
 //! U  upload          visitor sends n bytes; home answers with one byte
 //! E  echo            home sends back whatever comes
@@ -19,9 +19,23 @@ use std::thread;
 /// What `openssl s_client -servername pi.example.com` says first.
 pub(crate) const HELLO: &[u8] = include_bytes!("client_hello.bin");
 /// The name in [`HELLO`].
-pub(crate) const NAME: &str = "pi.example.com";
+const NAME: &str = "pi.example.com";
 /// Bytes of a command.
 pub(crate) const COMMAND_BYTES: usize = 16;
+/// So many have names; the highest number has four digits.
+pub(crate) const HOMES_MAX: usize = 10_000;
+
+/// The name of home `number`, below [`HOMES_MAX`]. All are of one length: so is every hello.
+pub(crate) fn name(number: usize) -> String {
+    if number == 0 { NAME.to_owned() } else { format!("{number:04}.home.test") }
+}
+
+/// [`HELLO`] before and after its name.
+fn around_name() -> (&'static [u8], &'static [u8]) {
+    let at = HELLO.windows(NAME.len()).position(|bytes| bytes == NAME.as_bytes());
+    let (before, rest) = HELLO.split_at(at.expect("HELLO asks for NAME"));
+    (before, &rest[NAME.len()..])
+}
 
 /// What a visitor wants of the home.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +48,8 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The first flight of a visitor: the hello and this command.
-    pub(crate) fn first_flight(self) -> Vec<u8> {
+    /// The first flight of a visitor of home `number`: the hello and this command.
+    pub(crate) fn first_flight(self, number: usize) -> Vec<u8> {
         let (op, n) = match self {
             Command::Download(n) => (b'D', n),
             Command::Upload(n) => (b'U', n),
@@ -43,7 +57,8 @@ impl Command {
             Command::Idle => (b'I', 0),
             Command::LetGo => (b'X', 0),
         };
-        let mut bytes = HELLO.to_vec();
+        let (before, after) = around_name();
+        let mut bytes = [before, name(number).as_bytes(), after].concat();
         bytes.extend_from_slice(&[op, 0, 0, 0, 0, 0, 0, 0]);
         bytes.extend_from_slice(&n.to_le_bytes());
         bytes
@@ -92,7 +107,8 @@ fn serve(mut stream: TcpStream, kept: &Mutex<Vec<TcpStream>>, buffer: &mut [u8])
     let mut flight = [0; HELLO.len() + COMMAND_BYTES];
     stream.read_exact(&mut flight)?;
     let (hello, command) = flight.split_at(HELLO.len());
-    if hello != HELLO {
+    let (before, after) = around_name();
+    if !(hello.starts_with(before) && hello.ends_with(after)) {
         return Err(ErrorKind::InvalidData.into());
     }
     let mut bytes = [0; COMMAND_BYTES];

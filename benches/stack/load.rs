@@ -1,7 +1,9 @@
-//! The visitors: plain blocking threads, so light that the stacks have the processors.
+//! The visitors: plain blocking threads, so light that the stacks have the processors. Idle ones
+//! are sockets without a thread.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ pub(crate) enum Direction {
     Upload,
 }
 
-/// Longer than anything here takes in health: a hang becomes an error.
+/// For a connect, a read or a write; longer than anything takes in health: a hang becomes an error.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of the answer to a short connection's one request.
 const SHORT_ANSWER: usize = 1000;
@@ -81,7 +83,7 @@ pub(crate) fn short(front: SocketAddr, at_once: usize, span: Duration) -> io::Re
     let start = Instant::now();
     let end = start + span;
     let parts = in_threads(at_once, move |_| {
-        let flight = Command::Download(SHORT_ANSWER as u64).first_flight();
+        let flight = Command::Download(SHORT_ANSWER as u64).first_flight(0);
         let mut part = Short::default();
         while Instant::now() < end {
             match ask_once(front, &flight) {
@@ -109,43 +111,50 @@ pub(crate) fn short(front: SocketAddr, at_once: usize, span: Duration) -> io::Re
     }
 }
 
-/// One short connection from its beginning to its end; also how a stack shows that it is ready.
-pub(crate) fn probe(front: SocketAddr) -> io::Result<()> {
-    ask_once(front, &Command::Download(SHORT_ANSWER as u64).first_flight())
+/// One short connection to home `number`, from its beginning to its end: how a stack shows that it
+/// is ready.
+pub(crate) fn probe(front: SocketAddr, number: usize) -> io::Result<()> {
+    ask_once(front, &Command::Download(SHORT_ANSWER as u64).first_flight(number))
 }
 
 fn ask_once(front: SocketAddr, flight: &[u8]) -> io::Result<()> {
-    let mut stream = TcpStream::connect(front)?;
+    let mut stream = TcpStream::connect_timeout(&front, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(flight)?;
     stream.read_exact(&mut [0; SHORT_ANSWER])
 }
 
-/// `count` round trips on one connection, each one's time.
-pub(crate) fn ping_pong(front: SocketAddr, count: usize) -> io::Result<Vec<Duration>> {
-    let mut stream = open(front, Command::Echo)?;
-    let mut trip = |number: usize| -> io::Result<Duration> {
-        let mut ping = [b'p'; PING_BYTES];
-        ping[..8].copy_from_slice(&(number as u64).to_le_bytes());
-        let mut pong = [0; PING_BYTES];
-        let start = Instant::now();
-        stream.write_all(&ping)?;
-        stream.read_exact(&mut pong)?;
-        let took = start.elapsed();
-        if ping == pong { Ok(took) } else { Err(ErrorKind::InvalidData.into()) }
-    };
-    for number in 0..200 {
-        trip(number)?;
-    }
-    (0..count).map(trip).collect()
+/// `count` connections on which the home sends back whatever comes.
+pub(crate) fn open_echo(front: SocketAddr, count: usize) -> io::Result<Vec<TcpStream>> {
+    (0..count).map(|_| open(front, Command::Echo)).collect()
 }
 
-/// `count` connections that have reached the home and then say nothing.
-pub(crate) fn open_idle(front: SocketAddr, count: usize) -> io::Result<Vec<TcpStream>> {
+/// `trips` round trips on each connection, on all of them at once: the time of each.
+pub(crate) fn ping_pong(streams: &[TcpStream], trips: usize) -> io::Result<Vec<Duration>> {
+    let parts = in_threads(streams.len(), |i| {
+        (0..trips).map(|number| ping(&streams[i], number as u64)).collect()
+    });
+    let parts = parts.into_iter().collect::<io::Result<Vec<Vec<Duration>>>>()?;
+    Ok(parts.concat())
+}
+
+fn ping(mut stream: &TcpStream, number: u64) -> io::Result<Duration> {
+    let mut ping = [b'p'; PING_BYTES];
+    ping[..8].copy_from_slice(&number.to_le_bytes());
+    let mut pong = [0; PING_BYTES];
+    let start = Instant::now();
+    stream.write_all(&ping)?;
+    stream.read_exact(&mut pong)?;
+    let took = start.elapsed();
+    if ping == pong { Ok(took) } else { Err(ErrorKind::InvalidData.into()) }
+}
+
+/// Connections that have reached the home and then say nothing, with these numbers.
+pub(crate) fn open_idle(front: SocketAddr, numbers: Range<usize>) -> io::Result<Vec<TcpStream>> {
     const OPENERS: usize = 8;
     let parts = in_threads(OPENERS, move |opener| {
-        let flight = Command::Idle.first_flight();
-        let mine = (0..count).filter(|number| number % OPENERS == opener);
+        let flight = Command::Idle.first_flight(0);
+        let mine = numbers.clone().filter(|number| number % OPENERS == opener);
         mine.map(|number| {
             let mut stream = connect_from(visitor_address(number), front)?;
             stream.set_read_timeout(Some(PATIENCE))?;
@@ -174,7 +183,9 @@ pub(crate) fn let_go_of_idle(home: SocketAddr) -> io::Result<()> {
 pub(crate) fn feed_floor(floor: SocketAddr, bytes: u64) -> io::Result<()> {
     /// So much that each read of the floor is a full one.
     const PLENTY: usize = 16 * CHUNK;
-    let mut stream = TcpStream::connect(floor)?;
+    let mut stream = TcpStream::connect_timeout(&floor, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     let buffer = vec![b'.'; PLENTY];
     let mut left = bytes;
     while left > 0 {
@@ -187,18 +198,18 @@ pub(crate) fn feed_floor(floor: SocketAddr, bytes: u64) -> io::Result<()> {
 }
 
 fn open(front: SocketAddr, command: Command) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(front)?;
+    let mut stream = TcpStream::connect_timeout(&front, PATIENCE)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(&command.first_flight())?;
+    stream.write_all(&command.first_flight(0))?;
     Ok(stream)
 }
 
 fn connect_from(address: Ipv4Addr, front: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from((address, 0)).into())?;
-    socket.connect(&front.into())?;
+    socket.connect_timeout(&front.into(), PATIENCE)?;
     Ok(socket.into())
 }
 

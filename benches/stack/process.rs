@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -131,10 +132,7 @@ pub(crate) fn stop_with_signals(folder: PathBuf) -> io::Result<()> {
         let _ = signalled.read_exact(&mut [0]);
         // Held to the end: nothing new is started meanwhile.
         let running = running();
-        let ids = running.iter().filter_map(|id| Pid::from_raw(i32::try_from(*id).ok()?));
-        for id in ids {
-            let _ = kill_process(id, Signal::KILL);
-        }
+        kill(running.iter());
         let _ = fs::remove_dir_all(&folder);
         std::process::exit(1);
     });
@@ -145,10 +143,53 @@ pub(crate) fn own_id() -> u32 {
     std::process::id()
 }
 
-/// To the hard limit; what is started later inherits it.
-pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+/// While it lives, processes have so long; then they are killed, and whoever waits for one of them
+/// gets an error instead.
+pub(crate) struct Watchdog {
+    /// Says nothing; hangs up with this value.
+    _alive: Sender<()>,
+}
+
+impl Watchdog {
+    pub(crate) fn over(ids: Vec<u32>, time: Duration) -> Watchdog {
+        let (alive, watched) = mpsc::channel();
+        thread::spawn(move || {
+            if watched.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+                // An id that is in the list has not been waited for: it is nobody else's.
+                let running = running();
+                kill(ids.iter().filter(|id| running.contains(id)));
+            }
+        });
+        Watchdog { _alive: alive }
+    }
+}
+
+fn kill<'a>(ids: impl Iterator<Item = &'a u32>) {
+    for id in ids.filter_map(|id| Pid::from_raw(i32::try_from(*id).ok()?)) {
+        let _ = kill_process(id, Signal::KILL);
+    }
+}
+
+/// To `wanted` where that is allowed, else to the hard limit; what is started later inherits it.
+/// Says what it is now.
+pub(crate) fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
+    let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let set = |limit| {
+        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+        setrlimit(Resource::Nofile, limit)
+    };
+    if hard < wanted && set(wanted).is_ok() {
+        return Ok(wanted);
+    }
+    set(hard)?;
+    Ok(hard)
+}
+
+/// Bytes that the kernel would give without swapping.
+pub(crate) fn available_memory() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    Ok(number(line.and_then(|rest| rest.split_whitespace().next()))? * 1024)
 }
 
 /// Seconds of processor time of each process so far, once what is still under way has ended.
@@ -168,7 +209,8 @@ pub(crate) fn settled_cpu(ids: &[u32]) -> io::Result<Vec<f64>> {
     Ok(last)
 }
 
-fn cpu_of(ids: &[u32]) -> io::Result<Vec<f64>> {
+/// Seconds of processor time of each process so far.
+pub(crate) fn cpu_of(ids: &[u32]) -> io::Result<Vec<f64>> {
     ids.iter().map(|id| precise_cpu(*id).or_else(|_| coarse_cpu(*id))).collect()
 }
 

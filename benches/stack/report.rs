@@ -1,8 +1,9 @@
-//! The table: medians over the rounds, and ratios taken round by round.
+//! The tables: medians over the rounds, and ratios taken round by round.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
+use super::floor::Floor;
 use super::load::Direction;
 use super::stacks::Kind;
 
@@ -35,12 +36,57 @@ pub(crate) enum Figure {
     CpuPerShort(Side, usize),
     /// Connections a second, with so many at once.
     ShortRate(usize),
-    /// Microseconds, at a percentile.
-    PingPong(usize),
-    /// Bytes.
-    MemoryPerIdle(Side),
+    /// Microseconds, on so many connections at once, at a percentile.
+    PingPong(usize, usize),
+    /// Bytes, with so many open.
+    MemoryPerIdle(Side, usize),
     /// Bytes.
     MemoryAtStart(Side),
+    /// Bytes on the VPS, with so many homes.
+    MemoryPerHome(usize),
+    /// Seconds a minute on the VPS, with so many homes.
+    CpuOfIdleHomes(usize),
+    /// Microseconds on the VPS, with so many of what stands beside; of the scaling tables.
+    Scaling(Axis, Work, usize),
+}
+
+/// What there may be many of, and should cost nobody else anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Axis {
+    /// Other visitors' connections, open and idle.
+    Connections,
+    /// Services with a name each, in the files of the VPS.
+    Routes,
+}
+
+impl Axis {
+    const BOTH: [Axis; 2] = [Axis::Connections, Axis::Routes];
+
+    fn name(self) -> &'static str {
+        match self {
+            Axis::Connections => "idle connections",
+            Axis::Routes => "routes",
+        }
+    }
+}
+
+/// What is done beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Work {
+    ShortConnection,
+    /// A ping-pong on a connection that stays open.
+    RoundTrip,
+}
+
+impl Work {
+    const BOTH: [Work; 2] = [Work::ShortConnection, Work::RoundTrip];
+
+    fn name(self) -> &'static str {
+        match self {
+            Work::ShortConnection => "short connection",
+            Work::RoundTrip => "request-response",
+        }
+    }
 }
 
 impl Figure {
@@ -60,11 +106,19 @@ impl Figure {
                 format!("CPU us per short connection, {}, {crowd} at once", side.name())
             }
             Figure::ShortRate(crowd) => format!("short connections a second, {crowd} at once"),
-            Figure::PingPong(percent) => format!("ping-pong p{percent}, us"),
-            Figure::MemoryPerIdle(side) => {
-                format!("KB per idle visitor connection, {}", side.name())
+            Figure::PingPong(connections, percent) => {
+                let s = if connections == 1 { "" } else { "s" };
+                format!("ping-pong p{percent}, us, {connections} connection{s}")
+            }
+            Figure::MemoryPerIdle(side, count) => {
+                format!("KB per idle visitor connection, {}, {count} open", side.name())
             }
             Figure::MemoryAtStart(side) => format!("MB resident at start, {}", side.name()),
+            Figure::MemoryPerHome(homes) => format!("KB per idle home, VPS, {homes} homes"),
+            Figure::CpuOfIdleHomes(homes) => format!("CPU s a minute, VPS, {homes} idle homes"),
+            Figure::Scaling(axis, work, count) => {
+                format!("CPU us per {}, VPS, {count} {}", work.name(), axis.name())
+            }
         }
     }
 
@@ -72,53 +126,111 @@ impl Figure {
     fn shown(self, value: f64) -> String {
         match self {
             Figure::CpuPerGigabyte(..) => format!("{value:.2}"),
-            Figure::MemoryPerIdle(_) => format!("{:.1}", value / 1024.0),
+            Figure::MemoryPerIdle(..) | Figure::MemoryPerHome(_) => {
+                format!("{:.1}", value / 1024.0)
+            }
+            Figure::CpuOfIdleHomes(_) => format!("{value:.3}"),
             Figure::MemoryAtStart(_) => format!("{:.1}", value / 1024.0 / 1024.0),
             _ => format!("{value:.0}"),
         }
     }
 }
 
-/// One figure of one stack: a row for each round, with a value for each process.
-type Samples = Vec<Vec<f64>>;
+/// The cost beside many may be so many times that beside few, and still counts as the same.
+const FLAT: f64 = 1.25;
+
+/// One figure of one stack, by round: a value for each process.
+type Samples = BTreeMap<usize, Vec<f64>>;
+/// The same, each round's sum.
+type Sums = BTreeMap<usize, f64>;
 
 /// Everything measured so far.
 pub(crate) struct Report {
     columns: Vec<Kind>,
     samples: BTreeMap<Figure, BTreeMap<Kind, Samples>>,
-    /// Seconds per gigabyte, a value for each round.
-    floors: BTreeMap<Kind, Vec<f64>>,
+    /// Seconds per gigabyte.
+    floors: BTreeMap<Kind, (Floor, Sums)>,
+    round: usize,
 }
 
 impl Report {
     pub(crate) fn new(columns: Vec<Kind>) -> Report {
-        Report { columns, samples: BTreeMap::new(), floors: BTreeMap::new() }
+        Report { columns, samples: BTreeMap::new(), floors: BTreeMap::new(), round: 0 }
+    }
+
+    /// What is added from now on is of another round: ratios are taken within one.
+    pub(crate) fn begin_round(&mut self) {
+        self.round += 1;
     }
 
     /// This round's values of a figure, one for each process that has a part in it.
     pub(crate) fn add(&mut self, kind: Kind, figure: Figure, parts: Vec<f64>) {
-        self.samples.entry(figure).or_default().entry(kind).or_default().push(parts);
+        let samples = self.samples.entry(figure).or_default().entry(kind).or_default();
+        samples.insert(self.round, parts);
     }
 
-    /// This round's floor with the cipher of `kind`.
-    pub(crate) fn add_floor(&mut self, kind: Kind, seconds: f64) {
-        self.floors.entry(kind).or_default().push(seconds);
+    /// This round's floor of `kind`.
+    pub(crate) fn add_floor(&mut self, kind: Kind, floor: &Floor, seconds: f64) {
+        let entry = self.floors.entry(kind).or_insert_with(|| (floor.clone(), Sums::new()));
+        entry.1.insert(self.round, seconds);
     }
 
-    /// A Markdown table.
-    pub(crate) fn print(&self, out: &mut impl Write, rounds: usize, idle: usize) -> io::Result<()> {
+    /// The main table, in Markdown.
+    pub(crate) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let mut rows = vec![self.header()];
-        rows.extend(self.samples.iter().map(|(figure, by_kind)| self.row(*figure, by_kind)));
+        let main = self.samples.iter().filter(|(figure, _)| !matches!(figure, Figure::Scaling(..)));
+        rows.extend(main.map(|(figure, by_kind)| self.row(*figure, by_kind)));
         rows.extend(self.columns.iter().filter_map(|kind| self.floor_row(*kind)));
+        print_aligned(out, &rows)
+    }
+
+    /// The scaling tables, in Markdown, each with a line on what is not flat.
+    pub(crate) fn print_scaling(&self, out: &mut impl Write) -> io::Result<()> {
+        Axis::BOTH.into_iter().try_for_each(|axis| self.print_axis(out, axis))
+    }
+
+    fn print_axis(&self, out: &mut impl Write, axis: Axis) -> io::Result<()> {
+        let on_axis = self.samples.keys().filter_map(|figure| match figure {
+            Figure::Scaling(of, _, count) if *of == axis => Some(*count),
+            _ => None,
+        });
+        let counts: Vec<usize> = on_axis.collect::<BTreeSet<_>>().into_iter().collect();
+        let [fewest, .., most] = counts[..] else {
+            return Ok(());
+        };
+        let mut header = vec![format!("CPU us, VPS, beside so many {}", axis.name())];
+        header.extend(counts.iter().map(usize::to_string));
+        header.push(format!("{most} / {fewest}"));
+        let mut rows = vec![header];
+        let mut steep = Vec::new();
+        for (kind, work) in self.columns.iter().flat_map(|kind| Work::BOTH.map(|work| (kind, work)))
+        {
+            let none = Samples::new();
+            let at = |count| {
+                let by_kind = self.samples.get(&Figure::Scaling(axis, work, count));
+                sums(by_kind.and_then(|by_kind| by_kind.get(kind)).unwrap_or(&none))
+            };
+            let costs: Vec<f64> =
+                counts.iter().filter_map(|count| middle(at(*count).into_values())).collect();
+            let name = format!("{kind}: {}", work.name());
+            if !costs.is_empty() && !is_flat(&costs) {
+                steep.push(name.clone());
+            }
+            let cell = |count: &usize| {
+                let cost = middle(at(*count).into_values());
+                cost.map_or_else(String::new, |cost| format!("{cost:.1}"))
+            };
+            let mut row = vec![name];
+            row.extend(counts.iter().map(cell));
+            row.push(ratio_cell(&at(most), &at(fewest)));
+            rows.push(row);
+        }
+        writeln!(out)?;
         print_aligned(out, &rows)?;
-        writeln!(
-            out,
-            "\nMedians of {rounds} round{}, {idle} idle connections. With several processes on a \
-             side: the sum, then each. The peer is {}. A ratio is the median of the rounds' own \
-             ratios, with the lowest and the highest.",
-            if rounds == 1 { "" } else { "s" },
-            Kind::Peer,
-        )
+        match &steep[..] {
+            [] => writeln!(out, "\nEvery line is flat: no cost is above {FLAT} of its least."),
+            steep => writeln!(out, "\nNot flat (above {FLAT} of the least): {}.", steep.join("; ")),
+        }
     }
 
     fn header(&self) -> Vec<String> {
@@ -140,7 +252,7 @@ impl Report {
 
     /// The floor stands in its stack's column, the stack's ratios to it in the last one.
     fn floor_row(&self, kind: Kind) -> Option<Vec<String>> {
-        let floor = self.floors.get(&kind)?;
+        let (name, floor) = self.floors.get(&kind)?;
         let ratio = |direction| {
             let figure = Figure::CpuPerGigabyte(Side::Vps, direction, 1);
             let stack = self.samples.get(&figure).and_then(|by_kind| by_kind.get(&kind));
@@ -151,8 +263,10 @@ impl Report {
             ratio(Direction::Download),
             ratio(Direction::Upload)
         );
-        let mut cells = vec!["CPU s per GB, floor: read 64 KB, encrypt, write".to_owned()];
-        let value = middle(floor).map(|seconds| format!("{seconds:.2}")).unwrap_or_default();
+        let mut cells = vec![format!("CPU s per GB, {name}")];
+        let value = middle(floor.values().copied())
+            .map(|seconds| format!("{seconds:.2}"))
+            .unwrap_or_default();
         let only =
             |text: &str, column| if column == kind { text.to_owned() } else { String::new() };
         cells.extend(self.columns.iter().map(|column| only(&value, *column)));
@@ -167,24 +281,26 @@ impl Report {
 }
 
 fn value_cell(figure: Figure, samples: &Samples) -> String {
-    let Some(total) = middle(&sums(samples)) else {
+    let Some(total) = middle(sums(samples).into_values()) else {
         return String::new();
     };
-    let parts = samples.iter().map(Vec::len).max().unwrap_or(0);
+    let parts = samples.values().map(Vec::len).max().unwrap_or(0);
     let total = figure.shown(total);
     if parts < 2 {
         return total;
     }
     let part = |i: usize| {
-        let values: Vec<f64> = samples.iter().filter_map(|round| round.get(i).copied()).collect();
-        middle(&values).map_or_else(String::new, |value| figure.shown(value))
+        middle(samples.values().filter_map(|round| round.get(i).copied()))
+            .map_or_else(String::new, |value| figure.shown(value))
     };
     format!("{total} ({})", (0..parts).map(part).collect::<Vec<_>>().join(" + "))
 }
 
-fn ratio_cell(of: &[f64], to: &[f64]) -> String {
-    let ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of / to).collect();
-    let Some(median) = middle(&ratios) else {
+/// What both have in the same round.
+fn ratio_cell(of: &Sums, to: &Sums) -> String {
+    let both = of.iter().filter_map(|(round, of)| Some(of / to.get(round)?));
+    let ratios: Vec<f64> = both.collect();
+    let Some(median) = middle(ratios.iter().copied()) else {
         return String::new();
     };
     let low = ratios.iter().copied().fold(f64::INFINITY, f64::min);
@@ -196,13 +312,19 @@ fn ratio_cell(of: &[f64], to: &[f64]) -> String {
     }
 }
 
-fn sums(samples: &Samples) -> Vec<f64> {
-    samples.iter().map(|parts| parts.iter().sum()).collect()
+fn sums(samples: &Samples) -> Sums {
+    samples.iter().map(|(round, parts)| (*round, parts.iter().sum())).collect()
+}
+
+/// Whether the dearest is about as dear as the cheapest.
+fn is_flat(costs: &[f64]) -> bool {
+    let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
+    costs.iter().all(|cost| cost / least <= FLAT)
 }
 
 /// The median.
-fn middle(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
+fn middle(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut sorted: Vec<f64> = values.collect();
     sorted.sort_unstable_by(f64::total_cmp);
     let half = sorted.len() / 2;
     match sorted.len() {

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use underpass::config::{Config, Transport};
 
-use super::home::NAME;
+use super::floor::Floor;
+use super::home;
 use super::load;
-use super::process::{self, Running};
+use super::process::{self, Running, Watchdog};
 use super::report::Side;
 
 /// One thing to measure.
@@ -22,29 +24,58 @@ use super::report::Side;
 pub(crate) enum Kind {
     /// rathole with Noise, HAProxy in front.
     Peer,
-    /// underpass with the default cipher, ChaChaPoly: the same as rathole's.
+    /// underpass with rathole's pattern.
+    ChaCha,
+    /// underpass as it comes: no pattern in its files.
     Underpass,
-    /// underpass with AES-GCM.
-    UnderpassAes,
+    /// The same, and visitors' bytes cross unencrypted: `passthrough = "raw"`.
+    Raw,
 }
 
 impl Kind {
+    const ALL: [Kind; 4] = [Kind::Peer, Kind::ChaCha, Kind::Underpass, Kind::Raw];
+
     pub(crate) fn from_word(word: &str) -> io::Result<Kind> {
-        match word.trim() {
-            "peer" => Ok(Kind::Peer),
-            "underpass" => Ok(Kind::Underpass),
-            "underpass-aes" => Ok(Kind::UnderpassAes),
-            other => Err(io::Error::other(format!("STACKS: there is no stack {other:?}"))),
+        let found = Kind::ALL.into_iter().find(|kind| kind.word() == word.trim());
+        found.ok_or_else(|| io::Error::other(format!("STACKS: there is no stack {word:?}")))
+    }
+
+    /// In `STACKS`.
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Peer => "peer",
+            Kind::ChaCha => "underpass-chacha",
+            Kind::Underpass => "underpass",
+            Kind::Raw => "underpass-raw",
         }
     }
 
-    /// The Noise pattern of underpass's stacks.
-    pub(crate) fn noise_pattern(self) -> Option<&'static str> {
+    /// The Noise pattern in its files, if there is one.
+    fn pattern(self) -> Option<&'static str> {
         match self {
-            Kind::Peer => None,
-            Kind::Underpass => Some("Noise_NK_25519_ChaChaPoly_BLAKE2s"),
-            Kind::UnderpassAes => Some("Noise_NK_25519_AESGCM_BLAKE2s"),
+            Kind::Peer | Kind::ChaCha => Some(RATHOLE_PATTERN),
+            Kind::Underpass | Kind::Raw => None,
         }
+    }
+
+    /// What its VPS side at least does with a visitor's bytes.
+    pub(crate) fn floor(self) -> io::Result<Option<Floor>> {
+        Ok(match self {
+            Kind::Peer => None,
+            Kind::ChaCha => Some(Floor::Encrypt(RATHOLE_PATTERN.to_owned())),
+            Kind::Underpass => Some(Floor::Encrypt(default_pattern()?)),
+            Kind::Raw => Some(Floor::Splice),
+        })
+    }
+
+    /// Bytes of memory for one visitor's connection on both sides, the kernel's too; rather too many.
+    pub(crate) fn connection_bytes(self) -> u64 {
+        1024 * if self == Kind::Peer { 400 } else { 50 }
+    }
+
+    /// The same for an idle home: nine channels, or a process of its own with five connections.
+    pub(crate) fn home_bytes(self) -> u64 {
+        if self == Kind::Peer { 9 * self.connection_bytes() } else { 4 * 1024 * 1024 }
     }
 }
 
@@ -52,10 +83,43 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Kind::Peer => "rathole + HAProxy",
+            Kind::ChaCha => "underpass, ChaChaPoly",
             Kind::Underpass => "underpass",
-            Kind::UnderpassAes => "underpass, AES-GCM",
+            Kind::Raw => "underpass, raw",
         })
     }
+}
+
+/// rathole's default.
+const RATHOLE_PATTERN: &str = "Noise_NK_25519_ChaChaPoly_BLAKE2s";
+
+/// What underpass's client asks for on this machine when its file names no pattern.
+pub(crate) fn default_pattern() -> io::Result<String> {
+    let (_, public) = key_pair(RATHOLE_PATTERN)?;
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let text = client_file(Kind::Underpass, nowhere, &public, 0, nowhere);
+    let config = Config::parse("client", &text, &|_| None).map_err(io::Error::other)?;
+    let transport = config.client.map(|client| client.transport);
+    match transport {
+        Some(Transport::Noise(noise)) => noise.patterns.into_iter().next(),
+        _ => None,
+    }
+    .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// How large a stack is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// Services in the files of the VPS, each with one name.
+    pub(crate) services: usize,
+    /// The first so many are at home: a client is connected for each. At least 1: home 0 is the one
+    /// that all visitors go to.
+    pub(crate) homes: usize,
+}
+
+impl Shape {
+    /// One of everything.
+    pub(crate) const ONE: Shape = Shape { services: 1, homes: 1 };
 }
 
 /// Those of `wanted` whose programs are here, and a line for what is not.
@@ -120,21 +184,30 @@ impl Stack {
         Ok(Cpu { vps: all, home })
     }
 
-    /// Comes back once a visitor of `address` has been served.
-    fn wait_until_served(&mut self, address: SocketAddr) -> io::Result<()> {
-        const PATIENCE: Duration = Duration::from_secs(15);
-        let end = Instant::now() + PATIENCE;
-        while let Err(error) = load::probe(address) {
-            for process in self.vps.iter_mut().chain(&mut self.home) {
-                process.check()?;
-            }
+    /// From now on it has so long, while the watchdog lives.
+    pub(crate) fn watched(&self, time: Duration) -> Watchdog {
+        Watchdog::over(Side::BOTH.into_iter().flat_map(|side| self.ids(side)).collect(), time)
+    }
+
+    /// An error if one of its processes has ended by itself.
+    pub(crate) fn check(&mut self) -> io::Result<()> {
+        self.vps.iter_mut().chain(&mut self.home).try_for_each(Running::check)
+    }
+
+    /// Comes back once a visitor of home `number` has been served at `address`.
+    fn wait_until_served(
+        &mut self,
+        address: SocketAddr,
+        number: usize,
+        end: Instant,
+    ) -> io::Result<()> {
+        while let Err(error) = load::probe(address, number) {
+            self.check()?;
             if Instant::now() > end {
-                let words = self.vps.iter().chain(&self.home).map(Running::last_words);
+                let words = self.vps.iter().chain(self.home.first()).map(Running::last_words);
                 let words = words.collect::<Vec<_>>().join("\n");
-                return Err(io::Error::other(format!(
-                    "{} does not serve: {error}\n{words}",
-                    self.kind
-                )));
+                let name = home::name(number);
+                return Err(io::Error::other(format!("{name} is not served: {error}\n{words}")));
             }
             thread::sleep(Duration::from_millis(50));
         }
@@ -169,111 +242,114 @@ impl Cpu {
 pub(crate) struct Workshop {
     folder: PathBuf,
     home: SocketAddr,
+    /// Visitors' connections that HAProxy is to allow.
+    visitors: usize,
 }
 
 impl Workshop {
-    pub(crate) fn new(folder: PathBuf, home: SocketAddr) -> Workshop {
-        Workshop { folder, home }
+    pub(crate) fn new(folder: PathBuf, home: SocketAddr, visitors: usize) -> Workshop {
+        Workshop { folder, home, visitors }
     }
 
-    /// Starts a stack and waits until it serves.
-    pub(crate) fn start(&self, kind: Kind) -> io::Result<Stack> {
-        let stack = match kind.noise_pattern() {
-            None => self.start_peer(kind)?,
-            Some(pattern) => self.start_underpass(kind, pattern)?,
+    /// Starts a stack and waits until it serves all its homes.
+    pub(crate) fn start(&self, kind: Kind, shape: Shape) -> io::Result<Stack> {
+        let end = Instant::now() + START_PATIENCE + START_PATIENCE_PER_HOME * shape.homes as u32;
+        let mut stack = match kind {
+            Kind::Peer => self.start_peer(shape, end)?,
+            Kind::ChaCha | Kind::Underpass | Kind::Raw => self.start_underpass(kind, shape)?,
         };
+        for number in 0..shape.homes {
+            stack.wait_until_served(stack.front, number, end)?;
+        }
         thread::sleep(Duration::from_millis(500));
         Ok(stack)
     }
 
-    fn start_peer(&self, kind: Kind) -> io::Result<Stack> {
+    fn start_peer(&self, shape: Shape, end: Instant) -> io::Result<Stack> {
         let program = rathole().ok_or(io::ErrorKind::NotFound)?;
-        let [tunnel, service, front] = free_addresses()?;
-        let (private, public) = key_pair("Noise_NK_25519_ChaChaPoly_BLAKE2s")?;
-        let home = self.home;
-        let server = self.write(
-            "rathole-server.toml",
-            &format!(
-                "[server]\nbind_addr = \"{tunnel}\"\n\
+        let [tunnel, services, front] = free_addresses()?;
+        let (private, public) = key_pair(RATHOLE_PATTERN)?;
+        let mut server = format!(
+            "[server]\nbind_addr = \"{tunnel}\"\n\
              [server.transport]\ntype = \"noise\"\n\
-             [server.transport.noise]\nlocal_private_key = \"{private}\"\n\
-             [server.services.home]\ntoken = \"{TOKEN}\"\nbind_addr = \"{service}\"\n"
-            ),
-        )?;
-        let client = self.write(
-            "rathole-client.toml",
-            &format!(
-                "[client]\nremote_addr = \"{tunnel}\"\n\
+             [server.transport.noise]\nlocal_private_key = \"{private}\"\n"
+        );
+        for number in 0..shape.services {
+            let address = service_address(number, services.port());
+            server += &format!(
+                "[server.services.home{number}]\ntoken = \"{TOKEN}\"\nbind_addr = \"{address}\"\n"
+            );
+        }
+        let mut client = format!(
+            "[client]\nremote_addr = \"{tunnel}\"\n\
              [client.transport]\ntype = \"noise\"\n\
-             [client.transport.noise]\nremote_public_key = \"{public}\"\n\
-             [client.services.home]\ntoken = \"{TOKEN}\"\nlocal_addr = \"{home}\"\n"
-            ),
-        )?;
-        // One thread: the VPS has one processor. Without splicing, as Debian's example has it.
-        let router = self.write(
-            "haproxy.cfg",
-            &format!(
-                "global\n  nbthread 1\n  maxconn 8000\n\
-             defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n\
-             frontend tls\n  bind {front}\n  tcp-request inspect-delay 10s\n\
-             \x20 tcp-request content accept if {{ req.ssl_hello_type 1 }}\n\
-             \x20 use_backend home if {{ req.ssl_sni -i {NAME} }}\n\
-             backend home\n  server home {service}\n"
-            ),
-        )?;
-        let run = |role: &str, config: &Path, log: &str| {
-            let mut command = Command::new(&program);
-            command.arg(role).arg(config);
-            Running::start(command, &self.folder.join(log))
-        };
-        let vps = vec![run("--server", &server, "rathole-server.log")?];
-        let home = vec![run("--client", &client, "rathole-client.log")?];
-        let mut stack = Stack { kind, front, vps, home };
-        stack.wait_until_served(service)?;
-        let mut command = Command::new(haproxy().ok_or(io::ErrorKind::NotFound)?);
-        command.args(["-db", "-f"]).arg(&router);
-        stack.vps.push(Running::start(command, &self.folder.join("haproxy.log"))?);
-        stack.wait_until_served(front)?;
+             [client.transport.noise]\nremote_public_key = \"{public}\"\n"
+        );
+        // A control channel for each service: one process is as many clients as it has services.
+        for number in 0..shape.homes {
+            let home = self.home;
+            client += &format!(
+                "[client.services.home{number}]\ntoken = \"{TOKEN}\"\nlocal_addr = \"{home}\"\n"
+            );
+        }
+        let server = self.write("rathole-server.toml", &server)?;
+        let client = self.write("rathole-client.toml", &client)?;
+        let vps = vec![self.run(&program, "--server", &server)?];
+        let home = vec![self.run(&program, "--client", &client)?];
+        let mut stack = Stack { kind: Kind::Peer, front, vps, home };
+        // Before HAProxy, which would try again only a second later.
+        stack.wait_until_served(service_address(0, services.port()), 0, end)?;
+        let router = self.write_router(front, services.port(), shape)?;
+        let haproxy = haproxy().ok_or(io::ErrorKind::NotFound)?;
+        stack.vps.push(self.run(&haproxy, "-f", &router)?);
         Ok(stack)
     }
 
-    fn start_underpass(&self, kind: Kind, pattern: &str) -> io::Result<Stack> {
+    /// HAProxy's file, with the names in a map, which is its way to have many of them.
+    fn write_router(&self, front: SocketAddr, port: u16, shape: Shape) -> io::Result<PathBuf> {
+        let numbers = 0..shape.services;
+        let lines: String =
+            numbers.clone().map(|n| format!("{} home{n}\n", home::name(n))).collect();
+        let map = self.write("haproxy.map", &lines)?;
+        // One thread: the VPS has one processor. Without splicing, as Debian's example has it.
+        let mut text = format!(
+            "global\n  nbthread 1\n  maxconn {}\n\
+             defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n\
+             frontend tls\n  bind {front}\n  tcp-request inspect-delay 10s\n\
+             \x20 tcp-request content accept if {{ req.ssl_hello_type 1 }}\n\
+             \x20 use_backend %[req.ssl_sni,lower,map_str({})]\n",
+            self.visitors,
+            map.display(),
+        );
+        for number in numbers {
+            let address = service_address(number, port);
+            text += &format!("backend home{number}\n  server home {address}\n");
+        }
+        self.write("haproxy.cfg", &text)
+    }
+
+    fn start_underpass(&self, kind: Kind, shape: Shape) -> io::Result<Stack> {
         let [tunnel, front] = free_addresses()?;
-        let (private, public) = key_pair(pattern)?;
-        let home = self.home;
-        let server = self.write(
-            "server.toml",
-            &format!(
-                "[server]\nbind_addr = \"{tunnel}\"\nhttps_addr = \"{front}\"\n\
-             [server.transport]\ntype = \"noise\"\n\
-             [server.transport.noise]\npattern = \"{pattern}\"\n\
-             local_private_key = \"{private}\"\n\
-             [server.services.home]\ntype = \"https\"\ntoken = \"{TOKEN}\"\nhosts = [\"{NAME}\"]\n"
-            ),
-        )?;
-        let client = self.write(
-            "client.toml",
-            &format!(
-                "[client]\nremote_addr = \"{tunnel}\"\n\
-             [client.transport]\ntype = \"noise\"\n\
-             [client.transport.noise]\npattern = \"{pattern}\"\n\
-             remote_public_key = \"{public}\"\n\
-             [client.services.home]\ntype = \"https\"\ntoken = \"{TOKEN}\"\n\
-             local_addr = \"{home}\"\n"
-            ),
-        )?;
+        let (private, public) = key_pair(RATHOLE_PATTERN)?;
+        let server =
+            self.write("server.toml", &server_file(kind, tunnel, front, &private, shape))?;
         let program = std::env::var_os("UNDERPASS")
             .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_underpass")), PathBuf::from);
-        let run = |role: &str, config: &Path, log: &str| {
-            let mut command = Command::new(&program);
-            command.arg(role).arg(config);
-            Running::start(command, &self.folder.join(log))
-        };
-        let vps = vec![run("--server", &server, "server.log")?];
-        let home = vec![run("--client", &client, "client.log")?];
-        let mut stack = Stack { kind, front, vps, home };
-        stack.wait_until_served(front)?;
+        let vps = vec![self.run(&program, "--server", &server)?];
+        let mut stack = Stack { kind, front, vps, home: Vec::new() };
+        for number in 0..shape.homes {
+            let text = client_file(kind, tunnel, &public, number, self.home);
+            let client = self.write(&format!("client{number}.toml"), &text)?;
+            stack.home.push(self.run(&program, "--client", &client)?);
+        }
         Ok(stack)
+    }
+
+    /// A process with this configuration; its log is beside that.
+    fn run(&self, program: &Path, option: &str, config: &Path) -> io::Result<Running> {
+        let mut command = Command::new(program);
+        command.arg(option).arg(config);
+        Running::start(command, &config.with_extension("log"))
     }
 
     fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
@@ -289,6 +365,56 @@ impl Drop for Workshop {
     }
 }
 
+fn server_file(
+    kind: Kind,
+    tunnel: SocketAddr,
+    front: SocketAddr,
+    private: &str,
+    shape: Shape,
+) -> String {
+    let mut text = format!(
+        "[server]\nbind_addr = \"{tunnel}\"\nhttps_addr = \"{front}\"\n\
+         [server.transport]\ntype = \"noise\"\n\
+         [server.transport.noise]\nlocal_private_key = \"{private}\"\n{}",
+        pattern_line(kind)
+    );
+    let passthrough = if kind == Kind::Raw { "passthrough = \"raw\"\n" } else { "" };
+    for number in 0..shape.services {
+        let name = home::name(number);
+        text += &format!(
+            "[server.services.home{number}]\ntype = \"https\"\ntoken = \"{TOKEN}\"\n\
+             hosts = [\"{name}\"]\n{passthrough}"
+        );
+    }
+    text
+}
+
+/// The client of home `number`.
+fn client_file(
+    kind: Kind,
+    tunnel: SocketAddr,
+    public: &str,
+    number: usize,
+    home: SocketAddr,
+) -> String {
+    format!(
+        "[client]\nremote_addr = \"{tunnel}\"\n\
+         [client.transport]\ntype = \"noise\"\n\
+         [client.transport.noise]\nremote_public_key = \"{public}\"\n{}\
+         [client.services.home{number}]\ntype = \"https\"\ntoken = \"{TOKEN}\"\n\
+         local_addr = \"{home}\"\n",
+        pattern_line(kind)
+    )
+}
+
+fn pattern_line(kind: Kind) -> String {
+    kind.pattern().map(|pattern| format!("pattern = \"{pattern}\"\n")).unwrap_or_default()
+}
+
+/// For a stack to serve its first home.
+const START_PATIENCE: Duration = Duration::from_secs(15);
+/// For each home.
+const START_PATIENCE_PER_HOME: Duration = Duration::from_millis(100);
 /// Of no worth: everything here is on loopback and gone in minutes.
 const TOKEN: &str = "a token for the bench";
 
@@ -297,6 +423,13 @@ fn key_pair(pattern: &str) -> io::Result<(String, String)> {
     let pattern = pattern.parse().map_err(io::Error::other)?;
     let keys = snow::Builder::new(pattern).generate_keypair().map_err(io::Error::other)?;
     Ok((STANDARD.encode(keys.private), STANDARD.encode(keys.public)))
+}
+
+/// Where rathole's server takes the visitors of home `number`: the same port of another loopback
+/// address for each, so that no connection that is dialled meanwhile can have the port already.
+fn service_address(number: usize, port: u16) -> SocketAddr {
+    let [high, low] = u16::try_from(number).expect("below HOMES_MAX").to_be_bytes();
+    SocketAddr::from((Ipv4Addr::new(127, 2, high, low), port))
 }
 
 /// Loopback addresses with ports that were free a moment ago, all different.
