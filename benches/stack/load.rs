@@ -74,6 +74,8 @@ pub(crate) struct Short {
     pub(crate) failed: u64,
     /// Until the last visitor was done: one who waits long is in the rate.
     pub(crate) took: Duration,
+    /// Of one connection.
+    pub(crate) slowest: Duration,
     pub(crate) first_error: Option<io::Error>,
 }
 
@@ -85,7 +87,9 @@ pub(crate) fn short(front: SocketAddr, at_once: usize, span: Duration) -> io::Re
     let parts = in_threads(at_once, move |_| {
         let flight = Command::Download(SHORT_ANSWER as u64).first_flight(0);
         let mut part = Short::default();
-        while Instant::now() < end {
+        let mut now = Instant::now();
+        while now < end {
+            let asked = now;
             match ask_once(front, &flight) {
                 Ok(()) => part.done += 1,
                 Err(error) => {
@@ -95,6 +99,8 @@ pub(crate) fn short(front: SocketAddr, at_once: usize, span: Duration) -> io::Re
                     thread::sleep(Duration::from_millis(10));
                 }
             }
+            now = Instant::now();
+            part.slowest = part.slowest.max(now - asked);
         }
         part
     });
@@ -102,6 +108,7 @@ pub(crate) fn short(front: SocketAddr, at_once: usize, span: Duration) -> io::Re
     for part in parts {
         all.done += part.done;
         all.failed += part.failed;
+        all.slowest = all.slowest.max(part.slowest);
         all.first_error = all.first_error.or(part.first_error);
     }
     all.took = start.elapsed();

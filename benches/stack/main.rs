@@ -53,7 +53,9 @@ fn measure(plan: &Plan) -> io::Result<()> {
     let folder = scratch_folder()?;
     process::stop_with_signals(folder.clone())?;
     let home = Role::start(&["home"])?;
-    let workshop = Workshop::new(folder, home.address, plan.most_idle() + 1000);
+    // HAProxy wants two descriptors for each, and some of its own, or does not start.
+    let visitors = (plan.most_idle() + 1000).min((descriptors as usize).saturating_sub(200) / 2);
+    let workshop = Workshop::new(folder, home.address, visitors);
     let mut run = Run::new(plan, &home, &workshop, descriptors);
     run.measure()?;
     run.print(&mut io::stdout().lock())

@@ -32,8 +32,6 @@ pub(crate) struct Run<'a> {
     /// Of one process; a stack's have it from here.
     descriptors: u64,
     report: Report,
-    /// What was not measured, and why.
-    notes: Vec<String>,
 }
 
 impl<'a> Run<'a> {
@@ -44,7 +42,7 @@ impl<'a> Run<'a> {
         descriptors: u64,
     ) -> Run<'a> {
         let report = Report::new(plan.stacks.clone());
-        Run { plan, home, workshop, descriptors, report, notes: Vec::new() }
+        Run { plan, home, workshop, descriptors, report }
     }
 
     /// All rounds.
@@ -79,7 +77,7 @@ impl<'a> Run<'a> {
     /// The stacks whose programs are here and take the configuration.
     fn startable(&mut self) -> Vec<Kind> {
         let (mut kinds, missing) = stacks::available(&self.plan.stacks);
-        missing.into_iter().for_each(|line| self.note(line));
+        missing.into_iter().for_each(|line| self.report.note(line));
         kinds.retain(|kind| self.start(*kind, Shape::ONE).is_some());
         kinds
     }
@@ -92,7 +90,7 @@ impl<'a> Run<'a> {
         match started {
             Ok(stack) => Some(stack),
             Err(error) => {
-                self.note(format!("{kind} does not start: {error}"));
+                self.report.note(format!("{kind} does not start: {error}"));
                 None
             }
         }
@@ -110,13 +108,8 @@ impl<'a> Run<'a> {
         drop(watchdog);
         if let Err(error) = done {
             let ended = stack.check().err().map(|end| format!(" ({end})")).unwrap_or_default();
-            self.note(format!("{}, {what}: {error}{ended}", stack.kind));
+            self.report.note(format!("{}, {what}: {error}{ended}", stack.kind));
         }
-    }
-
-    fn note(&mut self, line: String) {
-        say(&line);
-        self.notes.push(line);
     }
 
     /// Whether there is memory for `wanted` more bytes, and room for `descriptors` in a process.
@@ -125,10 +118,12 @@ impl<'a> Run<'a> {
         if free < wanted {
             let megabytes = |bytes: u64| bytes / 1_000_000;
             let (wanted, free) = (megabytes(wanted), megabytes(free));
-            self.note(format!("{what}: not measured, {wanted} MB wanted and {free} MB free"));
+            self.report
+                .note(format!("{what}: not measured, {wanted} MB wanted and {free} MB free"));
         } else if self.descriptors < descriptors as u64 {
             let limit = self.descriptors;
-            self.note(format!("{what}: not measured, {descriptors} descriptors wanted of {limit}"));
+            self.report
+                .note(format!("{what}: not measured, {descriptors} descriptors wanted of {limit}"));
         } else {
             return true;
         }
@@ -169,7 +164,7 @@ impl<'a> Run<'a> {
         let _watchdog = Watchdog::over(vec![role.id()], PATIENCE);
         match measure_floor(&role, self.plan.megabytes * 1_000_000) {
             Ok(seconds) => self.report.add_floor(kind, &floor, seconds),
-            Err(error) => self.note(format!("{floor}: {error}")),
+            Err(error) => self.report.note(format!("{floor}: {error}")),
         }
         Ok(())
     }
@@ -179,7 +174,7 @@ impl<'a> Run<'a> {
         let homes = self.plan.homes;
         let what = format!("{homes} idle homes");
         let wanted = kind.home_bytes() * homes as u64;
-        if !self.has_room(&format!("{kind}, {what}"), wanted, 20 * homes + 1500) {
+        if !self.has_room(&format!("{kind}, {what}"), wanted, 11 * homes + 1500) {
             return;
         }
         let mut with_one = Vec::new();
@@ -237,9 +232,7 @@ impl<'a> Run<'a> {
             stacks::default_pattern()?,
         )?;
         self.report.print_scaling(out)?;
-        for line in &self.notes {
-            writeln!(out, "\n{line}")?;
-        }
+        self.report.print_notes(out)?;
         out.flush()
     }
 }
@@ -302,7 +295,7 @@ fn measure_short(stack: &Stack, plan: &Plan, report: &mut Report) -> io::Result<
     warm_up(stack)?;
     for crowd in CROWDS {
         let before = stack.cpu()?;
-        let result = short(stack, crowd, plan)?;
+        let result = short(stack, crowd, plan, report)?;
         let spent = stack.cpu()?.since(before);
         let each_second = result.done as f64 / result.took.as_secs_f64();
         report.add(stack.kind, Figure::ShortRate(crowd), vec![each_second]);
@@ -319,10 +312,17 @@ fn warm_up(stack: &Stack) -> io::Result<()> {
     load::short(stack.front, BUSY, Duration::from_millis(500)).map(|_| ())
 }
 
-fn short(stack: &Stack, crowd: usize, plan: &Plan) -> io::Result<load::Short> {
+fn short(stack: &Stack, crowd: usize, plan: &Plan, report: &mut Report) -> io::Result<load::Short> {
+    /// Hundreds of times what a short connection takes.
+    const STALL: Duration = Duration::from_millis(900);
     let result = load::short(stack.front, crowd, plan.span)?;
+    let who = format!("{}, short connections, {crowd} at once", stack.kind);
     if let Some(error) = &result.first_error {
-        say(&format!("{}: {} short connections failed: {error}", stack.kind, result.failed));
+        let all = result.done + result.failed;
+        report.note(format!("{who}: {} of {all} failed: {error}", result.failed));
+    }
+    if result.slowest > STALL {
+        report.note(format!("{who}: one took {:.1} s", result.slowest.as_secs_f64()));
     }
     Ok(result)
 }
@@ -379,7 +379,7 @@ fn measure_work(
 ) -> io::Result<()> {
     warm_up(stack)?;
     let before = stack.cpu()?;
-    let result = short(stack, BUSY, plan)?;
+    let result = short(stack, BUSY, plan, report)?;
     let spent = stack.cpu()?.since(before).each(Side::Vps, result.done as f64 / 1e6);
     report.add(stack.kind, Figure::Scaling(axis, Work::ShortConnection, count), spent);
     let open = load::open_echo(stack.front, BUSY)?;

@@ -151,11 +151,25 @@ pub(crate) struct Report {
     /// Seconds per gigabyte.
     floors: BTreeMap<Kind, (Floor, Sums)>,
     round: usize,
+    /// What was not measured, and why; what went wrong.
+    notes: Vec<String>,
 }
 
 impl Report {
     pub(crate) fn new(columns: Vec<Kind>) -> Report {
-        Report { columns, samples: BTreeMap::new(), floors: BTreeMap::new(), round: 0 }
+        Report {
+            columns,
+            samples: BTreeMap::new(),
+            floors: BTreeMap::new(),
+            round: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Is said below the tables, and on standard error at once.
+    pub(crate) fn note(&mut self, line: String) {
+        let _ = writeln!(io::stderr(), "{line}");
+        self.notes.push(line);
     }
 
     /// What is added from now on is of another round: ratios are taken within one.
@@ -187,6 +201,10 @@ impl Report {
     /// The scaling tables, in Markdown, each with a line on what is not flat.
     pub(crate) fn print_scaling(&self, out: &mut impl Write) -> io::Result<()> {
         Axis::BOTH.into_iter().try_for_each(|axis| self.print_axis(out, axis))
+    }
+
+    pub(crate) fn print_notes(&self, out: &mut impl Write) -> io::Result<()> {
+        self.notes.iter().try_for_each(|line| writeln!(out, "\n{line}"))
     }
 
     fn print_axis(&self, out: &mut impl Write, axis: Axis) -> io::Result<()> {

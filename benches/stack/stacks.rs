@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -280,29 +281,45 @@ impl Workshop {
                 "[server.services.home{number}]\ntoken = \"{TOKEN}\"\nbind_addr = \"{address}\"\n"
             );
         }
-        let mut client = format!(
-            "[client]\nremote_addr = \"{tunnel}\"\n\
-             [client.transport]\ntype = \"noise\"\n\
-             [client.transport.noise]\nremote_public_key = \"{public}\"\n"
-        );
-        // A control channel for each service: one process is as many clients as it has services.
-        for number in 0..shape.homes {
-            let home = self.home;
-            client += &format!(
-                "[client.services.home{number}]\ntoken = \"{TOKEN}\"\nlocal_addr = \"{home}\"\n"
-            );
-        }
         let server = self.write("rathole-server.toml", &server)?;
-        let client = self.write("rathole-client.toml", &client)?;
         let vps = vec![self.run(&program, "--server", &server)?];
-        let home = vec![self.run(&program, "--client", &client)?];
-        let mut stack = Stack { kind: Kind::Peer, front, vps, home };
-        // Before HAProxy, which would try again only a second later.
-        stack.wait_until_served(service_address(0, services.port()), 0, end)?;
+        let mut stack = Stack { kind: Kind::Peer, front, vps, home: Vec::new() };
+        for first in (0..shape.homes).step_by(RATHOLE_SERVICES) {
+            let numbers = first..shape.homes.min(first + RATHOLE_SERVICES);
+            let text = self.rathole_client_file(tunnel, &public, numbers.clone());
+            let client = self.write(&format!("rathole-client{first}.toml"), &text)?;
+            stack.home.push(self.run(&program, "--client", &client)?);
+            // Before HAProxy is there, which would try again only a second later.
+            for number in numbers {
+                let address = service_address(number, services.port());
+                stack.wait_until_served(address, number, end)?;
+            }
+        }
         let router = self.write_router(front, services.port(), shape)?;
         let haproxy = haproxy().ok_or(io::ErrorKind::NotFound)?;
         stack.vps.push(self.run(&haproxy, "-f", &router)?);
         Ok(stack)
+    }
+
+    /// A control channel for each service: the process is as many clients as it has services.
+    fn rathole_client_file(
+        &self,
+        tunnel: SocketAddr,
+        public: &str,
+        numbers: Range<usize>,
+    ) -> String {
+        let mut text = format!(
+            "[client]\nremote_addr = \"{tunnel}\"\n\
+             [client.transport]\ntype = \"noise\"\n\
+             [client.transport.noise]\nremote_public_key = \"{public}\"\n"
+        );
+        for number in numbers {
+            let home = self.home;
+            text += &format!(
+                "[client.services.home{number}]\ntoken = \"{TOKEN}\"\nlocal_addr = \"{home}\"\n"
+            );
+        }
+        text
     }
 
     /// HAProxy's file, with the names in a map, which is its way to have many of them.
@@ -411,6 +428,10 @@ fn pattern_line(kind: Kind) -> String {
     kind.pattern().map(|pattern| format!("pattern = \"{pattern}\"\n")).unwrap_or_default()
 }
 
+/// Services of one rathole client, each with nine connections; the next client is started when all
+/// are up. rathole's server makes one handshake after another, each with 5 s from its accept, and
+/// never gets through 1,000 services that come at once.
+const RATHOLE_SERVICES: usize = 50;
 /// For a stack to serve its first home.
 const START_PATIENCE: Duration = Duration::from_secs(15);
 /// For each home.
