@@ -385,7 +385,7 @@ fn measure_work(
     let open = load::open_echo(stack.front, BUSY)?;
     load::ping_pong(&open, WARM_UP_TRIPS)?;
     let before = stack.cpu()?;
-    let trips = load::ping_pong(&open, plan.pings.div_ceil(4))?.len();
+    let trips = load::ping_pong(&open, plan.pings.div_ceil(2))?.len();
     let spent = stack.cpu()?.since(before).each(Side::Vps, trips as f64 / 1e6);
     report.add(stack.kind, Figure::Scaling(axis, Work::RoundTrip, count), spent);
     Ok(())

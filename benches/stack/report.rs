@@ -246,8 +246,12 @@ impl Report {
         writeln!(out)?;
         print_aligned(out, &rows)?;
         match &steep[..] {
-            [] => writeln!(out, "\nEvery line is flat: no cost is above {FLAT} of its least."),
-            steep => writeln!(out, "\nNot flat (above {FLAT} of the least): {}.", steep.join("; ")),
+            [] => writeln!(out, "\nFlat: no cost is more than {FLAT} times one to its left."),
+            steep => writeln!(
+                out,
+                "\nNot flat, a cost is more than {FLAT} times one to its left: {}.",
+                steep.join("; ")
+            ),
         }
     }
 
@@ -334,10 +338,13 @@ fn sums(samples: &Samples) -> Sums {
     samples.iter().map(|(round, parts)| (*round, parts.iter().sum())).collect()
 }
 
-/// Whether the dearest is about as dear as the cheapest.
+/// Whether none, from the fewest to the most, is much dearer than one before it.
 fn is_flat(costs: &[f64]) -> bool {
-    let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
-    costs.iter().all(|cost| cost / least <= FLAT)
+    let mut least = f64::INFINITY;
+    costs.iter().all(|cost| {
+        least = least.min(*cost);
+        cost / least <= FLAT
+    })
 }
 
 /// The median.
