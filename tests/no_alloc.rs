@@ -1,14 +1,13 @@
 //! P4: a visitor's first bytes are parsed without one allocation, so that no stranger can make the
 //! parser grow. Proved with a counting allocator over the whole corpus.
 
-#![allow(unsafe_code, reason = "a global allocator cannot be had without; it only counts")]
-
+#[path = "support/counting.rs"]
+mod counting;
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 
+use counting::allocations;
 use support::{Case, cases, host_value};
 use underpass::limits::CLIENT_HELLO_BYTES;
 use underpass::proto::route::{
@@ -118,46 +117,4 @@ fn p4_routing_a_name_allocates_nothing() {
 #[test]
 fn the_counter_counts() {
     assert_eq!(allocations(|| drop(black_box(Box::new(1)))), 1);
-}
-
-/// How often this thread asks for memory in `work`.
-fn allocations(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    work();
-    ALLOCATIONS.get() - before
-}
-
-thread_local! {
-    /// Of this thread alone: the harness's others allocate at will.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-// SAFETY: every call goes to `System` unchanged; counting touches no memory of the heap.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(block, layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.realloc(block, layout, size) }
-    }
-}
-
-/// A thread that is ending has no counter any more.
-fn count() {
-    let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
 }
