@@ -77,6 +77,25 @@ impl Ledger {
         self.askers.len() - 1
     }
 
+    /// Somebody with so many questions of `length` bytes, one a second, each answered at once.
+    pub fn add_steady(&mut self, home: usize, port: u16, length: usize, count: usize) -> AskerId {
+        let question = || Question {
+            length,
+            answers: vec![length],
+            pause: 1_000_000_000,
+            asked: 0,
+            answered: false,
+        };
+        let questions = (0..count).map(|_| question()).collect();
+        self.askers.push(Asker { home, port, questions });
+        self.askers.len() - 1
+    }
+
+    /// How many sockets at its home have spoken for `id`.
+    pub fn sessions_of(&self, id: AskerId) -> usize {
+        self.sources.values().filter(|whose| **whose == id).count()
+    }
+
     /// Whether every question of `id` has been answered.
     pub fn is_answered(&self, id: AskerId) -> bool {
         self.askers[id].questions.iter().all(|question| question.answered)

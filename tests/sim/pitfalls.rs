@@ -2,6 +2,8 @@
 //! the tests' names carry. Ten minutes or ten hours cost what happens in them, so each play asserts
 //! the moments at which things happen, not only that they do.
 
+mod udp;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;

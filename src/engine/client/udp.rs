@@ -109,6 +109,21 @@ impl<S> Udp<S> {
         self.ready.clear();
     }
 
+    /// Room for one more session of `service`, and the one that makes it. Each has a socket, or
+    /// will have one when its name is found. Where those are too few, the service with the most
+    /// sessions gives one up, so that nobody's crowd keeps another service's visitors out.
+    fn make_room(&mut self, service: usize) -> Option<(ConnId, SessionName)> {
+        let all = self.services.values().map(UdpSessions::len).sum::<usize>();
+        let mut ended = self.services.get_mut(&service)?.make_room();
+        if ended.is_none() && all >= self.most_sockets {
+            let largest = self.services.values_mut().max_by_key(|sessions| sessions.len());
+            ended = largest?.end_idlest();
+        }
+        let (_, key, ended) = ended?;
+        self.close_home(ended.home);
+        Some(key)
+    }
+
     fn close_home(&mut self, home: UdpHome<S>) {
         match home {
             UdpHome::Resolving { held, .. } => {
@@ -217,21 +232,25 @@ impl<N: Net> Client<N> {
         preface: Vec<u8>,
     ) -> Result<(), Gone> {
         let now = self.core.now();
-        let Some(sessions) = self.udp.services.get_mut(&service) else { return Ok(()) };
+        let Some(sessions) = self.udp.services.get(&service) else { return Ok(()) };
         if sessions.find(&(link, name)).is_some() {
             return Ok(());
         }
         let Some(target) = self.config.services[service].local_port(offset) else {
             return self.say_end(link, name);
         };
-        let full = self.udp.sockets.len() >= self.udp.most_sockets;
-        let ended = if full { sessions.end_idlest() } else { sessions.make_room() };
+        if let Some((its_link, its_name)) = self.udp.make_room(service)
+            && let Err(gone) = self.say_end(its_link, its_name)
+        {
+            self.lose_link(its_link, gone);
+        }
+        // It may have been this one, and nobody would end a session of it any more.
+        if self.core.conns.get(link).is_none() {
+            return Ok(());
+        }
+        let Some(sessions) = self.udp.services.get_mut(&service) else { return Ok(()) };
         let home = UdpHome::Resolving { target: target.clone(), held: Vec::new() };
         let id = sessions.begin((link, name), UdpSession { home, preface }, now);
-        if let Some((_, (its_link, its_name), ended)) = ended {
-            self.udp.close_home(ended.home);
-            self.say_end(its_link, its_name)?;
-        }
         match self.known_addresses(&target) {
             Some(addresses) => self.open_udp_home(service, id, addresses),
             None => self.look_up_home(target, None),
