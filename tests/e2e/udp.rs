@@ -225,6 +225,29 @@ fn the_home_is_told_who_the_visitor_is_before_its_first_datagram() {
     }
 }
 
+/// A first datagram that has no room for the header cannot go; the header waits for the next one,
+/// also where the first one waited for the home's name.
+#[test]
+fn a_header_that_cannot_go_with_the_first_datagram_goes_with_the_next() {
+    let vps = Vps::new();
+    let door = free_port(vps.ip);
+    let (heard, hears) = std::sync::mpsc::channel();
+    let home = UdpHome::start(([127, 0, 0, 1], 0).into(), move |_, datagram| {
+        heard.send(datagram.to_vec()).unwrap();
+        datagram[datagram.len() - 6..].to_vec()
+    });
+    let _server = vps.server(&server_udp("dns", &quoted(door), ""));
+    let local = format!("localhost:{}", home.address.port());
+    let service = client_udp("dns", &local) + "proxy_protocol = \"v2\"\n";
+    let _client = vps.client_ready("client", &service);
+    let socket = visitor(door);
+    socket.send(&datagram(1, LONGEST)).unwrap();
+    ask(&socket, b"second", |answer| answer == b"second");
+    let first: Vec<u8> = hears.recv().unwrap();
+    let (_, length) = proxy_header::ProxyHeader::parse(&first, Default::default()).unwrap();
+    assert_eq!(&first[length..], b"second");
+}
+
 /// One service, 100 visitors at once: each has a port of its own at home and hears its own answers
 /// alone. The port's number is a TCP service's too.
 #[test]

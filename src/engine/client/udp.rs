@@ -277,6 +277,10 @@ impl<N: Net> Client<N> {
 
     /// A socket to the first address that has a route; who is there shows when it answers.
     fn open_udp_home(&mut self, service: usize, id: UdpSessionId, addresses: Vec<SocketAddr>) {
+        // Another one's end may have cost it its link.
+        if self.udp.services.get(&service).is_none_or(|sessions| sessions.get(id).is_none()) {
+            return;
+        }
         let prefer_ipv6 = self.config.services[service].prefer_ipv6;
         let mut trouble = io::Error::from(ErrorKind::AddrNotAvailable);
         for address in in_order(addresses, prefer_ipv6) {
@@ -297,12 +301,13 @@ impl<N: Net> Client<N> {
 
     fn use_udp_home(&mut self, service: usize, id: UdpSessionId, open: UdpHome<N::Udp>) {
         let Some(sessions) = self.udp.services.get_mut(&service) else { return };
-        let Some(UdpSession { home, .. }) = sessions.get_mut(id) else { return };
+        let Some(UdpSession { home, preface }) = sessions.get_mut(id) else { return };
         let UdpHome::Resolving { held, .. } = std::mem::replace(home, open) else { return };
         let UdpHome::Open { socket, .. } = home else { return };
         for datagram in held {
             self.udp.held -= datagram.len();
-            self.udp.dropped += u64::from(!send(&mut self.core.io.net, socket, &datagram));
+            let sent = send(&mut self.core.io.net, socket, preface, &datagram);
+            self.udp.dropped += u64::from(!sent);
         }
     }
 
@@ -318,25 +323,19 @@ impl<N: Net> Client<N> {
             self.udp.dropped += 1;
             return;
         };
-        let prefaced = match session.preface.is_empty() {
-            true => Cow::Borrowed(datagram),
-            false => Cow::Owned([&session.preface, datagram].concat()),
-        };
-        let taken = match &mut session.home {
-            UdpHome::Open { socket, .. } => send(&mut self.core.io.net, socket, &prefaced),
+        let UdpSession { home, preface } = session;
+        let taken = match home {
+            UdpHome::Open { socket, .. } => send(&mut self.core.io.net, socket, preface, datagram),
             UdpHome::Resolving { held, .. } => {
-                let room = self.udp.held + prefaced.len() <= limits::UDP_HELD_BYTES;
+                let room = self.udp.held + datagram.len() <= limits::UDP_HELD_BYTES;
                 let taken = room && held.len() < limits::UDP_HELD;
                 if taken {
-                    self.udp.held += prefaced.len();
-                    held.push(prefaced.into_owned());
+                    self.udp.held += datagram.len();
+                    held.push(datagram.to_vec());
                 }
                 taken
             }
         };
-        if taken {
-            session.preface = Vec::new();
-        }
         self.udp.dropped += u64::from(!taken);
     }
 
@@ -436,11 +435,19 @@ impl<N: Net> Client<N> {
     }
 }
 
-/// Sends a datagram home; whether it went. An error that ICMP left stands in the way of one call.
-fn send<N: Net>(net: &mut N, socket: &mut N::Udp, datagram: &[u8]) -> bool {
-    let mut sent = net.send(socket, datagram, None);
+/// Sends a datagram home; whether it went. `preface` goes in front of the first one that does. An
+/// error that ICMP left stands in the way of one call.
+fn send<N: Net>(net: &mut N, socket: &mut N::Udp, preface: &mut Vec<u8>, datagram: &[u8]) -> bool {
+    let prefaced = match preface.is_empty() {
+        true => Cow::Borrowed(datagram),
+        false => Cow::Owned([preface, datagram].concat()),
+    };
+    let mut sent = net.send(socket, &prefaced, None);
     if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
-        sent = net.send(socket, datagram, None);
+        sent = net.send(socket, &prefaced, None);
+    }
+    if sent.is_ok() {
+        *preface = Vec::new();
     }
     sent.is_ok()
 }
