@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::harness::{PATIENCE, Proc, free_port, wait_until};
+use crate::harness::{PATIENCE, Proc, free_port, free_ports, wait_until};
 use crate::house::{Transport, Vps};
 use crate::rathole;
 use crate::udp::{
@@ -155,5 +155,22 @@ fn an_idle_session_of_rathole_s_client_gives_its_channel_up() {
             thread::sleep(Duration::from_millis(1500));
             port_at_home(&socket, format!("{round}: again").as_bytes()) != first
         });
+    }
+}
+
+/// As a STUN client does: one visitor asks at two ports of a service, and each one answers.
+#[test]
+fn a_visitor_of_two_ports_is_answered_by_each() {
+    let mut vps = Vps::new();
+    let doors = free_ports::<2>(vps.ip);
+    let there = UdpHome::turning((vps.ip, 0).into());
+    let bind = format!("[\"{}\", \"{}\"]", doors[0], doors[1]);
+    let _server = Underpass.server(&vps, &server_udp("dns", &bind, ""));
+    let _client = Underpass.client(&mut vps, &client_udp("dns", &there.address.to_string()));
+    let socket = visitor(doors[0]);
+    for (round, door) in [doors[0], doors[1], doors[0]].into_iter().enumerate() {
+        socket.connect(door).unwrap();
+        let question = datagram(round, 100);
+        ask(&socket, &question, |answer| answer == turned(&question));
     }
 }

@@ -324,15 +324,16 @@ impl<N: Net> Server<N> {
     /// Sends a datagram of the home's to its visitor, from where the visitor sent to.
     fn answer(&mut self, link: ConnId, service: usize, name: SessionName, datagram: &[u8]) {
         let now = self.core.now();
-        let Some(here) = self.udp.services.get_mut(&service) else { return };
-        let mut doors = here.doors.clone();
-        let id = match name {
-            SessionName::Number(session) => Some(UdpSessionId::from_bits(session)),
+        let Some(here) = self.udp.services.get(&service) else { return };
+        let of_link = |id| self.udp_session_of(link, service, id).map(|at| (id, at));
+        let found = match name {
+            SessionName::Number(session) => of_link(UdpSessionId::from_bits(session)),
+            // One that talks to two of the doors has a session at each.
             SessionName::Visitor(visitor) => {
-                doors.find_map(|door| here.sessions.find(&(door, visitor)))
+                let mut doors = here.doors.clone();
+                doors.find_map(|door| of_link(here.sessions.find(&(door, visitor))?))
             }
         };
-        let found = id.and_then(|id| self.udp_session_of(link, service, id).map(|at| (id, at)));
         let Some((id, (door, visitor))) = found else {
             self.udp.dropped += 1;
             return;
