@@ -8,6 +8,8 @@ use super::net::Token;
 /// Half of a token's bits for each part; a mio token is a usize.
 const HALF: u32 = usize::BITS / 2;
 const MASK: u64 = (1 << HALF) - 1;
+/// How many connections the ids can tell apart: 65,535 where a usize has 32 bits.
+pub const MOST: usize = MASK as usize;
 
 /// Names one connection for ever. Generation 0 is never given to a connection: tokens that have it
 /// are the listeners'.

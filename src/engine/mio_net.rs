@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use super::conns::MOST;
 use super::net::{Net, Readiness, Signal, Token, Wake};
 use super::resolve::Resolver;
 use crate::config::Keepalive;
@@ -380,7 +381,7 @@ fn probes(idle: Duration, interval: Duration) -> TcpKeepalive {
         .with_retries(limits::KEEPALIVE_RETRIES)
 }
 
-/// Raises the soft limit to the hard one and returns it.
+/// Raises the soft limit to the hard one and returns it, or how many connections can be told apart.
 fn raise_descriptor_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -391,5 +392,7 @@ fn raise_descriptor_limit() -> usize {
         }
     }
     // `None` is "no limit", which the kernel does not really grant.
-    limit.current.map_or(1 << 20, |current| usize::try_from(current).unwrap_or(1 << 20))
+    let limit =
+        limit.current.map_or(1 << 20, |current| usize::try_from(current).unwrap_or(1 << 20));
+    limit.min(MOST)
 }
