@@ -381,7 +381,7 @@ fn probes(idle: Duration, interval: Duration) -> TcpKeepalive {
         .with_retries(limits::KEEPALIVE_RETRIES)
 }
 
-/// Raises the soft limit to the hard one and returns it, or how many connections can be told apart.
+/// Raises the soft limit to the hard one and returns it, or what ids can name if that is less.
 fn raise_descriptor_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
