@@ -69,7 +69,7 @@ impl Kind {
         })
     }
 
-    /// Bytes of memory for one visitor's connection on both sides, the kernel's too; rather too many.
+    /// Bytes of memory for one visitor on both sides, the kernel's too; rather too many.
     pub(crate) fn connection_bytes(self) -> u64 {
         1024 * if self == Kind::Peer { 400 } else { 50 }
     }
