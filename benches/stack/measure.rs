@@ -96,7 +96,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One measurement on `stack`, with a deadline: then the stack is killed, and so ends all waits.
+    /// One measurement on `stack`, with a deadline: then the stack is killed, which ends all waits.
     fn attempt(
         &mut self,
         stack: &mut Stack,
