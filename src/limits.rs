@@ -82,8 +82,8 @@ pub const LISTENERS: usize = 2048;
 /// for two.
 pub const SPLICE_WORTH: usize = 16 * 1024;
 /// Of the pipe that bytes are spliced through. It has a slot for each 4 KB of it, and a segment of
-/// a real network, 1.4 KB, takes one slot: so a batch fits.
-pub const PIPE_SIZE: usize = 256 * 1024;
+/// a real network, 1.4 KB, takes one slot: so all that a splice may move fits.
+pub const PIPE_SIZE: usize = 512 * 1024;
 /// Descriptors for the process itself: standard streams, epoll, signals, a pipe, log files.
 pub const OWN_DESCRIPTORS: usize = 16;
 /// TCP keepalive probes without an answer until a peer is dead.

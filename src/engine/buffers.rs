@@ -7,6 +7,10 @@ use crate::wire::frame;
 /// their headers and tags a little less than 64 KB, which is what one segment holds at most.
 pub const BATCH: usize = 63 * 1024;
 
+/// What one splice moves at most. Almost two batches: each costs the kernel as much as it costs to
+/// wake the other end. Not more, since what the sink does not take has to wait in user space.
+pub const SPLICE: usize = 124 * 1024;
+
 /// DATA in one frame at most. Small enough that the receiver starts on a batch before all of it is
 /// here and that a cut frame is cheap to carry over, large enough that the cipher's set-up is lost
 /// in the noise.

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::buffers::{BATCH, Buffers, Scratch};
+use super::buffers::{BATCH, Buffers, SPLICE, Scratch};
 pub use super::gone::Gone;
 use super::net::Net;
 use super::socket::Socket;
@@ -102,7 +102,7 @@ impl<S, Stage> Conn<S, Stage> {
             Some(tunnel) => tunnel.draw(&mut self.socket, io, worth),
             None if self.socket.last_read() < worth => self.pull(io),
             None => {
-                let received = self.socket.receive_piped(&mut io.net, BATCH).map_err(Gone::Io)?;
+                let received = self.socket.receive_piped(&mut io.net, SPLICE).map_err(Gone::Io)?;
                 let pulled = Pulled::plain(received);
                 Ok(Pulled { piped: pulled.data > 0, ..pulled })
             }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::buffers::{BATCH, DATA_PER_FRAME, Scratch};
+use super::buffers::{BATCH, DATA_PER_FRAME, SPLICE, Scratch};
 use super::conn::Io;
 use super::gone::Gone;
 use super::net::Net;
@@ -206,7 +206,7 @@ impl Tunnel {
         if self.is_clear_stream() {
             let is_long = self.unread.is_empty() && socket.last_read() >= worth;
             return match is_long {
-                true => self.splice(socket, io, BATCH),
+                true => self.splice(socket, io, SPLICE),
                 false => self.pull(socket, io),
             };
         }
@@ -218,7 +218,7 @@ impl Tunnel {
             }
         }
         match self.is_within_run() && self.run_left >= worth {
-            true => self.splice(socket, io, self.run_left.min(BATCH)),
+            true => self.splice(socket, io, self.run_left.min(SPLICE)),
             false => self.pull(socket, io),
         }
     }
