@@ -85,6 +85,21 @@ impl<S, Stage> Conn<S, Stage> {
         }
     }
 
+    /// Writes what waits, on a tunnel connection whose peer has nothing to say: what comes is its
+    /// end, or a message that does not belong here.
+    pub fn hear_nothing<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<(), Gone> {
+        self.flush(io)?;
+        loop {
+            let pulled = self.pull(io)?;
+            if pulled.end.is_some() || pulled.data > 0 {
+                return Err(Gone::Unexpected);
+            }
+            if !pulled.moved {
+                return Ok(());
+            }
+        }
+    }
+
     /// Whether bytes can lie on it as the other end of a relay has them: with nothing around them,
     /// or as raw runs.
     pub fn is_raw(&self) -> bool {

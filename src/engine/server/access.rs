@@ -92,7 +92,7 @@ impl<N: Net> Server<N> {
             return;
         }
         let owner = self.owners[service].last().copied();
-        let client = owner.and_then(|owner| self.session(owner)).map(|session| session.address());
+        let client = owner.and_then(|owner| self.session(owner)).map(|session| session.address);
         if let Some(account) = self.account(id) {
             (account.service, account.client) = (Some(service), client);
         }

@@ -158,18 +158,10 @@ impl<N: Net> Server<N> {
     /// A client says nothing on a control channel; what comes is its end.
     pub(super) fn hear_rathole(&mut self, id: ConnId) -> Result<(), Gone> {
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
-        conn.flush(&mut self.core.io)?;
-        if conn.socket.backlog() > limits::CONTROL_BACKLOG {
-            return Err(Gone::Unexpected);
-        }
-        loop {
-            let pulled = conn.pull(&mut self.core.io)?;
-            if pulled.end.is_some() || pulled.data > 0 {
-                return Err(Gone::Unexpected);
-            }
-            if !pulled.moved {
-                return Ok(());
-            }
+        conn.hear_nothing(&mut self.core.io)?;
+        match conn.socket.backlog() > limits::CONTROL_BACKLOG {
+            true => Err(Gone::Unexpected),
+            false => Ok(()),
         }
     }
 

@@ -105,11 +105,6 @@ impl Session {
         let (pool, links) = (LinkPool::new(terms, cap), BTreeSet::new());
         Session { address, control, pool, links, ticket: None }
     }
-
-    /// The client's address.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
 }
 
 /// Messages of one connection before others have their turn.
@@ -575,19 +570,7 @@ impl<N: Net> Server<N> {
     /// A spare link says nothing; what comes is its end.
     pub(super) fn watch_spare(&mut self, id: ConnId) {
         let Some(conn) = self.core.conns.get_mut(id) else { return };
-        let mut watch = || -> Result<(), Gone> {
-            conn.flush(&mut self.core.io)?;
-            loop {
-                let pulled = conn.pull(&mut self.core.io)?;
-                if pulled.end.is_some() || pulled.data > 0 {
-                    return Err(Gone::Unexpected);
-                }
-                if !pulled.moved {
-                    return Ok(());
-                }
-            }
-        };
-        if let Err(gone) = watch() {
+        if let Err(gone) = conn.hear_nothing(&mut self.core.io) {
             self.lose_link(id, gone);
         }
     }

@@ -469,7 +469,7 @@ impl<N: Net> Server<N> {
     fn client_of(&mut self, link: ConnId) -> Option<SocketAddr> {
         let Some(Stage::Link(link)) = self.core.stage(link) else { return None };
         let session = link.session;
-        self.session(session).map(|session| session.address())
+        self.session(session).map(|session| session.address)
     }
 
     fn udp_service(&mut self, service: usize) -> Result<&mut Service, Dropped> {
