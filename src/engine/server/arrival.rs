@@ -11,7 +11,7 @@ use log::debug;
 use super::http::Http;
 use super::visitor::{Doing, Hello, Visitor, Waiting};
 use super::{LeadsTo, Server, Stage};
-use crate::engine::conn::{Conn, End};
+use crate::engine::conn::Conn;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::socket::Socket;
@@ -80,23 +80,11 @@ impl<N: Net> Server<N> {
     /// Reads a PROXY header until it is whole.
     pub(super) fn hear_proxy(&mut self, id: ConnId) {
         for _ in 0..BUDGET {
-            let Some(conn) = self.core.conns.get_mut(id) else { return };
-            let pulled = match conn.pull(&mut self.core.io) {
-                Ok(pulled) => pulled,
-                Err(_) => return self.drop_visitor(id, Ended::VisitorReset),
-            };
-            match pulled.end {
-                Some(End::Fin) => return self.drop_visitor(id, Ended::VisitorLeft),
-                _ if !pulled.moved => return,
-                _ => {}
-            }
-            let Stage::Visitor(Visitor { doing: Doing::Proxied(proxied), .. }) = &mut conn.stage
-            else {
+            if !self.hold_more(id) {
                 return;
-            };
-            let io = &mut self.core.io;
-            io.buffers.append(&mut proxied.held, &io.scratch.clear[..pulled.data]);
-            self.held += pulled.data;
+            }
+            let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+            let Doing::Proxied(proxied) = &visitor.doing else { return };
             match proxy_header::read(&proxied.held) {
                 Ok(Status::Complete(header)) => return self.introduce(id, header),
                 Ok(Status::Partial) => self.bound_held(),

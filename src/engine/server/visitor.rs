@@ -9,7 +9,7 @@ use super::arrival::Proxied;
 use super::http::Http;
 use super::{Server, Stage};
 use crate::config::Refusal;
-use crate::engine::conn::End;
+use crate::engine::conn::Pulled;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay::Progress;
@@ -119,25 +119,36 @@ impl<N: Net> Server<N> {
             if !self.scan_hello(id) {
                 return;
             }
-            let Some(conn) = self.core.conns.get_mut(id) else { return };
-            let pulled = match conn.pull(&mut self.core.io) {
-                Ok(pulled) => pulled,
-                Err(_) => return self.drop_visitor(id, Ended::VisitorReset),
-            };
-            match pulled.end {
-                Some(End::Fin) => return self.drop_visitor(id, Ended::VisitorLeft),
-                _ if !pulled.moved => return,
-                _ => {}
-            }
-            let Stage::Visitor(Visitor { doing: Doing::Hello(hello), .. }) = &mut conn.stage else {
+            if !self.hold_more(id) {
                 return;
-            };
-            let io = &mut self.core.io;
-            io.buffers.append(&mut hello.held, &io.scratch.clear[..pulled.data]);
-            self.held += pulled.data;
+            }
             self.bound_held();
         }
         self.core.enqueue(id);
+    }
+
+    /// Reads once more of what a visitor says before its route is known, and keeps it; whether
+    /// there was anything. One that leaves now is let go.
+    pub(super) fn hold_more(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.core.conns.get_mut(id) else { return false };
+        let end = match conn.pull(&mut self.core.io) {
+            Ok(Pulled { end: Some(_), .. }) => Ended::VisitorLeft,
+            Ok(pulled) => {
+                let Stage::Visitor(visitor) = &mut conn.stage else { return false };
+                let held = match &mut visitor.doing {
+                    Doing::Proxied(proxied) => &mut proxied.held,
+                    Doing::Hello(hello) => &mut hello.held,
+                    _ => return false,
+                };
+                let io = &mut self.core.io;
+                io.buffers.append(held, &io.scratch.clear[..pulled.data]);
+                self.held += pulled.data;
+                return pulled.moved;
+            }
+            Err(_) => Ended::VisitorReset,
+        };
+        self.drop_visitor(id, end);
+        false
     }
 
     /// Looks at what has come of a hello, and acts if that decides; whether more must come.
