@@ -40,8 +40,8 @@ pub struct Tunnel {
     pub(super) raw: bool,
     /// Bytes of a run that are still to come.
     run_left: usize,
-    /// The last run was long enough to be spliced, and the next one may be.
-    long_runs: bool,
+    /// The length of the last run: what the next one may be expected to have.
+    last_run: usize,
 }
 
 /// How the peer speaks inside the encryption.
@@ -118,7 +118,7 @@ impl Tunnel {
             max_body: noise::MAX_HANDSHAKE_MESSAGE,
             raw: false,
             run_left: 0,
-            long_runs: false,
+            last_run: 0,
         }
     }
 
@@ -211,7 +211,7 @@ impl Tunnel {
             };
         }
         let kept = self.inbox.len();
-        if self.long_runs && self.run_left == 0 && kept < frame::RUN_HEADER {
+        if self.last_run >= worth && self.run_left == 0 && kept < frame::RUN_HEADER {
             let pulled = self.pull_frames(socket, io, frame::RUN_HEADER - kept)?;
             if self.run_left == 0 {
                 return Ok(pulled);
@@ -351,8 +351,7 @@ impl Tunnel {
                 Piece::Frame(body) => body,
                 Piece::Run(length) => {
                     self.run_left = length as usize;
-                    let worth = io.net.splice_worth();
-                    self.long_runs = worth.is_some_and(|worth| self.run_left >= worth);
+                    self.last_run = self.run_left;
                     continue;
                 }
             };
@@ -600,7 +599,8 @@ mod tests {
             let peer = Some(TcpStream::connect(address).expect("loopback"));
             let stream = listener.accept().expect("loopback").0;
             stream.set_nonblocking(true).expect("a socket");
-            let net = MioNet::new().expect("epoll");
+            let mut net = MioNet::new().expect("epoll");
+            assert!(net.splice_worth().is_some(), "no pipe");
             let mut io = Io { net, scratch: Scratch::new(), buffers: Buffers::default() };
             let socket = Socket::accepted(mio::net::TcpStream::from_std(stream));
             let mut conn = Conn::tunnel(socket, Channel::Clear, Side::Responder, ());
