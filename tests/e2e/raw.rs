@@ -12,6 +12,7 @@ use crate::house::{
     Vps, client_port, client_service, returns_to, server_port, server_service, settled,
 };
 use crate::transfer::write_noise;
+use crate::tunnel::echo;
 use crate::visitor::{Curl, client_hello, connect, reset};
 
 /// The line between client and server, with all that has crossed it.
@@ -64,18 +65,7 @@ fn raw_service(name: &str, hosts: &[&str]) -> String {
 /// come back from an echo.
 fn repeat(at: SocketAddr, name: Option<&str>, word: &[u8; 16], bytes: usize) {
     let hello = name.map(|name| client_hello(Some(name))).unwrap_or_default();
-    let said = [&hello[..], &word.repeat(bytes / word.len())].concat();
-    let mut stream = connect(at).unwrap();
-    let mut writer = stream.try_clone().unwrap();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            writer.write_all(&said).unwrap();
-            writer.shutdown(Shutdown::Write).unwrap();
-        });
-        let mut back = Vec::new();
-        stream.read_to_end(&mut back).unwrap();
-        assert!(back == said, "{} bytes came back of {}", back.len(), said.len());
-    });
+    echo(at, &[&hello[..], &word.repeat(bytes / word.len())].concat());
 }
 
 #[test]

@@ -38,11 +38,16 @@ fn a_tcp_service_has_a_port_of_its_own_over_noise_and_over_tcp() {
 /// Sends 300 KB and an end, and wants both back.
 pub(crate) fn echo_all(port: SocketAddr, seed: u32) {
     let sent: Vec<u8> = (0..300_000_u32).map(|i| (i.wrapping_mul(i ^ seed) >> 7) as u8).collect();
+    echo(port, &sent);
+}
+
+/// Sends `sent` and an end, and wants both back.
+pub(crate) fn echo(port: SocketAddr, sent: &[u8]) {
     let mut visitor = connect(port).unwrap();
     let mut writer = visitor.try_clone().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
-            writer.write_all(&sent).unwrap();
+            writer.write_all(sent).unwrap();
             writer.shutdown(Shutdown::Write).unwrap();
         });
         let mut back = Vec::new();
