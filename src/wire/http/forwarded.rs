@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::request::Request;
 use super::rewrite::{field, put};
-use super::{Fields, is_token, list, put_text, starts_with, trim};
+use super::{Fields, is_one_of, is_token, list, put_text, starts_with, trim};
 
 /// What the home is told about a visitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +148,7 @@ impl<'a> Said<'_, 'a> {
 }
 
 fn is_said_anew(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 6] = [
+    const NAMES: &[&[u8]] = &[
         b"forwarded",
         b"x-forwarded-for",
         b"x-forwarded-host",
@@ -156,7 +156,7 @@ fn is_said_anew(name: &[u8]) -> bool {
         b"x-forwarded-proto",
         b"x-real-ip",
     ];
-    NAMES.iter().any(|it| it.eq_ignore_ascii_case(name))
+    is_one_of(name, NAMES)
 }
 
 /// Says where a request came from: nobody but us may. A home that reads fields as environment

@@ -43,6 +43,11 @@ pub enum Framing {
     UntilClose,
 }
 
+/// Whether a field's name is one of `names`, in whatever case (RFC 9110 5.1).
+fn is_one_of(name: &[u8], names: &[&[u8]]) -> bool {
+    names.iter().any(|it| it.eq_ignore_ascii_case(name))
+}
+
 /// Room for a head's fields, on the caller's stack.
 pub struct Slots<'a>([MaybeUninit<httparse::Header<'a>>; HTTP_FIELDS]);
 

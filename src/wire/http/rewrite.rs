@@ -19,7 +19,7 @@ use std::ops::Range;
 use super::forwarded::{self, Visitor};
 use super::request::{Request, Target};
 use super::response::Response;
-use super::{Framing, Version, list, put_text};
+use super::{Framing, Version, is_one_of, list, put_text};
 
 /// Appends a request head for the home, and says where in `out` its target lies.
 ///
@@ -128,7 +128,7 @@ pub(super) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
 
 /// Of this hop alone, or said anew. `Trailer` and `TE` speak of trailers, which are dropped.
 fn is_hop_by_hop(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 8] = [
+    const NAMES: &[&[u8]] = &[
         b"connection",
         b"content-length",
         b"keep-alive",
@@ -138,11 +138,11 @@ fn is_hop_by_hop(name: &[u8]) -> bool {
         b"transfer-encoding",
         b"upgrade",
     ];
-    NAMES.iter().any(|it| it.eq_ignore_ascii_case(name))
+    is_one_of(name, NAMES)
 }
 
 /// Of requests alone. `Proxy-Authorization` is for a proxy, which this is not.
 fn is_of_request(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 3] = [b"host", b"http2-settings", b"proxy-authorization"];
-    NAMES.iter().any(|it| it.eq_ignore_ascii_case(name))
+    const NAMES: &[&[u8]] = &[b"host", b"http2-settings", b"proxy-authorization"];
+    is_one_of(name, NAMES)
 }
