@@ -32,21 +32,53 @@ pub const HTTP_RESPONSE_TIME: Duration = Duration::from_secs(300);
 /// A tunnel connection, from accept until it has proved a token or a session key. The first Noise
 /// message can be replayed by anyone who has seen one, so it proves nothing.
 pub const TUNNEL_PROOF_TIME: Duration = Duration::from_secs(5);
+/// Names of services that are not in the file, before the first proof; a client with more services
+/// than this is not one of ours.
+pub const UNKNOWN_NAMES: usize = 256;
 /// Tunnel connections that have proved nothing, in all and of one address; the longest-waiting
 /// goes. Homes behind one CGNAT share an address and a rush dials many links at once.
 pub const TUNNEL_STRANGERS: usize = 512;
 /// See [`TUNNEL_STRANGERS`].
 pub const TUNNEL_STRANGERS_PER_ADDRESS: usize = 256;
+/// Connections of networks without a session that the tunnel port takes, as (a second, at once);
+/// more are aborted at accept. Of a flood of 5,000 a second, 4,000 cost 0.02 ms each so, and 1,000
+/// three times that: 14 % of a processor. 1,000 homes can come back at once after a restart.
+pub const CONNECTS: (u32, u32) = (1000, 2000);
+/// The same of one network: fifty hostile ones leave room for others. At once, all the services of
+/// a rathole client, or the homes behind one carrier's NAT.
+pub const CONNECTS_PER_NETWORK: (u32, u32) = (16, 128);
+/// Handshakes answered for networks without a session, as (a second, at once): 0.2 ms each, so 10 %
+/// of a processor, and 1,000 homes at once in 0.2 s.
+pub const HANDSHAKES: (u32, u32) = (500, 1000);
+/// The same for one network; see [`CONNECTS_PER_NETWORK`].
+pub const HANDSHAKES_PER_NETWORK: (u32, u32) = (8, 128);
+/// The same for networks with a session, beside those: four spare links for each of 1,000 homes at
+/// once.
+pub const KNOWN_HANDSHAKES: (u32, u32) = (1000, 4000);
+/// The same for one of them: the rushes of four homes at one address
+/// ([`LINKS_DIALLED_AT_ONCE`]), and then two a second. Junk from a home's neighbours behind one NAT
+/// costs 5 % of a processor.
+pub const KNOWN_HANDSHAKES_PER_NETWORK: (u32, u32) = (256, 512);
+/// Wrong proofs on one connection, and of one network until it has to wait.
+pub const WRONG_PROOFS: u8 = 8;
+/// The first wait of a network with too many wrong proofs; it doubles.
+pub const PROOF_WAIT: Duration = Duration::from_secs(10);
+/// The longest: some 2,300 guesses a day.
+pub const PROOF_WAIT_MAX: Duration = Duration::from_secs(5 * 60);
+/// After a wait, a network that says no wrong proof for so long starts over.
+pub const PROOFS_FORGOTTEN: Duration = Duration::from_secs(10 * 60);
+/// Networks whose rates and wrong proofs are remembered, 0.2 MB for each kind.
+pub const NETWORKS_REMEMBERED: usize = 4096;
 /// Descriptors that a server with few services keeps for spare links, or a quarter of all.
 pub const SPARE_LINKS: usize = 256;
 /// Links that a client has under way at once; stays below [`TUNNEL_STRANGERS_PER_ADDRESS`].
 pub const LINKS_DIALLED_AT_ONCE: usize = 128;
-/// Visitors that have not been routed yet, in all and of one address; the longest-waiting goes.
-pub const VISITOR_STRANGERS: usize = 2048;
-/// See [`VISITOR_STRANGERS`].
-pub const VISITOR_STRANGERS_PER_ADDRESS: usize = 1024;
-/// Bytes of unfinished hellos in all; beyond it, the longest-waiting visitor goes.
-pub const HELD_BYTES: usize = 16 * 1024 * 1024;
+/// Sessions that have lost their services to others and wait for them to be free again, where
+/// there are descriptors for that.
+pub const SESSIONS_WITHOUT_A_SERVICE: usize = 24;
+/// Bytes that the server holds in all, for readers that do not take them and until what comes is
+/// whole; beyond it, the longest-stalled connection of who holds most goes.
+pub const MEMORY: usize = 64_000_000;
 /// A visitor without a spare link waits so long for one.
 pub const LINK_WAIT: Duration = Duration::from_secs(10);
 /// Visitors that may wait for a link of one session; more are answered as if it were offline.
@@ -61,6 +93,9 @@ pub const PROBE_ACK_TIME: Duration = Duration::from_secs(1);
 pub const HALF_CLOSED_SILENCE: Duration = Duration::from_secs(5 * 60);
 /// After our RESET the peer has so long to end its direction; then the link is closed.
 pub const RESET_ANSWER_TIME: Duration = Duration::from_secs(1);
+/// A link whose visitor has ended in order: what has arrived at home and a slow service there has
+/// not read yet, some megabytes, takes so long at most.
+pub const SETTLING_TIME: Duration = Duration::from_secs(30 * 60);
 /// A visitor that was told no may take so long to read it.
 pub const PARTING_TIME: Duration = Duration::from_secs(2);
 /// The longest body of a control message: a REGISTER is under 400 bytes.
@@ -108,9 +143,6 @@ pub const UDP_HELD: usize = 16;
 pub const UDP_HELD_BYTES: usize = 1024 * 1024;
 /// Visitors in all, at most, where the descriptor limit allows as many: 64 MB at 1 KB each.
 pub const MAX_VISITORS: usize = 65_536;
-/// Visitors of one address: half of all, so that one stranger alone cannot fill the table, and a
-/// carrier's NAT or a load test can still come from one address.
-pub const MAX_VISITORS_PER_ADDRESS: usize = 32_768;
 
 /// Between the server's pings on a native session.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);

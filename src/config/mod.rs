@@ -198,8 +198,8 @@ pub enum AccessLogFormat {
 pub struct ServerLimits {
     /// Visitors' connections in all. Bounded by the descriptor limit too.
     pub max_visitors: usize,
-    /// Visitors' connections of one address (an IPv6 /64 counts as one).
-    pub max_visitors_per_address: usize,
+    /// Visitors' connections of one address (an IPv6 /64 counts as one); `None`: half of all.
+    pub max_visitors_per_address: Option<usize>,
 }
 
 /// `[server.services.NAME]`.

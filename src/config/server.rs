@@ -293,19 +293,12 @@ fn read_form(section: &Section<'_>) -> Result<Form, ConfigError> {
 }
 
 fn read_limits(section: &Section<'_>) -> Result<ServerLimits, ConfigError> {
-    let mut bounds = ServerLimits {
-        max_visitors: limits::MAX_VISITORS,
-        max_visitors_per_address: limits::MAX_VISITORS_PER_ADDRESS,
-    };
+    let mut bounds =
+        ServerLimits { max_visitors: limits::MAX_VISITORS, max_visitors_per_address: None };
     if let Some(section) = section.section("limits", &LIMIT_KEYS)? {
-        for (key, bound) in [
-            ("max_visitors", &mut bounds.max_visitors),
-            ("max_visitors_per_address", &mut bounds.max_visitors_per_address),
-        ] {
-            if let Some(number) = section.number(key, 1..=VISITORS_MAX)? {
-                *bound = number as usize; // at most VISITORS_MAX
-            }
-        }
+        let read = |key| Ok(section.number(key, 1..=VISITORS_MAX)?.map(|number| number as usize));
+        bounds.max_visitors = read("max_visitors")?.unwrap_or(bounds.max_visitors);
+        bounds.max_visitors_per_address = read("max_visitors_per_address")?;
     }
     Ok(bounds)
 }

@@ -35,6 +35,7 @@ use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Wake};
 use crate::config::{ClientConfig, HostPort, Protocol};
 use crate::limits;
+use crate::proto::admission::{Admission, Capacity};
 use crate::proto::noise::{Protection, Side};
 use crate::proto::quiet::Quiet;
 use crate::proto::time::Time;
@@ -112,7 +113,7 @@ impl<N: Net> Client<N> {
         let most_links = ((room - udp.most_sockets().min(room)) / 2).max(1);
         Ok(Client {
             lines,
-            core: Core::new(net),
+            core: Core::new(net, Admission::new(Capacity::NONE)),
             config,
             protection,
             instance,

@@ -10,6 +10,7 @@ use super::socket::Socket;
 use super::timers::Deadline;
 use super::tunnel::Filled;
 pub use super::tunnel::{Dialect, End, Pulled, Tunnel};
+use crate::proto::admission::Permit;
 use crate::proto::lease::Lease;
 use crate::proto::noise::{self, Channel, Side};
 use crate::proto::passage::{self, Passage};
@@ -37,6 +38,10 @@ pub struct Conn<S, Stage> {
     pub deadline: Deadline,
     /// Whether it stands in the queue of those with something to do.
     pub queued: bool,
+    /// Its place in the house; goes back when it is closed.
+    pub permit: Option<Permit>,
+    /// Bytes that had been written for it when it was charged last.
+    pub written_when_charged: u64,
     /// What it is.
     pub stage: Stage,
 }
@@ -44,13 +49,33 @@ pub struct Conn<S, Stage> {
 impl<S, Stage> Conn<S, Stage> {
     /// A plain connection.
     pub fn plain(socket: Socket<S>, stage: Stage) -> Conn<S, Stage> {
-        Conn { socket, tunnel: None, deadline: Deadline::default(), queued: false, stage }
+        Conn {
+            socket,
+            tunnel: None,
+            deadline: Deadline::default(),
+            queued: false,
+            permit: None,
+            written_when_charged: 0,
+            stage,
+        }
     }
 
     /// A tunnel connection.
     pub fn tunnel(socket: Socket<S>, channel: Channel, side: Side, stage: Stage) -> Conn<S, Stage> {
         let tunnel = Some(Box::new(Tunnel::new(channel, side)));
         Conn { tunnel, ..Conn::plain(socket, stage) }
+    }
+
+    /// The same, with its place in the house.
+    pub fn admitted(mut self, permit: Permit) -> Conn<S, Stage> {
+        self.permit = Some(permit);
+        self
+    }
+
+    /// Bytes that wait here: for the peer to take them, or to be whole.
+    pub fn held(&self) -> usize {
+        let unopened = self.tunnel.as_ref().map_or(0, |it| it.inbox.len() + it.unread.len());
+        self.socket.backlog() + unopened
     }
 
     /// The same, which has to get through a proxy first.

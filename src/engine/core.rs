@@ -9,6 +9,7 @@ use super::conn::{Conn, Gone, Io};
 use super::conns::{ConnId, Conns};
 use super::net::{Net, Readiness, Wake};
 use super::timers::Timers;
+use crate::proto::admission::{Admission, Class, Holder, Refused, Standing};
 use crate::proto::time::Time;
 use crate::wire::message::Message;
 
@@ -34,7 +35,15 @@ pub struct Census {
     pub udp_sessions: usize,
     /// Datagrams dropped so far.
     pub dropped: u64,
+    /// Bytes that all connections are charged for.
+    pub held: usize,
+    /// Places that are taken: strangers, sessions, links, visitors.
+    pub admitted: [usize; 4],
+    /// Visitors that wait for a link.
+    pub waiting: usize,
 }
+
+const CLASSES: [Class; 4] = [Class::Stranger, Class::Session, Class::Link, Class::Visitor];
 
 /// Below this, entries in the heap of deadlines are not worth a sweep.
 const TIMERS_UNSWEPT: usize = 1024;
@@ -43,6 +52,8 @@ const TIMERS_UNSWEPT: usize = 1024;
 pub struct Core<N: Net, Stage> {
     /// The network, the scratch and the buffers.
     pub io: Io<N>,
+    /// Who may stay.
+    pub admission: Admission<ConnId>,
     /// All connections.
     pub conns: Conns<Conn<N::Stream, Stage>>,
     timers: Timers,
@@ -52,8 +63,9 @@ pub struct Core<N: Net, Stage> {
 
 impl<N: Net, Stage> Core<N, Stage> {
     /// No connections yet.
-    pub fn new(net: N) -> Core<N, Stage> {
+    pub fn new(net: N, admission: Admission<ConnId>) -> Core<N, Stage> {
         Core {
+            admission,
             io: Io { net, scratch: Scratch::new(), buffers: Buffers::default() },
             conns: Conns::new(),
             timers: Timers::default(),
@@ -156,9 +168,62 @@ impl<N: Net, Stage> Core<N, Stage> {
         match self.io.net.register(conn.socket.stream_mut(), token) {
             Ok(()) => Ok(self.conns.insert(conn)),
             Err(error) => {
+                self.dismiss(&mut conn);
                 conn.close(&mut self.io);
                 Err(error)
             }
+        }
+    }
+
+    /// A connection has proved to be of another class than the one it came in by.
+    pub fn promote(
+        &mut self,
+        id: ConnId,
+        class: Class,
+        holder: Holder,
+        standing: Standing,
+    ) -> Result<(), Refused> {
+        let now = self.now();
+        let Some(conn) = self.conns.get_mut(id) else { return Ok(()) };
+        let permit = self.admission.admit(class, id, holder, standing, now)?;
+        if let Some(former) = conn.permit.replace(permit) {
+            self.admission.release(former);
+        }
+        Ok(())
+    }
+
+    /// Whose share a connection takes is known better now.
+    pub fn name(&mut self, id: ConnId, holder: Holder) -> Result<(), Refused> {
+        let now = self.now();
+        match self.conns.get(id).and_then(|conn| conn.permit.as_ref()) {
+            Some(permit) => self.admission.name(permit, holder, now),
+            None => Ok(()),
+        }
+    }
+
+    /// How dispensable a connection is from now on.
+    pub fn set_standing(&mut self, id: ConnId, standing: Standing) {
+        let now = self.now();
+        if let Some(permit) = self.conns.get(id).and_then(|conn| conn.permit.as_ref()) {
+            self.admission.stand(permit, standing, now);
+        }
+    }
+
+    /// What a connection holds now. `written` is how much has been written for it so far: as long
+    /// as that grows, it does not stall.
+    pub fn charge(&mut self, id: ConnId, bytes: usize, written: u64) {
+        let now = self.now();
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let moved = std::mem::replace(&mut conn.written_when_charged, written) != written;
+        if let Some(permit) = &conn.permit {
+            self.admission.charge(permit, bytes, moved, now);
+        }
+    }
+
+    /// Takes a connection's place back.
+    fn dismiss(&mut self, conn: &mut Conn<N::Stream, Stage>) {
+        if let Some(permit) = conn.permit.take() {
+            self.admission.release(permit);
         }
     }
 
@@ -180,14 +245,16 @@ impl<N: Net, Stage> Core<N, Stage> {
 
     /// Closes a connection, and says what it was.
     pub fn close(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.remove(id) {
+        if let Some(mut conn) = self.conns.remove(id) {
+            self.dismiss(&mut conn);
             conn.close(&mut self.io);
         }
     }
 
     /// Closes a connection with a reset.
     pub fn abort(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.remove(id) {
+        if let Some(mut conn) = self.conns.remove(id) {
+            self.dismiss(&mut conn);
             conn.abort(&mut self.io);
         }
     }
@@ -204,8 +271,9 @@ impl<N: Net, Stage> Core<N, Stage> {
             conns: self.conns.len(),
             buffers: self.io.buffers.lent(),
             backlog: backlogs.max().unwrap_or(0),
-            udp_sessions: 0,
-            dropped: 0,
+            held: self.admission.held(),
+            admitted: CLASSES.map(|class| self.admission.count(class)),
+            ..Census::default()
         }
     }
 }

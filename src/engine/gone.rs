@@ -33,6 +33,10 @@ pub enum Gone {
     Lease(lease::Reject),
     /// A message that does not belong here.
     Unexpected,
+    /// Too many wrong proofs.
+    Guessing,
+    /// There is no room for one more of its kind.
+    Crowded,
 }
 
 impl fmt::Display for Gone {
@@ -64,6 +68,8 @@ impl fmt::Display for Gone {
             Gone::Datagram(reject) => write!(f, "a datagram that may not be ({reject:?})"),
             Gone::Lease(reject) => write!(f, "a message out of turn ({reject:?})"),
             Gone::Unexpected => f.write_str("a message that does not belong here"),
+            Gone::Guessing => f.write_str("too many wrong tokens"),
+            Gone::Crowded => f.write_str("no room for one more"),
         }
     }
 }

@@ -115,13 +115,15 @@ pub enum End {
     Crowded,
     /// It had waited longest when there was no room left.
     MadeRoom,
+    /// It did not take what was sent to it, and others needed the memory.
+    Stalled,
     /// This server was stopped.
     Stopped,
 }
 
 impl End {
     /// All of them, for tests and documentation.
-    pub const ALL: [End; 20] = [
+    pub const ALL: [End; 21] = [
         End::Done,
         End::VisitorReset,
         End::VisitorLeft,
@@ -141,6 +143,7 @@ impl End {
         End::Redirected,
         End::Crowded,
         End::MadeRoom,
+        End::Stalled,
         End::Stopped,
     ];
 
@@ -166,6 +169,7 @@ impl End {
             End::Redirected => "redirected",
             End::Crowded => "crowded",
             End::MadeRoom => "made_room",
+            End::Stalled => "stalled",
             End::Stopped => "stopped",
         }
     }
@@ -181,7 +185,12 @@ impl End {
             End::Timeout => 408,
             End::VisitorReset | End::VisitorLeft => 499,
             End::HomeReset | End::HomeRefused | End::BadAnswer | End::TunnelLost => 502,
-            End::Offline | End::NoLink | End::Crowded | End::MadeRoom | End::Stopped => 503,
+            End::Offline
+            | End::NoLink
+            | End::Crowded
+            | End::MadeRoom
+            | End::Stalled
+            | End::Stopped => 503,
             End::HomeSilent => 504,
         }
     }

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use super::broker::{Instance, ServiceId};
 use super::keepalive::Keepalive;
 use super::noise::HandshakeHash;
 use super::proof;
 use super::time::Time;
 use crate::config::ServerService;
+use crate::limits;
 use crate::wire::message::{Message, Register, Registration};
 
 /// A session after HELLO.
@@ -15,9 +17,13 @@ pub struct ControlServer {
     hash: HandshakeHash,
     key: [u8; 32],
     nonce: [u8; 32],
-    instance: [u8; 32],
+    instance: Instance,
     /// Services that the session has now.
     holdings: Vec<Holding>,
+    /// Proofs that were wrong, each once: what was refused may be asked for again and again.
+    wrong: Vec<proof::Proof>,
+    /// Names that are not in the file, while nothing is proved.
+    unknown: usize,
     /// Pings and silence.
     pub pulse: Keepalive,
 }
@@ -25,8 +31,8 @@ pub struct ControlServer {
 /// A service that a session has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holding {
-    /// Its index in the server's configuration.
-    pub service: usize,
+    /// Which.
+    pub service: ServiceId,
     /// The client's number for it.
     pub number: u16,
 }
@@ -40,8 +46,10 @@ pub enum Asked {
     Answer(Message<'static>),
     /// The token is proved: to give it the service.
     Claim {
-        /// Which, and under which number.
-        holding: Holding,
+        /// Its index in the configuration.
+        service: usize,
+        /// The client's number for it.
+        number: u16,
         /// Only if no other session has it.
         if_free: bool,
     },
@@ -49,10 +57,12 @@ pub enum Asked {
     Refuse {
         /// The client's number for it.
         number: u16,
-        /// Its index, if there is one of that name.
-        service: Option<usize>,
+        /// Its name, for the log: escaped and cut, since a stranger may have made it up.
+        name: String,
         /// Why.
         answer: Registration,
+        /// It has guessed often enough.
+        is_last: bool,
     },
     /// To close the session.
     Close,
@@ -71,12 +81,21 @@ impl ControlServer {
     /// `key` and `nonce` are fresh randomness; `hash` is the connection's.
     pub fn new(
         hash: HandshakeHash,
-        instance: [u8; 32],
+        instance: Instance,
         key: [u8; 32],
         nonce: [u8; 32],
         pulse: Keepalive,
     ) -> ControlServer {
-        ControlServer { hash, key, nonce, instance, holdings: Vec::new(), pulse }
+        ControlServer {
+            hash,
+            key,
+            nonce,
+            instance,
+            holdings: Vec::new(),
+            wrong: Vec::new(),
+            unknown: 0,
+            pulse,
+        }
     }
 
     /// Whether a link's proof fits.
@@ -84,9 +103,9 @@ impl ControlServer {
         proof::matches(&proof::link(&self.key, hash), given)
     }
 
-    /// Whether both are sessions of one client process.
-    pub fn is_same_client(&self, other: &ControlServer) -> bool {
-        self.instance == other.instance
+    /// Names the client process.
+    pub fn instance(&self) -> Instance {
+        self.instance
     }
 
     /// Takes a message in.
@@ -106,24 +125,36 @@ impl ControlServer {
         }
     }
 
-    fn judge(&self, asked: &Register<'_>, services: &[ServerService]) -> Asked {
+    fn judge(&mut self, asked: &Register<'_>, services: &[ServerService]) -> Asked {
         let Register { number, kind, if_free, ports, ref proof, name } = *asked;
         let found = services.iter().position(|service| service.name.as_bytes() == name);
-        let refuse = |answer| Asked::Refuse { number, service: found, answer };
-        let Some(index) = found else { return refuse(Registration::UnknownService) };
+        let refuse = |answer, is_last| {
+            let name = show(name);
+            Asked::Refuse { number, name, answer, is_last }
+        };
+        let Some(index) = found else {
+            self.unknown += usize::from(self.holdings.is_empty());
+            return refuse(Registration::UnknownService, self.unknown > limits::UNKNOWN_NAMES);
+        };
         let service = &services[index];
         let expected = proof::service(service.token.expose(), &self.hash, &self.nonce, kind, name);
         if !proof::matches(&expected, proof) {
-            return refuse(Registration::WrongToken);
+            if !self.wrong.contains(proof) {
+                self.wrong.push(*proof);
+            }
+            return refuse(
+                Registration::WrongToken,
+                self.wrong.len() >= usize::from(limits::WRONG_PROOFS),
+            );
         }
         // The kind is part of the proof, so who gets here knows the token.
         if service.kind as u8 != kind {
-            return refuse(Registration::WrongKind);
+            return refuse(Registration::WrongKind, false);
         }
         if ports != 1 && ports != service.ports() {
-            return refuse(Registration::WrongPorts);
+            return refuse(Registration::WrongPorts, false);
         }
-        Asked::Claim { holding: Holding { service: index, number }, if_free }
+        Asked::Claim { service: index, number, if_free }
     }
 
     /// The session has the service from now on.
@@ -133,20 +164,23 @@ impl ControlServer {
     }
 
     /// Another session has it now; the client's number for it.
-    pub fn withdraw(&mut self, service: usize) -> Option<u16> {
+    pub fn withdraw(&mut self, service: ServiceId) -> Option<u16> {
         let at = self.holdings.iter().position(|held| held.service == service)?;
         Some(self.holdings.swap_remove(at).number)
     }
 
     /// The client's number for a service that it has.
-    pub fn number_of(&self, service: usize) -> Option<u16> {
+    pub fn number_of(&self, service: ServiceId) -> Option<u16> {
         self.holdings.iter().find(|held| held.service == service).map(|held| held.number)
     }
+}
 
-    /// All that it has.
-    pub fn holdings(&self) -> &[Holding] {
-        &self.holdings
-    }
+/// What a peer calls something, for a line of the log.
+fn show(name: &[u8]) -> String {
+    const SHOWN: usize = 64;
+    let text = String::from_utf8_lossy(&name[..name.len().min(SHOWN)]).into_owned();
+    let shown = text.escape_debug().to_string();
+    if name.len() > SHOWN { shown + "\u{2026}" } else { shown }
 }
 
 #[cfg(test)]
@@ -154,9 +188,8 @@ mod tests {
     use super::*;
     use crate::config::{Passthrough, Secret, ServiceKind, UdpOptions};
 
-    #[test]
-    fn only_the_token_of_this_connection_gives_the_service() {
-        let services = [ServerService {
+    fn service() -> ServerService {
+        ServerService {
             name: "pi".to_owned(),
             kind: ServiceKind::Https,
             token: Secret::new(*b"token"),
@@ -166,7 +199,12 @@ mod tests {
             redirect_https: None,
             passthrough: Passthrough::Sealed,
             udp: UdpOptions::default(),
-        }];
+        }
+    }
+
+    #[test]
+    fn only_the_token_of_this_connection_gives_the_service() {
+        let services = [service()];
         let hash = HandshakeHash::NONE;
         let pulse = pulse(None, Time::default());
         let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
@@ -176,11 +214,15 @@ mod tests {
             let register = Message::Register(register);
             session.handle(&register, &services, Time::default()).expect("belongs here")
         };
-        let refuse = |answer| Asked::Refuse { number: 7, service: Some(0), answer };
-        let unknown =
-            Asked::Refuse { number: 7, service: None, answer: Registration::UnknownService };
-        let holding = Holding { service: 0, number: 7 };
-        let claim = Asked::Claim { holding, if_free: false };
+        let refuse =
+            |answer| Asked::Refuse { number: 7, name: "pi".to_owned(), answer, is_last: false };
+        let unknown = Asked::Refuse {
+            number: 7,
+            name: "po".to_owned(),
+            answer: Registration::UnknownService,
+            is_last: false,
+        };
+        let claim = Asked::Claim { service: 0, number: 7, if_free: false };
         assert_eq!(ask(b"token", [3; 32], 3, 1, b"pi"), claim);
         assert_eq!(ask(b"tokem", [3; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(ask(b"token", [4; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
@@ -193,5 +235,30 @@ mod tests {
         }
         assert_eq!(ask(b"tokem", [3; 32], 3, 3, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(session.handle(&Message::Ready, &services, Time::default()), Err(Unexpected));
+    }
+
+    #[test]
+    fn tokens_cannot_be_guessed_without_end() {
+        let services = [service()];
+        let pulse = pulse(None, Time::default());
+        let hash = HandshakeHash::NONE;
+        let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
+        let mut guess = |proof: proof::Proof, name: &'static [u8]| {
+            let register = Register { number: 7, kind: 3, if_free: false, ports: 1, proof, name };
+            let asked = session.handle(&Message::Register(register), &services, Time::default());
+            matches!(asked, Ok(Asked::Refuse { is_last: true, .. }))
+        };
+        for proof in 1..limits::WRONG_PROOFS {
+            assert!(!guess([proof; 32], b"pi") && !guess([1; 32], b"pi"), "{proof}");
+        }
+        assert!(guess([9; 32], b"pi"));
+        let names = (0..=limits::UNKNOWN_NAMES).map(|_| guess([1; 32], b"po"));
+        assert_eq!(names.filter(|is_last| *is_last).count(), 1);
+    }
+
+    #[test]
+    fn a_name_in_the_log_breaks_no_line_and_has_an_end() {
+        assert_eq!(show(b"pi\n\x1b[31m\xff"), "pi\\n\\u{1b}[31m\u{fffd}");
+        assert_eq!(show(&[b'a'; 300]).chars().count(), 65);
     }
 }

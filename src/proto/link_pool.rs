@@ -1,15 +1,19 @@
-//! The spare links of one session and the visitors that wait for one: how many links to ask for,
-//! which to give out, when to let some go. Pure book-keeping; the engine owns the sockets.
+//! The spare links of one session: how many to ask its client for, which to give out, when to let
+//! some go. Pure book-keeping for [`super::broker`], which knows who waits; the engine owns the
+//! sockets.
 //!
-//! Invariant: `owed + spare.len() >= waiting.len() + target` after every [`LinkPool::ask`].
+//! Invariant: `owed + spare.len() >= waiting + target` after every [`LinkPool::ask`], as far as
+//! there is room.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::time::Time;
 
 /// After a rush, so long until the pool is back at rest.
 const MEMORY: Duration = Duration::from_secs(10);
+/// A link that was lost before its client knew that it was counted comes a second time: so many may
+/// be spare beyond what was asked for.
+const SLACK: usize = 8;
 
 /// What a pool's client is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -45,116 +49,90 @@ impl Terms {
     }
 }
 
-/// `L` names a link, `V` a waiting visitor.
+/// `L` names a link.
 #[derive(Debug)]
-pub struct LinkPool<L, V> {
+pub struct LinkPool<L> {
     terms: Terms,
     /// Last in, first out: the warmest is used first, the coldest are let go.
     spare: Vec<L>,
-    /// First come, first served.
-    waiting: VecDeque<V>,
-    /// Links in use by visitors.
-    leased: usize,
+    /// Links in use by visitors, or on their way back from one.
+    lent: usize,
     /// Asked for and not here yet.
     owed: usize,
     /// When one was asked for last, or has come.
     owed_since: Time,
-    /// The most links that may exist at once.
-    cap: usize,
-    /// The highest `leased + waiting` within [`MEMORY`], and when that was.
+    /// The highest number of links that were needed at once within [`MEMORY`], and when that was.
     peak: usize,
     peak_at: Time,
 }
 
-impl<L: Copy + PartialEq, V: Copy + PartialEq> LinkPool<L, V> {
-    /// An empty pool that never asks for more than `cap` links in all.
-    pub fn new(terms: Terms, cap: usize) -> LinkPool<L, V> {
+impl<L: Copy + PartialEq> LinkPool<L> {
+    /// An empty pool.
+    pub fn new(terms: Terms) -> LinkPool<L> {
         LinkPool {
             terms,
             spare: Vec::new(),
-            waiting: VecDeque::new(),
-            leased: 0,
+            lent: 0,
             owed: 0,
             owed_since: Time::default(),
-            cap,
             peak: 0,
             peak_at: Time::default(),
         }
     }
 
-    /// A link for a visitor at once, if one is spare.
-    pub fn lease(&mut self, now: Time) -> Option<L> {
+    /// A spare link, which is lent from now on.
+    pub fn lend(&mut self) -> Option<L> {
         let link = self.spare.pop()?;
-        self.leased += 1;
-        self.note_peak(now);
+        self.lent += 1;
         Some(link)
     }
 
-    /// Queues a visitor for the next free link.
-    pub fn wait(&mut self, visitor: V, now: Time) {
-        self.waiting.push_back(visitor);
-        self.note_peak(now);
+    /// Remembers how many links are needed at once: those lent, and one for each of `waiting`.
+    pub fn note_need(&mut self, waiting: usize, now: Time) {
+        let need = self.lent + waiting;
+        if need >= self.peak || now - self.peak_at >= MEMORY {
+            self.peak = need;
+            self.peak_at = now;
+        }
     }
 
-    /// A visitor that waits no longer.
-    pub fn forget_visitor(&mut self, visitor: V) {
-        self.waiting.retain(|waiting| *waiting != visitor);
-    }
-
-    /// Those who wait, in their order.
-    pub fn waiting_visitors(&self) -> impl Iterator<Item = V> + '_ {
-        self.waiting.iter().copied()
-    }
-
-    /// How many wait.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-
-    /// A fresh link has come; `false`: there are too many, close it. One that was not asked for is
-    /// taken: the client may not know that we had counted an earlier one, and what is too much is
-    /// soon shed.
-    pub fn arrived(&mut self, link: L, now: Time) -> bool {
-        let room = self.spare.len() + self.leased < self.cap;
-        if room {
+    /// A fresh link has come; `false`: there are too many, close it. A few that were not asked for
+    /// are taken, see [`SLACK`], and soon shed.
+    pub fn arrived(&mut self, link: L, waiting: usize, now: Time) -> bool {
+        let wanted = waiting + self.target(now) + SLACK;
+        let welcome = self.owed > 0 || self.spare.len() < wanted;
+        if welcome {
             self.owed = self.owed.saturating_sub(1);
             self.owed_since = now;
             self.spare.push(link);
         }
-        room
+        welcome
     }
 
-    /// A lease is over and the link is free again.
+    /// A link that was lent is free again.
     pub fn returned(&mut self, link: L) {
-        self.leased -= 1;
+        self.lent -= 1;
         self.spare.push(link);
     }
 
-    /// A leased link is gone.
-    pub fn lost_leased(&mut self) {
-        self.leased -= 1;
+    /// A link that was lent is gone.
+    pub fn lost_lent(&mut self) {
+        self.lent -= 1;
     }
 
-    /// A link is gone, which may have been spare.
+    /// A spare link is gone.
     pub fn lost_spare(&mut self, link: L) {
         self.spare.retain(|spare| *spare != link);
     }
 
-    /// The next waiting visitor with a link for it, which is then leased.
-    pub fn serve(&mut self, now: Time) -> Option<(V, L)> {
-        if self.spare.is_empty() {
-            return None;
-        }
-        let visitor = self.waiting.pop_front()?;
-        Some((visitor, self.lease(now)?))
-    }
-
-    /// How many links to ask the client for now; they are then owed.
-    pub fn ask(&mut self, now: Time) -> usize {
-        let wanted = self.waiting.len() + self.target(now);
+    /// How many links to ask the client for now; they are then owed. For those who wait as many as
+    /// there is `room` for, which others' spare links may have to leave; ahead of need no more than
+    /// are `free` anyway.
+    pub fn ask(&mut self, waiting: usize, room: usize, free: usize, now: Time) -> usize {
         let coming = self.spare.len() + self.owed;
-        let room = self.cap.saturating_sub(self.leased + coming);
-        let missing = wanted.saturating_sub(coming).min(room);
+        let needed = waiting.saturating_sub(coming).min(room);
+        let ahead = (waiting + self.target(now)).saturating_sub(coming).min(free);
+        let missing = needed.max(ahead);
         if missing > 0 {
             self.owed += missing;
             self.owed_since = now;
@@ -162,10 +140,11 @@ impl<L: Copy + PartialEq, V: Copy + PartialEq> LinkPool<L, V> {
         missing
     }
 
-    /// Links that were asked for too long ago are not counted on any more.
-    pub fn write_off(&mut self, now: Time) {
-        if self.write_off_at().is_some_and(|at| at <= now) {
-            self.owed = 0;
+    /// Links that were asked for too long ago are not counted on any more: how many.
+    pub fn write_off(&mut self, now: Time) -> usize {
+        match self.write_off_at().is_some_and(|at| at <= now) {
+            true => std::mem::take(&mut self.owed),
+            false => 0,
         }
     }
 
@@ -185,28 +164,30 @@ impl<L: Copy + PartialEq, V: Copy + PartialEq> LinkPool<L, V> {
         (self.spare.len() > self.terms.at_rest).then(|| self.peak_at + MEMORY)
     }
 
-    /// All spare links and waiting visitors, for a session that ends.
-    pub fn drain(&mut self) -> (Vec<L>, VecDeque<V>) {
-        (std::mem::take(&mut self.spare), std::mem::take(&mut self.waiting))
+    /// Whether no link is spare.
+    pub fn is_empty(&self) -> bool {
+        self.spare.is_empty()
     }
 
-    /// Spare, leased and owed links.
+    /// Whether fewer are spare or on their way than wait for one.
+    pub fn is_short(&self, waiting: usize) -> bool {
+        waiting > self.spare.len() + self.owed
+    }
+
+    /// Links asked for and not here yet.
+    pub fn owed(&self) -> usize {
+        self.owed
+    }
+
+    /// Spare, lent and owed links.
     pub fn counts(&self) -> (usize, usize, usize) {
-        (self.spare.len(), self.leased, self.owed)
+        (self.spare.len(), self.lent, self.owed)
     }
 
     /// As many spare as visitors came at once lately, within bounds.
     fn target(&self, now: Time) -> usize {
         let recent = if now - self.peak_at < MEMORY { self.peak } else { 0 };
         recent.clamp(self.terms.at_rest, self.terms.at_most)
-    }
-
-    fn note_peak(&mut self, now: Time) {
-        let load = self.leased + self.waiting.len();
-        if load >= self.peak || now - self.peak_at >= MEMORY {
-            self.peak = load;
-            self.peak_at = now;
-        }
     }
 }
 
@@ -220,33 +201,29 @@ mod tests {
 
     #[test]
     fn the_pool_is_filled_ahead_grows_with_the_rush_and_shrinks_after_it() {
-        let mut pool: LinkPool<u32, u32> = LinkPool::new(Terms::NATIVE, 1000);
-        assert_eq!(pool.ask(at(0)), 4);
-        assert_eq!(pool.ask(at(0)), 0, "asked once");
+        let mut pool: LinkPool<u32> = LinkPool::new(Terms::NATIVE);
+        assert_eq!(pool.ask(0, 1000, 1000, at(0)), 4);
+        assert_eq!(pool.ask(0, 1000, 1000, at(0)), 0, "asked once");
         for link in 0..4 {
-            assert!(pool.arrived(link, at(0)));
+            assert!(pool.arrived(link, 0, at(0)));
         }
-        assert_eq!(pool.lease(at(1)), Some(3), "the warmest");
-        assert_eq!(pool.ask(at(1)), 1, "replaced at once");
-        for visitor in 0..20 {
-            if pool.lease(at(2)).is_none() {
-                pool.wait(visitor, at(2));
-            }
-        }
-        // 4 leased, 17 waiting; 21 is the peak, so 17 + 21 are wanted and 1 is owed.
-        assert_eq!(pool.ask(at(2)), 37);
+        assert_eq!(pool.lend(), Some(3), "the warmest");
+        pool.note_need(0, at(1));
+        assert_eq!(pool.ask(0, 1000, 1000, at(1)), 1, "replaced at once");
+        while pool.lend().is_some() {}
+        pool.note_need(17, at(2));
+        // 4 are lent and 17 wait: 21 is the peak, so 17 + 21 are wanted, and 1 is owed.
+        assert_eq!(pool.ask(17, 1000, 1000, at(2)), 37);
         for link in 10..48 {
-            assert!(pool.arrived(link, at(0)));
+            assert!(pool.arrived(link, 17, at(3)));
         }
-        let mut served = Vec::new();
-        while let Some((visitor, _)) = pool.serve(at(3)) {
-            served.push(visitor);
+        for _ in 0..17 {
+            assert!(pool.lend().is_some());
         }
-        assert_eq!(served, (3..20).collect::<Vec<_>>(), "first come, first served");
         for link in 0..21 {
             pool.returned(link);
         }
-        assert!(pool.shed_at().is_some());
+        assert_eq!(pool.shed_at(), Some(at(12)));
         let mut shed = 0;
         while pool.shed(at(13)).is_some() {
             shed += 1;
@@ -255,37 +232,36 @@ mod tests {
     }
 
     #[test]
-    fn the_cap_holds() {
-        let mut pool: LinkPool<u32, u32> = LinkPool::new(Terms::NATIVE, 6);
-        assert_eq!(pool.ask(at(0)), 4);
-        for visitor in 0..50 {
-            pool.wait(visitor, at(0));
-        }
-        assert_eq!(pool.ask(at(0)), 2);
-        pool.forget_visitor(0);
-        assert!(pool.arrived(1, at(0)));
-        assert_eq!(pool.serve(at(0)), Some((1, 1)));
-        assert_eq!(pool.ask(at(0)), 0);
-        for link in 2..7 {
-            assert!(pool.arrived(link, at(0)));
-        }
-        assert!(!pool.arrived(7, at(0)), "too many");
+    fn no_more_is_asked_for_than_there_is_room() {
+        let mut pool: LinkPool<u32> = LinkPool::new(Terms::NATIVE);
+        assert_eq!(pool.ask(50, 6, 6, at(0)), 6);
+        assert_eq!(pool.ask(50, 0, 0, at(0)), 0);
+        assert_eq!(pool.ask(50, 100, 1, at(0)), 44, "others give theirs up for visitors alone");
+        assert_eq!(pool.ask(50, 100, 100, at(0)), 4);
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_taken_within_reason() {
+        let mut pool: LinkPool<u32> = LinkPool::new(Terms::NATIVE);
+        let taken = (0..1000).filter(|link| pool.arrived(*link, 0, at(20))).count();
+        assert_eq!(taken, 4 + SLACK);
     }
 
     #[test]
     fn what_a_rathole_client_does_not_bring_is_asked_for_again() {
-        let mut pool: LinkPool<u32, u32> = LinkPool::new(Terms::RATHOLE_TCP, 100);
-        assert_eq!(pool.ask(at(1)), 8);
-        for visitor in 0..50 {
-            pool.wait(visitor, at(1));
-        }
-        assert_eq!(pool.ask(at(1)), 50, "one for each, and the spare ones stay eight");
-        assert!(pool.arrived(1, at(5)));
+        let mut pool: LinkPool<u32> = LinkPool::new(Terms::RATHOLE_TCP);
+        assert_eq!(pool.ask(0, 1000, 1000, at(1)), 8);
+        assert_eq!(
+            pool.ask(50, 1000, 1000, at(1)),
+            50,
+            "one for each, and the spare ones stay eight"
+        );
+        assert!(pool.arrived(1, 50, at(5)));
         assert_eq!(pool.write_off_at(), Some(at(20)));
-        pool.write_off(at(19));
-        assert_eq!(pool.ask(at(19)), 0);
-        pool.write_off(at(20));
-        assert_eq!(pool.ask(at(20)), 57);
+        assert_eq!(pool.write_off(at(19)), 0);
+        assert_eq!(pool.ask(50, 1000, 1000, at(19)), 0);
+        assert_eq!(pool.write_off(at(20)), 57);
+        assert_eq!(pool.ask(50, 1000, 1000, at(20)), 57);
         assert_eq!(pool.write_off_at(), Some(at(35)));
     }
 }

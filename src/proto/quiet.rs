@@ -4,30 +4,43 @@ use std::time::Duration;
 
 use super::time::Time;
 
-/// Lines of one kind in a [`WINDOW`].
+/// Lines of one kind in a [`WINDOW`], if nothing else is said.
 const LINES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// One kind of event.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Quiet {
+    /// Lines in a window at most.
+    most: u32,
     window: Time,
     lines: u32,
     dropped: u64,
 }
 
 impl Quiet {
+    /// So many lines a minute.
+    pub fn with(most: u32) -> Quiet {
+        Quiet { most, window: Time::default(), lines: 0, dropped: 0 }
+    }
+
     /// Whether to write this line, and how many were dropped since the last one.
     pub fn admit(&mut self, now: Time) -> Option<u64> {
         if now - self.window >= WINDOW {
             (self.window, self.lines) = (now, 0);
         }
-        if self.lines == LINES {
+        if self.lines == self.most {
             self.dropped += 1;
             return None;
         }
         self.lines += 1;
         Some(std::mem::take(&mut self.dropped))
+    }
+}
+
+impl Default for Quiet {
+    fn default() -> Quiet {
+        Quiet::with(LINES)
     }
 }
 

@@ -1,7 +1,10 @@
 //! The sessions of a UDP service: who they are with, how long they may be idle, and how many there
 //! may be. Pure book-keeping; the engine owns the sockets.
 //!
-//! Invariant: `by_key`, `by_use` and `sessions` hold the same sessions, each once.
+//! Where there is no room, a session that never had an answer goes before one that is in use: a flood
+//! of single datagrams ends nobody's call.
+//!
+//! Invariant: `by_key`, both of `by_use` together, and `sessions` hold the same sessions, each once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -16,8 +19,9 @@ use super::time::Time;
 pub struct UdpSessions<K, V> {
     sessions: Slab<Session<K, V>>,
     by_key: HashMap<K, usize>,
-    /// The one that is idle for longest comes first.
-    by_use: BTreeSet<(Time, usize)>,
+    /// Those that were never answered, and those that were; in each the one that is idle for
+    /// longest comes first.
+    by_use: [BTreeSet<(Time, usize)>; 2],
     /// Of the last session that began.
     generation: u32,
     /// `None`: for ever.
@@ -31,6 +35,7 @@ struct Session<K, V> {
     value: V,
     generation: u32,
     used: Time,
+    answered: bool,
 }
 
 /// Names one session for ever, also on the wire.
@@ -58,7 +63,7 @@ impl<K: Clone + Eq + Hash, V> UdpSessions<K, V> {
         UdpSessions {
             sessions: Slab::new(),
             by_key: HashMap::new(),
-            by_use: BTreeSet::new(),
+            by_use: [BTreeSet::new(), BTreeSet::new()],
             generation: 0,
             idle_time,
             most,
@@ -88,20 +93,32 @@ impl<K: Clone + Eq + Hash, V> UdpSessions<K, V> {
     pub fn used(&mut self, id: UdpSessionId, now: Time) {
         let Some(session) = self.sessions.get_mut(id.index as usize) else { return };
         if session.generation == id.generation && session.used != now {
-            self.by_use.remove(&(session.used, id.index as usize));
+            let by_use = &mut self.by_use[usize::from(session.answered)];
+            by_use.remove(&(session.used, id.index as usize));
             session.used = now;
-            self.by_use.insert((now, id.index as usize));
+            by_use.insert((now, id.index as usize));
         }
     }
 
-    /// Ends the session that is idle for longest if there is no room for one more.
+    /// It has had an answer: whoever it is with is no stranger.
+    pub fn answered(&mut self, id: UdpSessionId) {
+        let Some(session) = self.sessions.get_mut(id.index as usize) else { return };
+        if session.generation == id.generation && !session.answered {
+            session.answered = true;
+            let entry = (session.used, id.index as usize);
+            self.by_use[0].remove(&entry);
+            self.by_use[1].insert(entry);
+        }
+    }
+
+    /// Ends a session if there is no room for one more: as [`UdpSessions::end_idlest`].
     pub fn make_room(&mut self) -> Option<(UdpSessionId, K, V)> {
         if self.sessions.len() < self.most { None } else { self.end_idlest() }
     }
 
-    /// Ends the session that is idle for longest.
+    /// Ends the session that is idle for longest, of those without an answer if there are any.
     pub fn end_idlest(&mut self) -> Option<(UdpSessionId, K, V)> {
-        let index = self.by_use.first()?.1;
+        let (_, index) = *self.by_use.iter().find_map(BTreeSet::first)?;
         self.remove(index)
     }
 
@@ -110,10 +127,15 @@ impl<K: Clone + Eq + Hash, V> UdpSessions<K, V> {
         debug_assert!(!self.by_key.contains_key(&key));
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
-        let index =
-            self.sessions.insert(Session { key: key.clone(), value, generation, used: now });
+        let index = self.sessions.insert(Session {
+            key: key.clone(),
+            value,
+            generation,
+            used: now,
+            answered: false,
+        });
         self.by_key.insert(key, index);
-        self.by_use.insert((now, index));
+        self.by_use[0].insert((now, index));
         UdpSessionId { index: index as u32, generation }
     }
 
@@ -127,12 +149,13 @@ impl<K: Clone + Eq + Hash, V> UdpSessions<K, V> {
     /// Ends a session that has been idle for too long; call until `None`.
     pub fn expire(&mut self, now: Time) -> Option<(UdpSessionId, K, V)> {
         self.deadline().filter(|at| *at <= now)?;
-        self.end_idlest()
+        let (_, index) = self.by_use.iter().filter_map(BTreeSet::first).min()?;
+        self.remove(*index)
     }
 
     /// When the next one will have been idle for too long.
     pub fn deadline(&self) -> Option<Time> {
-        let (used, _) = self.by_use.first()?;
+        let (used, _) = self.by_use.iter().filter_map(BTreeSet::first).min()?;
         Some(*used + self.idle_time?)
     }
 
@@ -157,9 +180,10 @@ impl<K: Clone + Eq + Hash, V> UdpSessions<K, V> {
     }
 
     fn remove(&mut self, index: usize) -> Option<(UdpSessionId, K, V)> {
-        let Session { key, value, generation, used } = self.sessions.try_remove(index)?;
+        let session = self.sessions.try_remove(index)?;
+        let Session { key, value, generation, used, answered } = session;
         self.by_key.remove(&key);
-        self.by_use.remove(&(used, index));
+        self.by_use[usize::from(answered)].remove(&(used, index));
         Some((UdpSessionId { index: index as u32, generation }, key, value))
     }
 }
@@ -171,10 +195,13 @@ mod tests {
 
     const IDLE: u64 = 100;
 
+    type UdpIdBits = u64;
+
     /// What may happen: somebody's datagram, an answer, an end, time passing.
     #[derive(Debug, Clone)]
     enum Step {
         Datagram(u8),
+        Answer(u8),
         End(u8),
         Wait(u64),
     }
@@ -182,6 +209,7 @@ mod tests {
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             6 => (0..12u8).prop_map(Step::Datagram),
+            2 => (0..12u8).prop_map(Step::Answer),
             1 => (0..12u8).prop_map(Step::End),
             3 => (0..60u64).prop_map(Step::Wait),
         ];
@@ -195,6 +223,7 @@ mod tests {
             let mut table = UdpSessions::new(Some(Duration::from_nanos(IDLE)), most);
             let mut list: Vec<(u8, Time, UdpSessionId)> = Vec::new();
             let (mut now, mut known) = (Time(0), Vec::new());
+            let mut answered: BTreeSet<UdpIdBits> = BTreeSet::new();
             for step in steps {
                 match step {
                     Step::Wait(nanos) => {
@@ -205,6 +234,12 @@ mod tests {
                             prop_assert!(used.0 + IDLE <= now.0);
                         }
                         prop_assert!(list.iter().all(|(_, used, _)| used.0 + IDLE > now.0));
+                    }
+                    Step::Answer(key) => {
+                        if let Some(id) = table.find(&key) {
+                            table.answered(id);
+                            answered.insert(id.to_bits());
+                        }
                     }
                     Step::End(key) => {
                         let at = list.iter().position(|one| one.0 == key);
@@ -223,7 +258,11 @@ mod tests {
                             None => {
                                 let full = list.len() == most;
                                 let gone = table.make_room().map(|(_, key, _)| key);
-                                prop_assert_eq!(gone, full.then(|| list.remove(0).0));
+                                let is_unanswered = |one: &(u8, Time, UdpSessionId)| {
+                                    !answered.contains(&one.2.to_bits())
+                                };
+                                let first = list.iter().position(is_unanswered).unwrap_or(0);
+                                prop_assert_eq!(gone, full.then(|| list.remove(first).0));
                                 table.begin(key, key, now)
                             }
                         };
@@ -235,7 +274,8 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(table.len(), list.len());
-                prop_assert_eq!(table.by_use.len(), list.len());
+                let by_use: usize = table.by_use.iter().map(BTreeSet::len).sum();
+                prop_assert_eq!(by_use, list.len());
                 prop_assert_eq!(table.by_key.len(), list.len());
                 let first = list.first().map(|(_, used, _)| Time(used.0 + IDLE));
                 prop_assert_eq!(table.deadline(), first);

@@ -7,12 +7,15 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use super::doors::LeadsTo;
 use super::visitor::{Doing, Visitor};
-use super::{LeadsTo, Server, Stage};
+use super::{Server, Stage};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::proto::access::{End, Entry, Record, Sink};
+use crate::proto::broker::ServiceId;
 use crate::proto::http_entry::Summary;
 use crate::proto::time::Time;
 use crate::wire::host::HostName;
@@ -24,7 +27,7 @@ pub(super) struct Account {
     began: Option<Time>,
     first_byte: Option<Time>,
     name: String,
-    service: Option<usize>,
+    service: Option<ServiceId>,
     client: Option<SocketAddr>,
     /// Why it was told to go, if it was: whatever follows is no longer of interest.
     end: Option<End>,
@@ -42,11 +45,8 @@ impl<N: Net> Server<N> {
     pub(super) fn open_account(&self, leads_to: LeadsTo) -> Option<Box<Account>> {
         let now = self.core.now();
         self.access.as_ref()?;
-        let (entry, began) = match leads_to {
-            LeadsTo::Http => (Entry::Http, None),
-            LeadsTo::Https | LeadsTo::Tunnel => (Entry::Https, Some(now)),
-            LeadsTo::Service { .. } => (Entry::Tcp, Some(now)),
-        };
+        let entry = leads_to.entry();
+        let began = (entry != Entry::Http).then_some(now);
         Some(Box::new(Account {
             entry,
             began,
@@ -57,6 +57,34 @@ impl<N: Net> Server<N> {
             end: None,
             upgrade: None,
         }))
+    }
+
+    /// A visitor was not let in at all.
+    pub(super) fn log_refused(&mut self, visitor: SocketAddr, leads_to: LeadsTo) {
+        let (now, entry) = (self.core.now(), leads_to.entry());
+        let service = match leads_to {
+            LeadsTo::Service { index, .. } => Some(&*self.config.services[index].name),
+            _ => None,
+        };
+        if let Some(sink) = &mut self.access
+            && entry != Entry::Http
+        {
+            sink.record(&Record {
+                now,
+                duration: Duration::ZERO,
+                first_byte: None,
+                visitor,
+                entry,
+                name: "",
+                service,
+                client: None,
+                request: None,
+                status: None,
+                bytes_in: 0,
+                bytes_out: 0,
+                end: End::Crowded,
+            });
+        }
     }
 
     fn account(&mut self, id: ConnId) -> Option<&mut Account> {
@@ -87,11 +115,11 @@ impl<N: Net> Server<N> {
     }
 
     /// Who has what the visitor asks for.
-    pub(super) fn note_service(&mut self, id: ConnId, service: usize) {
+    pub(super) fn note_service(&mut self, id: ConnId, service: ServiceId) {
         if self.access.is_none() {
             return;
         }
-        let owner = self.owners[service].last().copied();
+        let owner = self.broker.owner(service);
         let client = owner.and_then(|owner| self.session(owner)).map(|session| session.address);
         if let Some(account) = self.account(id) {
             (account.service, account.client) = (Some(service), client);
@@ -201,7 +229,7 @@ impl<N: Net> Server<N> {
             visitor: *address,
             entry: account.entry,
             name: &account.name,
-            service: account.service.map(|service| &*self.config.services[service].name),
+            service: account.service.map(|id| &*self.config.services[id.index()].name),
             client: account.client,
             request: summary.and_then(|summary| summary.line.as_ref()),
             status,

@@ -4,27 +4,27 @@
 //! says whose, and is read within the time that the visitor has for its hello or its head. From
 //! anybody else such a header is what any other bytes are.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use log::debug;
 
+use super::doors::LeadsTo;
 use super::http::Http;
 use super::visitor::{Doing, Hello, Visitor, Waiting};
-use super::{LeadsTo, Server, Stage};
+use super::{Server, Stage};
 use crate::engine::conn::Conn;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::socket::Socket;
 use crate::limits;
 use crate::proto::access::End as Ended;
-use crate::proto::strangers::{Ticket, network};
+use crate::proto::admission::{Class, Standing};
 use crate::wire::Status;
 use crate::wire::http::forwarded;
 use crate::wire::proxy_header::{self, Header};
 
 /// A visitor whose proxy has not said yet who it is.
 pub(super) struct Proxied {
-    pub(super) ticket: Ticket,
     leads_to: LeadsTo,
     /// The door's port.
     port: u16,
@@ -40,25 +40,21 @@ impl<N: Net> Server<N> {
         leads_to: LeadsTo,
         port: u16,
     ) {
-        if self.is_crowded(address) {
-            debug!("visitor {address}: too many from this address");
-            self.core.io.net.abort(stream);
-            return;
-        }
-        if self.visitors >= self.bounds.visitors
-            && let Some(longest) = self.guests.evict()
-        {
-            self.drop_visitor(longest, Ended::MadeRoom);
-        }
+        let (now, holder) = (self.core.now(), self.holder(address.ip()));
+        let (newcomer, standing) = (self.core.conns.next_id(), Standing::Unproved);
+        let admitted = self.core.admission.admit(Class::Visitor, newcomer, holder, standing, now);
+        let Ok(permit) = admitted else {
+            debug!("visitor {address}: too many from this network");
+            self.log_refused(address, leads_to);
+            return self.core.io.net.abort(stream);
+        };
         let account = self.open_account(leads_to);
         let visitor = Visitor { address, local: None, doing: Doing::Arriving, account };
         let conn = Conn::plain(Socket::accepted(stream), Stage::Visitor(visitor));
-        let id = match self.core.adopt(conn) {
+        let id = match self.core.adopt(conn.admitted(permit)) {
             Ok(id) => id,
             Err(error) => return debug!("visitor {address}: {error}"),
         };
-        self.visitors += 1;
-        self.count_in(address);
         let is_proxied = self.config.trusted_proxies.contain(address.ip());
         // Whatever is waited for first, a header too, has this time and no more.
         let patience = match leads_to {
@@ -66,11 +62,10 @@ impl<N: Net> Server<N> {
             LeadsTo::Https | LeadsTo::Tunnel => Some(limits::CLIENT_HELLO_TIME),
             LeadsTo::Service { .. } => is_proxied.then_some(limits::CLIENT_HELLO_TIME),
         };
-        let deadline = patience.map(|patience| self.core.now() + patience);
+        let deadline = patience.map(|patience| now + patience);
         self.core.set_deadline(id, deadline);
         if is_proxied {
-            let ticket = self.let_in(id, address);
-            let proxied = Proxied { ticket, leads_to, port, held: Vec::new() };
+            let proxied = Proxied { leads_to, port, held: Vec::new() };
             self.set_doing(id, Doing::Proxied(Box::new(proxied)));
         } else {
             self.direct(id, leads_to, port, Vec::new());
@@ -87,7 +82,7 @@ impl<N: Net> Server<N> {
             let Doing::Proxied(proxied) = &visitor.doing else { return };
             match proxy_header::read(&proxied.held) {
                 Ok(Status::Complete(header)) => return self.introduce(id, header),
-                Ok(Status::Partial) => self.bound_held(),
+                Ok(Status::Partial) => {}
                 Err(reject) => {
                     debug!("PROXY header: {reject}");
                     return self.abort_visitor(id, Ended::Malformed);
@@ -102,23 +97,19 @@ impl<N: Net> Server<N> {
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
         let proxy = visitor.address;
         let address = header.ends.map_or(proxy, |ends| ends.source);
-        if self.is_crowded(address) {
+        if self.core.name(id, self.holder(address.ip())).is_err() {
             return self.abort_visitor(id, Ended::Crowded);
         }
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
         let Doing::Proxied(proxied) = &mut visitor.doing else { return };
-        let (ticket, leads_to) = (proxied.ticket, proxied.leads_to);
+        let leads_to = proxied.leads_to;
         let port = header.ends.map_or(proxied.port, |ends| ends.destination.port());
         let mut held = std::mem::take(&mut proxied.held);
         visitor.doing = Doing::Arriving;
         visitor.address = address;
         visitor.local = header.ends.map(|ends| ends.destination);
         debug!("visitor {address}: comes through {proxy}");
-        self.guests.leave(ticket);
-        self.count_out(proxy);
-        self.count_in(address);
         self.core.io.buffers.take_front(&mut held, header.length);
-        self.held -= header.length;
         self.direct(id, leads_to, port, held);
         self.core.enqueue(id);
     }
@@ -129,12 +120,12 @@ impl<N: Net> Server<N> {
         let address = visitor.address;
         match leads_to {
             LeadsTo::Service { index, offset } => {
-                let waiting = Waiting::for_port(index, offset, held);
+                let service = self.broker.service_at(index);
+                let waiting = Waiting::for_port(service, offset, held);
                 self.set_doing(id, Doing::Waiting(Box::new(waiting)));
                 self.place(id);
             }
             LeadsTo::Http => {
-                let ticket = self.let_in(id, address);
                 let visitor = forwarded::Visitor {
                     address: address.ip(),
                     port,
@@ -143,16 +134,15 @@ impl<N: Net> Server<N> {
                     form: self.config.forwarded,
                 };
                 let pages = self.config.pages.clone();
-                let mut http = Http::new(visitor, ticket, held, pages);
+                let mut http = Http::new(visitor, held, pages);
                 if self.access.is_some() {
                     http.keep_summaries();
                 }
                 self.set_doing(id, Doing::Http(Box::new(http)));
             }
             LeadsTo::Https | LeadsTo::Tunnel => {
-                let ticket = self.let_in(id, address);
                 let until = self.core.conns.get(id).and_then(|conn| conn.deadline.at());
-                self.set_doing(id, Doing::Hello(Box::new(Hello::new(ticket, held, until))));
+                self.set_doing(id, Doing::Hello(Box::new(Hello::new(held, until))));
                 if let Some(ssh) = self.config.ssh {
                     let silent_until = Some(self.core.now() + ssh.wait);
                     self.core.set_deadline(id, silent_until.min(until));
@@ -161,48 +151,9 @@ impl<N: Net> Server<N> {
         }
     }
 
-    /// A place among those without a route.
-    fn let_in(&mut self, id: ConnId, address: SocketAddr) -> Ticket {
-        let counted = self.counts(address).then_some(address.ip());
-        if let Some(longest) = self.guests.make_room(counted) {
-            self.drop_visitor(longest, Ended::MadeRoom);
-        }
-        self.guests.enter(id, counted)
-    }
-
     fn set_doing(&mut self, id: ConnId, doing: Doing) {
         if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
             visitor.doing = doing;
-        }
-    }
-
-    /// Whether the bounds for one address hold for this one; a proxy stands for many.
-    fn counts(&self, address: SocketAddr) -> bool {
-        let proxies = [&self.config.trusted_proxies, &self.config.trusted_http_proxies];
-        !proxies.into_iter().any(|networks| networks.contain(address.ip()))
-    }
-
-    fn is_crowded(&self, address: SocketAddr) -> bool {
-        let crowd = self.crowd.get(&network(address.ip())).copied().unwrap_or(0);
-        crowd >= self.config.limits.max_visitors_per_address && self.counts(address)
-    }
-
-    fn count_in(&mut self, address: SocketAddr) {
-        if self.counts(address) {
-            *self.crowd.entry(network(address.ip())).or_default() += 1;
-        }
-    }
-
-    pub(super) fn count_out(&mut self, address: SocketAddr) {
-        if !self.counts(address) {
-            return;
-        }
-        let network: IpAddr = network(address.ip());
-        if let Some(count) = self.crowd.get_mut(&network) {
-            *count -= 1;
-            if *count == 0 {
-                self.crowd.remove(&network);
-            }
         }
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use log::debug;
 
-use super::tunnel::{LinkUse, Opening};
+use super::greeting::Why;
+use super::links::{Link, LinkUse, Opening};
 use super::visitor::Doing;
 use super::{Server, Stage};
 use crate::engine::buffers::BATCH;
@@ -17,11 +18,12 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::access::End as Ended;
+use crate::proto::admission::Standing;
+use crate::proto::broker::{Answer, Denial, ServiceId};
 use crate::proto::http_entry::page::Pages;
 use crate::proto::http_entry::{Action, End, HttpEntry, Routed, Summary, Wait, is_challenge};
 use crate::proto::lease::End as LeaseEnd;
 use crate::proto::route::{AmbiguousPath, Ask};
-use crate::proto::strangers::Ticket;
 use crate::wire::host::HostName;
 use crate::wire::http::forwarded::Visitor;
 use crate::wire::message::{Entry, Reason};
@@ -29,14 +31,12 @@ use crate::wire::message::{Entry, Reason};
 /// A visitor's HTTP connection.
 pub(super) struct Http {
     entry: HttpEntry,
-    /// Set until its first request is whole.
-    ticket: Option<Ticket>,
     /// The name of the request at hand.
     name: HostName,
     /// The link that is held.
-    link: Option<ConnId>,
-    /// Where it waits for a link: service and session.
-    waiting: Option<(usize, ConnId)>,
+    pub(super) link: Option<ConnId>,
+    /// The service whose link it waits for.
+    pub(super) waiting: Option<ServiceId>,
     /// Nobody is there to wait for: to be told.
     no_link: bool,
     /// The visitor's bytes that were not taken.
@@ -72,17 +72,11 @@ const BUDGET: usize = 8;
 impl Http {
     /// For a visitor that was just accepted, with the deadline for its first head, and has said
     /// `unread`.
-    pub(super) fn new(
-        visitor: Visitor,
-        ticket: Ticket,
-        unread: Vec<u8>,
-        pages: Arc<Pages>,
-    ) -> Http {
+    pub(super) fn new(visitor: Visitor, unread: Vec<u8>, pages: Arc<Pages>) -> Http {
         let entry = HttpEntry::new(visitor, pages);
         Http {
             awaits: Some(entry.wait_and_turn()),
             entry,
-            ticket: Some(ticket),
             name: HostName::Empty,
             link: None,
             waiting: None,
@@ -114,9 +108,9 @@ impl Http {
         self.entry.abandon(end)
     }
 
-    /// The service whose link it waits for.
-    pub(super) fn waits_for(&self) -> Option<usize> {
-        self.waiting.map(|(service, _)| service)
+    /// Bytes that wait here, of either side.
+    pub(super) fn held(&self) -> usize {
+        self.unread.len() + self.unheard.len()
     }
 }
 
@@ -146,9 +140,11 @@ impl<N: Net> Server<N> {
         }
     }
 
-    /// The link that it held is gone.
-    pub(super) fn http_link_lost(&mut self, id: ConnId) {
-        if let Some(http) = self.http(id) {
+    /// A link is gone: the one that it held, unless it has left that one already.
+    pub(super) fn http_link_lost(&mut self, id: ConnId, lost: ConnId) {
+        if let Some(http) = self.http(id)
+            && http.link == Some(lost)
+        {
             http.link = None;
             http.home_end = Some(End::Reset);
             self.core.enqueue(id);
@@ -164,10 +160,10 @@ impl<N: Net> Server<N> {
         }
     }
 
-    /// Another session has the service that it waits for.
+    /// The link that it was about to have is gone.
     pub(super) fn http_place_again(&mut self, id: ConnId) {
         let waiting = self.http(id).and_then(|http| http.waiting.take());
-        if let Some((service, _)) = waiting {
+        if let Some(service) = waiting {
             self.open_http(id, service);
             self.core.enqueue(id);
         }
@@ -181,13 +177,8 @@ impl<N: Net> Server<N> {
         let Doing::Http(http) = &mut visitor.doing else { return };
         let (mut unread, mut unheard) =
             (std::mem::take(&mut http.unread), std::mem::take(&mut http.unheard));
-        let ticket = http.ticket.take();
-        self.held -= unread.len();
         self.core.io.buffers.give_back(&mut unread);
         self.core.io.buffers.give_back(&mut unheard);
-        if let Some(ticket) = ticket {
-            self.guests.leave(ticket);
-        }
     }
 
     fn step_http(&mut self, id: ConnId) -> Step {
@@ -198,7 +189,7 @@ impl<N: Net> Server<N> {
             let Some(conn) = self.core.conns.get_mut(link) else { return Step::Left };
             match conn.flush(&mut self.core.io) {
                 Ok(flushed) => moved |= flushed,
-                Err(gone) => self.lose_link(link, gone),
+                Err(gone) => self.lose_http_link(id, link, gone),
             }
         }
         if let Some(http) = self.http(id)
@@ -231,7 +222,7 @@ impl<N: Net> Server<N> {
         let is_broken =
             |link| self.core.conns.get(link).is_some_and(|conn| conn.socket.is_broken());
         if let Some(link) = link.filter(|link| is_broken(*link)) {
-            self.lose_link(link, "broken");
+            self.lose_http_link(id, link, "broken");
             return Step::Moved;
         }
         Step::Blocked
@@ -245,8 +236,7 @@ impl<N: Net> Server<N> {
         }
         let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
         let mut moved = false;
-        let kept = http.unheard.len();
-        if kept > 0 {
+        if !http.unheard.is_empty() {
             let taken = http.entry.handle_home(&http.unheard, &mut self.http_out);
             moved = self.core.io.buffers.take_front(&mut http.unheard, taken);
         }
@@ -255,7 +245,7 @@ impl<N: Net> Server<N> {
             let pulled = match link.pull(&mut self.core.io) {
                 Ok(pulled) => pulled,
                 Err(gone) => {
-                    self.lose_link(link_id, gone);
+                    self.lose_http_link(id, link_id, gone);
                     return Step::Moved;
                 }
             };
@@ -268,7 +258,7 @@ impl<N: Net> Server<N> {
                     Some(End::Reset)
                 }
                 Some(conn::End::Message(..)) => {
-                    self.lose_link(link_id, conn::Gone::Unexpected);
+                    self.lose_http_link(id, link_id, conn::Gone::Unexpected);
                     return Step::Moved;
                 }
             };
@@ -314,8 +304,7 @@ impl<N: Net> Server<N> {
         }
         let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
         let mut moved = false;
-        let kept = http.unread.len();
-        if kept > 0 {
+        if !http.unread.is_empty() {
             let taken = http.entry.handle_visitor(&http.unread, &mut self.http_out);
             moved = self.core.io.buffers.take_front(&mut http.unread, taken);
         }
@@ -346,8 +335,6 @@ impl<N: Net> Server<N> {
             http.entry.handle_visitor_end(End::Fin, &mut self.http_out);
             moved = true;
         }
-        self.held = self.held - kept + http.unread.len();
-        self.bound_held();
         if moved { Step::Moved } else { Step::Blocked }
     }
 
@@ -369,16 +356,15 @@ impl<N: Net> Server<N> {
                 None => return true,
                 Some(Action::Route(name)) => {
                     http.name = name;
-                    let ticket = http.ticket.take();
-                    if let Some(ticket) = ticket {
-                        self.guests.leave(ticket);
-                    }
                     self.note_name(id, &name);
                     let routed = self.route_http(id, &name);
                     let Some(http) = http_of(&mut self.core.conns, id) else { return false };
                     http.entry.handle_route(routed, &mut self.http_out);
                 }
-                Some(Action::Open { service }) => self.open_http(id, service),
+                Some(Action::Open { service }) => {
+                    let service = self.broker.service_at(service);
+                    self.open_http(id, service);
+                }
                 Some(Action::Finish) => self.finish_link(id),
                 Some(Action::Leave(end)) => self.leave_link(id, end),
                 Some(Action::Relay) => {
@@ -403,7 +389,7 @@ impl<N: Net> Server<N> {
         if let Some(link) = link
             && let Err(gone) = self.core.push(link, &out.home)
         {
-            self.lose_link(link, gone);
+            self.lose_http_link(id, link, gone);
         }
         let sent = self.core.conns.get_mut(id).is_some_and(|conn| {
             let io = &mut self.core.io;
@@ -430,52 +416,41 @@ impl<N: Net> Server<N> {
                 (found.service, redirect.filter(|_| !is_challenge(target) && !by_tls))
             }
         };
-        self.note_service(id, service);
+        let id_of_service = self.broker.service_at(service);
+        self.note_service(id, id_of_service);
         match redirect {
             Some(redirect) => Routed::Https { redirect, port: self.https_port },
-            None if self.owners[service].is_empty() => Routed::Offline,
+            None if !self.broker.is_online(id_of_service, self.core.now()) => Routed::Offline,
             None => Routed::Service(service),
         }
     }
 
     /// Gets a link to a service for the request at hand, or a place in the queue for one.
-    fn open_http(&mut self, id: ConnId, service: usize) {
-        let now = self.core.now();
-        let full = self.held > limits::HELD_BYTES;
+    fn open_http(&mut self, id: ConnId, service: ServiceId) {
         self.note_service(id, service);
-        let session_id = self.owners[service].last().copied();
-        let Some((session_id, session)) =
-            session_id.and_then(|id| self.session(id).map(|session| (id, session)))
-        else {
-            return self.http_turned_away(id);
-        };
-        if let Some(link) = session.pool.lease(now) {
-            self.start_http(id, link, session_id, service);
-        } else if full || session.pool.waiting() >= limits::VISITORS_WAITING {
-            self.http_turned_away(id);
-        } else {
-            session.pool.wait(id, now);
-            if let Some(http) = self.http(id) {
-                http.waiting = Some((service, session_id));
+        match self.broker.ask(id, service, self.core.now()) {
+            Answer::Link { link, session } => self.start_http(id, link, session, service),
+            Answer::Queued => {
+                if let Some(http) = self.http(id) {
+                    http.waiting = Some(service);
+                }
             }
+            Answer::No(Denial::Offline | Denial::Crowded) => self.http_turned_away(id),
         }
-        self.ask_for_links(session_id);
     }
 
     /// The link that it waited for is here.
     pub(super) fn open_http_waiting(&mut self, id: ConnId, link: ConnId, session: ConnId) {
         let waiting = self.http(id).and_then(|http| http.waiting.take());
-        if let Some((service, _)) = waiting {
+        if let Some(service) = waiting {
             self.start_http(id, link, session, service);
             self.core.enqueue(id);
         }
     }
 
     /// Puts the request at hand on a link: OPEN with the head.
-    fn start_http(&mut self, id: ConnId, link_id: ConnId, session: ConnId, service: usize) {
-        if let Some(Stage::Link(link)) = self.core.stage(link_id) {
-            link.usage = LinkUse::Leased { visitor: id };
-        }
+    fn start_http(&mut self, id: ConnId, link_id: ConnId, session: ConnId, service: ServiceId) {
+        self.lend(link_id, id);
         let Some(http) = http_of(&mut self.core.conns, id) else { return };
         http.link = Some(link_id);
         http.home_end = None;
@@ -491,7 +466,7 @@ impl<N: Net> Server<N> {
         head.clear();
         self.http_out.home = head;
         if let Err(gone) = sent {
-            self.lose_link(link_id, gone);
+            self.lose_http_link(id, link_id, gone);
         }
     }
 
@@ -501,7 +476,7 @@ impl<N: Net> Server<N> {
         if conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Open)
             && let Err(gone) = conn.finish(&mut self.core.io)
         {
-            self.lose_link(link, gone);
+            self.lose_http_link(id, link, gone);
         }
     }
 
@@ -513,9 +488,6 @@ impl<N: Net> Server<N> {
         let Some(link_id) = http.link.take() else { return };
         let now = self.core.now();
         let Some(conn) = self.core.conns.get_mut(link_id) else { return };
-        if let Stage::Link(link) = &mut conn.stage {
-            link.usage = LinkUse::Settling;
-        }
         let is_open = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Open);
         let said = match end {
             End::Fin if is_open => conn.finish(&mut self.core.io),
@@ -524,6 +496,7 @@ impl<N: Net> Server<N> {
         };
         match said {
             Ok(()) => {
+                self.use_link(link_id, LinkUse::Settling);
                 // A home that keeps its idle connection open after our end is not waited for.
                 let patience = match end {
                     End::Fin => limits::HTTP_LEAVE_TIME,
@@ -551,8 +524,8 @@ impl<N: Net> Server<N> {
         let upgrade = http.entry.take_upgrade();
         visitor.doing = Doing::Relayed { link };
         self.note_upgrade(id, upgrade, unread.len());
-        self.held -= unread.len();
         self.core.set_deadline(id, None);
+        self.core.set_standing(id, Standing::Busy);
         let mut pushed = self.core.push(link, &unread);
         if let Some((link, visitor)) = self.core.conns.pair_mut(link, id) {
             let io = &mut self.core.io;
@@ -580,10 +553,18 @@ impl<N: Net> Server<N> {
     }
 
     fn forget_waiting(&mut self, id: ConnId) {
-        let waiting = self.http(id).and_then(|http| http.waiting.take());
-        if let Some(session) = waiting.and_then(|(_, session)| self.session(session)) {
-            session.pool.forget_visitor(id);
+        if self.http(id).and_then(|http| http.waiting.take()).is_some() {
+            self.broker.forget(id);
         }
+    }
+
+    /// The link that it holds fails under its own hands.
+    fn lose_http_link(&mut self, id: ConnId, link: ConnId, why: impl Into<Why>) {
+        self.http_link_lost(id, link);
+        if let Some(Stage::Link(Link { usage, .. })) = self.core.stage(link) {
+            *usage = LinkUse::Settling;
+        }
+        self.lose_link(link, why);
     }
 
     /// Sets the deadline that the machine names, anew whenever it begins anew.
@@ -595,6 +576,12 @@ impl<N: Net> Server<N> {
             return;
         }
         http.awaits = Some(awaits);
+        // Who has asked for something is no stranger until it asks for the next.
+        let standing = match awaits.0 {
+            Wait::Head => Standing::Unproved,
+            Wait::NextRequest => Standing::Idle,
+            Wait::Link | Wait::Response | Wait::None => Standing::Busy,
+        };
         let at = match awaits.0 {
             Wait::Head => Some(now + limits::HTTP_HEAD_TIME),
             Wait::NextRequest => Some(now + limits::HTTP_IDLE_TIME),
@@ -602,6 +589,7 @@ impl<N: Net> Server<N> {
             Wait::Response => Some(now + limits::HTTP_RESPONSE_TIME),
             Wait::None => None,
         };
+        self.core.set_standing(id, standing);
         self.core.set_deadline(id, at);
     }
 

@@ -6,29 +6,26 @@
 
 use log::info;
 
-use super::tunnel::{Control, Session};
+use super::sessions::{Control, Session};
 use super::{Complaint, Server, Stage};
-use crate::config::ServiceKind;
+use crate::config::{ServerService, ServiceKind};
 use crate::engine::conn::Gone;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::link_pool::Terms;
 use crate::proto::rathole_server::{Claim, ControlChannel, Refusal};
-use crate::proto::strangers::Ticket;
 use crate::wire::message::Registration;
 use crate::wire::rathole::{self, AUTH, Ack, Command, Digest, HELLO, Hello, Reject, Start};
 
 impl<N: Net> Server<N> {
     /// A stranger that speaks rathole's dialect: hello, and on a control channel auth.
     pub(super) fn greet_rathole(&mut self, id: ConnId) -> Result<(), Gone> {
-        if let Some(Stage::Greeting { shaken, .. }) = self.core.stage(id)
-            && shaken.claim.is_none()
-        {
+        if self.greeting(id).is_some_and(|greeting| greeting.claim.is_none()) {
             let Some(hello) = self.hear_alone::<HELLO>(id)? else { return Ok(()) };
             self.hear_hello_of_rathole(id, &hello)?;
         }
-        if let Some(Stage::Greeting { .. }) = self.core.stage(id)
+        if self.greeting(id).is_some()
             && let Some(auth) = self.hear_alone::<AUTH>(id)?
         {
             return self.hear_auth(id, &auth);
@@ -50,11 +47,12 @@ impl<N: Net> Server<N> {
     }
 
     fn hear_hello_of_rathole(&mut self, id: ConnId, hello: &[u8; HELLO]) -> Result<(), Gone> {
-        let Some(Stage::Greeting { ticket, shaken }) = self.core.stage(id) else { return Ok(()) };
-        let (ticket, address) = (*ticket, shaken.address);
+        let Some(address) = self.greeting(id).map(|greeting| greeting.address) else {
+            return Ok(());
+        };
         let name = match Hello::decode(hello) {
             Ok(Hello::Control(name)) => name,
-            Ok(Hello::Data(key)) => return self.add_channel(id, ticket, &key),
+            Ok(Hello::Data(key)) => return self.add_channel(id, &key),
             Err(reject) => {
                 if let Reject::Version(version) = reject {
                     self.complain(Complaint::Version, || {
@@ -71,17 +69,17 @@ impl<N: Net> Server<N> {
         let mut nonce = [0; 32];
         self.core.io.net.random(&mut nonce);
         let claim = Claim::new(&name, &nonce, &self.config.services);
-        if let Some(Stage::Greeting { shaken, .. }) = self.core.stage(id) {
-            shaken.claim = Some(claim);
+        if let Some(greeting) = self.greeting(id) {
+            greeting.claim = Some(claim);
         }
         self.core.push(id, &Hello::Control(nonce).encode())
     }
 
     fn hear_auth(&mut self, id: ConnId, auth: &Digest) -> Result<(), Gone> {
         let (interval, now) = (self.config.heartbeat_interval, self.core.now());
-        let Some(Stage::Greeting { ticket, shaken }) = self.core.stage(id) else { return Ok(()) };
-        let Some(claim) = &shaken.claim else { return Ok(()) };
-        let (ticket, address) = (*ticket, shaken.address);
+        let Some(greeting) = self.greeting(id) else { return Ok(()) };
+        let Some(claim) = &greeting.claim else { return Ok(()) };
+        let address = greeting.address;
         let channel = match claim.judge(auth, interval, now) {
             Ok(channel) => channel,
             Err(Refusal { ack, service }) => {
@@ -104,39 +102,38 @@ impl<N: Net> Server<N> {
             }
         };
         self.core.push(id, &Ack::Ok.encode())?;
-        self.establish(id, ticket, channel);
-        Ok(())
+        self.establish(id, channel)
     }
 
     /// The token is proved: the service is this client's at once, whoever had it.
-    fn establish(&mut self, id: ConnId, ticket: Ticket, channel: ControlChannel) {
-        let Some(Stage::Greeting { shaken, .. }) = self.core.stage(id) else { return };
-        let (address, service) = (shaken.address, channel.service);
-        let terms = match self.config.services[service].kind {
+    fn establish(&mut self, id: ConnId, channel: ControlChannel) -> Result<(), Gone> {
+        let Some(address) = self.greeting(id).map(|greeting| greeting.address) else {
+            return Ok(());
+        };
+        let service = self.broker.service_at(channel.service);
+        let ServerService { name, kind, .. } = &self.config.services[channel.service];
+        let terms = match kind {
             ServiceKind::Udp => Terms::RATHOLE_UDP,
             _ => Terms::RATHOLE_TCP,
         };
-        let terms = terms.within(self.bounds.channels);
-        let session = Session::new(address, Control::Rathole(channel), terms, self.bounds.links);
-        if let Some(stage) = self.core.stage(id) {
-            *stage = Stage::Control(Box::new(session));
-        }
-        self.strangers.leave(ticket);
-        let name = self.config.services[service].name.clone();
-        let was_taken = !self.owners[service].is_empty();
-        let moved = self.take_over(id, service);
+        let was_taken = self.broker.owner(service).is_some();
         if !was_taken {
             info!("service {name} is served by client {address} (rathole)");
         } else if self.takeovers.admit(self.core.now()).is_some() {
             // Two rathole clients with one service take it from each other for ever.
             info!("service {name} is served by client {address} (rathole), which took it over");
         }
-        self.begin_serving(id, moved);
+        if let Some(stage) = self.core.stage(id) {
+            *stage = Stage::Control(Box::new(Session::new(address, Control::Rathole(channel))));
+        }
+        self.prove(id, terms.within(self.channels))?;
+        self.give(id, service);
         self.core.enqueue(id);
+        Ok(())
     }
 
     /// A data channel comes with the session key of its control channel.
-    fn add_channel(&mut self, id: ConnId, ticket: Ticket, key: &Digest) -> Result<(), Gone> {
+    fn add_channel(&mut self, id: ConnId, key: &Digest) -> Result<(), Gone> {
         let owns = |id: &ConnId| match self.core.conns.get(*id).map(|conn| &conn.stage) {
             Some(Stage::Control(session)) => match &session.control {
                 Control::Rathole(channel) => channel.owns(key),
@@ -144,13 +141,11 @@ impl<N: Net> Server<N> {
             },
             _ => false,
         };
-        let session = self.owners.iter().flatten().copied().find(owns);
+        let session = self.broker.sessions().find(owns);
         let session = session.ok_or(Gone::Unexpected)?;
-        if !self.take_in_link(id, ticket, session) {
+        if !self.take_in_link(id, session) {
             return Err(Gone::Unexpected);
         }
-        self.serve_waiting(session);
-        self.set_session_deadline(session);
         self.core.enqueue(id);
         Ok(())
     }

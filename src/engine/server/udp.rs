@@ -11,7 +11,8 @@ use std::ops::Range;
 
 use log::{debug, info};
 
-use super::tunnel::{Control, LinkUse};
+use super::links::LinkUse;
+use super::sessions::Control;
 use super::{Server, Stage};
 use crate::config::{ServerConfig, ServiceKind, show_ports};
 use crate::engine::conn::{Dialect, End, Gone};
@@ -20,6 +21,7 @@ use crate::engine::net::{Net, Token};
 use crate::engine::udp::{Parcel, Records};
 use crate::limits;
 use crate::proto::access::{self, End as Ended};
+use crate::proto::broker::{Broker, ServiceId};
 use crate::proto::time::Time;
 use crate::proto::udp_sessions::{UdpSessionId, UdpSessions};
 use crate::wire::datagram::{self, Begin, MAX_DATAGRAM, Record, SessionName};
@@ -32,8 +34,7 @@ pub(super) struct Udp<S> {
     doors: Vec<Door<S>>,
     /// Doors in which datagrams may wait.
     pub(super) ready: BTreeSet<usize>,
-    /// By index in the configuration.
-    services: BTreeMap<usize, Service>,
+    services: BTreeMap<ServiceId, Service>,
     parcel: Parcel,
     records: Records,
     /// Datagrams dropped, of either direction.
@@ -44,7 +45,7 @@ pub(super) struct Udp<S> {
 struct Door<S> {
     socket: S,
     address: SocketAddr,
-    service: usize,
+    service: ServiceId,
     /// Which of the service's own ports.
     offset: u16,
 }
@@ -82,6 +83,7 @@ impl<S> Udp<S> {
     /// Opens the ports of all UDP services; tokens are from `token` on.
     pub(super) fn open<N: Net<Udp = S>>(
         config: &ServerConfig,
+        broker: &Broker<ConnId>,
         net: &mut N,
         token: usize,
     ) -> io::Result<Udp<S>> {
@@ -91,6 +93,7 @@ impl<S> Udp<S> {
             if service.kind != ServiceKind::Udp {
                 continue;
             }
+            let id = broker.service_at(index);
             let first = doors.len();
             for (wanted, offset) in service.bind_addrs.iter().zip(service.port_offsets()) {
                 let token = Token((token + doors.len()) as u64);
@@ -98,7 +101,7 @@ impl<S> Udp<S> {
                     let reason = format!("cannot listen on {wanted} (UDP): {error}");
                     io::Error::new(error.kind(), reason)
                 })?;
-                doors.push(Door { socket, address, service: index, offset });
+                doors.push(Door { socket, address, service: id, offset });
             }
             let addresses: Vec<_> = doors[first..].iter().map(|door| door.address).collect();
             for shown in show_ports(&addresses) {
@@ -106,7 +109,7 @@ impl<S> Udp<S> {
             }
             let sessions = UdpSessions::new(Some(service.udp.idle_time), service.udp.max_sessions);
             let doors = first..doors.len();
-            services.insert(index, Service { sessions, links: BTreeMap::new(), doors });
+            services.insert(id, Service { sessions, links: BTreeMap::new(), doors });
         }
         Ok(Udp {
             doors,
@@ -216,12 +219,12 @@ impl<N: Net> Server<N> {
     /// sessions.
     fn udp_link(
         &mut self,
-        service: usize,
+        service: ServiceId,
         visitor: SocketAddr,
         local: SocketAddr,
     ) -> Result<ConnId, Dropped> {
         let now = self.core.now();
-        let owner = self.owners[service].last().copied().ok_or("home is offline")?;
+        self.broker.owner(service).ok_or("home is offline")?;
         if let Some((id, (_, visitor), session)) = self.udp_service(service)?.sessions.make_room() {
             self.log_session(service, visitor, &session, Ended::MadeRoom);
             self.udp_session_over(service, session.link, Some(id));
@@ -230,16 +233,11 @@ impl<N: Net> Server<N> {
         let least = links.iter().min_by_key(|(_, sessions)| **sessions);
         let least = least.map(|(link, sessions)| (*link, *sessions));
         if links.len() < limits::UDP_LINKS && least.is_none_or(|(_, sessions)| sessions > 0) {
-            let leased = self.session(owner).and_then(|session| session.pool.lease(now));
-            if let Some(link) = leased {
+            if let Some((link, owner)) = self.broker.ask_for_datagrams(service, now) {
                 self.udp_service(service)?.links.insert(link, 0);
                 if let Err(gone) = self.open_udp(link, owner, service, visitor, local) {
                     self.lose_link(link, gone);
                 }
-            }
-            // This may end the session, and what is leased must be in the books by then.
-            self.ask_for_links(owner);
-            if let Some(link) = leased {
                 return Ok(link);
             }
         }
@@ -251,13 +249,11 @@ impl<N: Net> Server<N> {
         &mut self,
         id: ConnId,
         owner: ConnId,
-        service: usize,
+        service: ServiceId,
         visitor: SocketAddr,
         local: SocketAddr,
     ) -> Result<(), Gone> {
-        if let Some(Stage::Link(link)) = self.core.stage(id) {
-            link.usage = LinkUse::Udp { service, cut: Vec::new() };
-        }
+        self.use_link(id, LinkUse::Udp { service, cut: Vec::new() });
         let number = match self.session(owner).map(|session| &session.control) {
             Some(Control::Native(control)) => control.number_of(service),
             Some(Control::Rathole(_)) => return self.start_forwarding(id, Start::Udp, &[]),
@@ -322,7 +318,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Sends a datagram of the home's to its visitor, from where the visitor sent to.
-    fn answer(&mut self, link: ConnId, service: usize, name: SessionName, datagram: &[u8]) {
+    fn answer(&mut self, link: ConnId, service: ServiceId, name: SessionName, datagram: &[u8]) {
         let now = self.core.now();
         let Some(here) = self.udp.services.get(&service) else { return };
         let of_link = |id| self.udp_session_of(link, service, id).map(|at| (id, at));
@@ -351,12 +347,15 @@ impl<N: Net> Server<N> {
             session.first_answer.get_or_insert(now);
             session.bytes_out += datagram.len() as u64;
         }
+        if let Ok(service) = self.udp_service(service) {
+            service.sessions.answered(id);
+        }
     }
 
     /// Ends the sessions that have been idle for too long.
     pub(super) fn expire_udp_sessions(&mut self) {
         let now = self.core.now();
-        let expire = |(index, service): (&usize, &mut Service)| {
+        let expire = |(index, service): (&ServiceId, &mut Service)| {
             let (id, (_, visitor), session) = service.sessions.expire(now)?;
             Some((*index, id, visitor, session))
         };
@@ -368,7 +367,7 @@ impl<N: Net> Server<N> {
         }
     }
 
-    fn end_udp_session(&mut self, service: usize, id: UdpSessionId) {
+    fn end_udp_session(&mut self, service: ServiceId, id: UdpSessionId) {
         let ended = self.udp_service(service).ok().and_then(|service| service.sessions.end(id));
         if let Some(((_, visitor), session)) = ended {
             self.log_session(service, visitor, &session, Ended::HomeReset);
@@ -378,7 +377,7 @@ impl<N: Net> Server<N> {
 
     /// A session of `link` has left the table. The home is told of `id`; a link without sessions
     /// goes back.
-    fn udp_session_over(&mut self, service: usize, link: ConnId, id: Option<UdpSessionId>) {
+    fn udp_session_over(&mut self, service: ServiceId, link: ConnId, id: Option<UdpSessionId>) {
         let links = self.udp_service(service).map(|service| &mut service.links);
         let Some(sessions) = links.ok().and_then(|links| links.get_mut(&link)) else { return };
         *sessions -= 1;
@@ -395,7 +394,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Ends our direction of a link, and with it its sessions.
-    fn finish_udp_link(&mut self, service: usize, id: ConnId, end: Ended) {
+    fn finish_udp_link(&mut self, service: ServiceId, id: ConnId, end: Ended) {
         self.forget_udp_link(service, id, end);
         let Some(conn) = self.core.conns.get_mut(id) else { return };
         match conn.finish(&mut self.core.io) {
@@ -405,7 +404,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Another client has the service: its visitors begin anew there.
-    pub(super) fn leave_udp_links(&mut self, service: usize) {
+    pub(super) fn leave_udp_links(&mut self, service: ServiceId) {
         let links = self.udp_service(service).map(|service| service.links.clone());
         for link in links.unwrap_or_default().into_keys() {
             self.finish_udp_link(service, link, Ended::TunnelLost);
@@ -414,7 +413,7 @@ impl<N: Net> Server<N> {
 
     /// The server stops.
     pub(super) fn close_udp(&mut self) {
-        let services: Vec<usize> = self.udp.services.keys().copied().collect();
+        let services: Vec<ServiceId> = self.udp.services.keys().copied().collect();
         for service in services {
             self.end_udp_sessions(service, |_| true, Ended::Stopped);
         }
@@ -422,7 +421,7 @@ impl<N: Net> Server<N> {
     }
 
     /// The sessions of a link that carries no more datagrams.
-    pub(super) fn forget_udp_link(&mut self, service: usize, link: ConnId, end: Ended) {
+    pub(super) fn forget_udp_link(&mut self, service: ServiceId, link: ConnId, end: Ended) {
         if let Some((_, cut)) = self.core.stage(link).and_then(udp_use) {
             let mut cut = std::mem::take(cut);
             self.core.io.buffers.give_back(&mut cut);
@@ -434,7 +433,12 @@ impl<N: Net> Server<N> {
     }
 
     /// Those for which `ends` holds, without a word to anybody but the access log.
-    fn end_udp_sessions(&mut self, service: usize, ends: impl Fn(&Session) -> bool, end: Ended) {
+    fn end_udp_sessions(
+        &mut self,
+        service: ServiceId,
+        ends: impl Fn(&Session) -> bool,
+        end: Ended,
+    ) {
         let Ok(Service { sessions, .. }) = self.udp_service(service) else { return };
         for id in sessions.those(|_, session| ends(session)) {
             let ended = self.udp_service(service).ok().and_then(|service| service.sessions.end(id));
@@ -445,7 +449,13 @@ impl<N: Net> Server<N> {
     }
 
     /// Each session is a line of the access log when it has ended.
-    fn log_session(&mut self, service: usize, visitor: SocketAddr, session: &Session, end: Ended) {
+    fn log_session(
+        &mut self,
+        service: ServiceId,
+        visitor: SocketAddr,
+        session: &Session,
+        end: Ended,
+    ) {
         let now = self.core.now();
         let Some(sink) = &mut self.access else { return };
         sink.record(&access::Record {
@@ -455,7 +465,7 @@ impl<N: Net> Server<N> {
             visitor,
             entry: access::Entry::Udp,
             name: "",
-            service: Some(&self.config.services[service].name),
+            service: Some(&self.config.services[service.index()].name),
             client: Some(session.client),
             request: None,
             status: None,
@@ -472,7 +482,7 @@ impl<N: Net> Server<N> {
         self.session(session).map(|session| session.address)
     }
 
-    fn udp_service(&mut self, service: usize) -> Result<&mut Service, Dropped> {
+    fn udp_service(&mut self, service: ServiceId) -> Result<&mut Service, Dropped> {
         self.udp.services.get_mut(&service).ok_or("no such service")
     }
 
@@ -480,7 +490,7 @@ impl<N: Net> Server<N> {
     fn udp_session_of(
         &self,
         link: ConnId,
-        service: usize,
+        service: ServiceId,
         id: UdpSessionId,
     ) -> Option<(usize, SocketAddr)> {
         let (at, session) = self.udp.services.get(&service)?.sessions.get(id)?;
@@ -488,7 +498,7 @@ impl<N: Net> Server<N> {
     }
 }
 
-fn udp_use(stage: &mut Stage) -> Option<(usize, &mut Vec<u8>)> {
+fn udp_use(stage: &mut Stage) -> Option<(ServiceId, &mut Vec<u8>)> {
     match stage {
         Stage::Link(link) => match &mut link.usage {
             LinkUse::Udp { service, cut } => Some((*service, cut)),

@@ -15,8 +15,9 @@ use crate::engine::net::Net;
 use crate::engine::relay::Progress;
 use crate::limits;
 use crate::proto::access::End as Ended;
+use crate::proto::admission::Standing;
+use crate::proto::broker::{Answer, Denial, ServiceId};
 use crate::proto::route::Ask;
-use crate::proto::strangers::Ticket;
 use crate::proto::time::Time;
 use crate::wire::Status;
 use crate::wire::client_hello::{HelloScan, Reject, looks_like_http, looks_like_ssh};
@@ -53,7 +54,6 @@ pub(super) enum Doing {
 
 /// A visitor before its route.
 pub(super) struct Hello {
-    ticket: Ticket,
     scan: HelloScan,
     /// All that it has said.
     held: Vec<u8>,
@@ -63,37 +63,55 @@ pub(super) struct Hello {
 
 /// A visitor with a route and without a link.
 pub(super) struct Waiting {
-    pub(super) service: usize,
+    pub(super) service: ServiceId,
     pub(super) entry: Entry,
     /// Which of the service's own ports it came to.
     pub(super) offset: u16,
     pub(super) name: Option<Hostname>,
     /// All that it has said.
     pub(super) held: Vec<u8>,
-    /// Whose link it waits for.
-    session: Option<ConnId>,
 }
 
 impl Hello {
-    pub(super) fn new(ticket: Ticket, held: Vec<u8>, until: Option<Time>) -> Hello {
-        Hello { ticket, scan: HelloScan::new(), held, until }
+    pub(super) fn new(held: Vec<u8>, until: Option<Time>) -> Hello {
+        Hello { scan: HelloScan::new(), held, until }
     }
 }
 
 impl Waiting {
     /// For a visitor of a port of the service's own, which has said `held`.
-    pub(super) fn for_port(service: usize, offset: u16, held: Vec<u8>) -> Waiting {
-        Waiting { service, entry: Entry::Tcp, offset, name: None, held, session: None }
+    pub(super) fn for_port(service: ServiceId, offset: u16, held: Vec<u8>) -> Waiting {
+        Waiting { service, entry: Entry::Tcp, offset, name: None, held }
     }
 }
 
 impl Visitor {
-    /// The service that it waits for.
-    pub(super) fn waits_for(&self) -> Option<usize> {
+    /// The service whose link it waits for.
+    pub(super) fn waits_for(&self) -> Option<ServiceId> {
         match &self.doing {
             Doing::Waiting(waiting) => Some(waiting.service),
-            Doing::Http(http) => http.waits_for(),
+            Doing::Http(http) => http.waiting,
             _ => None,
+        }
+    }
+
+    /// The link that it is on.
+    pub(super) fn link(&self) -> Option<ConnId> {
+        match &self.doing {
+            Doing::Relayed { link } => Some(*link),
+            Doing::Http(http) => http.link,
+            _ => None,
+        }
+    }
+
+    /// Bytes of its that wait outside of its socket.
+    pub(super) fn held(&self) -> usize {
+        match &self.doing {
+            Doing::Proxied(proxied) => proxied.held.len(),
+            Doing::Hello(hello) => hello.held.len(),
+            Doing::Http(http) => http.held(),
+            Doing::Waiting(waiting) => waiting.held.len(),
+            Doing::Arriving | Doing::Relayed { .. } | Doing::Parting { .. } => 0,
         }
     }
 }
@@ -122,7 +140,6 @@ impl<N: Net> Server<N> {
             if !self.hold_more(id) {
                 return;
             }
-            self.bound_held();
         }
         self.core.enqueue(id);
     }
@@ -142,7 +159,6 @@ impl<N: Net> Server<N> {
                 };
                 let io = &mut self.core.io;
                 io.buffers.append(held, &io.scratch.clear[..pulled.data]);
-                self.held += pulled.data;
                 return pulled.moved;
             }
             Err(_) => Ended::VisitorReset,
@@ -209,14 +225,6 @@ impl<N: Net> Server<N> {
         }
     }
 
-    /// Beyond the bound on what visitors have said to nobody, the longest-waiting go.
-    pub(super) fn bound_held(&mut self) {
-        while self.held > limits::HELD_BYTES {
-            let Some(longest) = self.guests.evict() else { break };
-            self.drop_visitor(longest, Ended::MadeRoom);
-        }
-    }
-
     /// A whole hello asks for `name`, which `service` takes.
     fn route(&mut self, id: ConnId, name: Option<Hostname>, service: Option<usize>) {
         self.note_name(id, &name.map_or(HostName::Empty, HostName::Dns));
@@ -226,13 +234,14 @@ impl<N: Net> Server<N> {
                 None => self.refuse_name(id, self.config.no_sni, Ended::NoName),
             };
         };
-        let entry = Entry::Https;
-        self.send_to(id, |held| Waiting { service, entry, offset: 0, name, held, session: None });
+        let (service, entry) = (self.broker.service_at(service), Entry::Https);
+        self.send_to(id, |held| Waiting { service, entry, offset: 0, name, held });
     }
 
     /// To the service that takes SSH, as if it had come to a port of that service.
     fn send_to_ssh(&mut self, id: ConnId, service: usize) {
         self.note_port(id);
+        let service = self.broker.service_at(service);
         self.send_to(id, |held| Waiting::for_port(service, 0, held));
     }
 
@@ -240,9 +249,8 @@ impl<N: Net> Server<N> {
     fn send_to(&mut self, id: ConnId, waiting: impl FnOnce(Vec<u8>) -> Waiting) {
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
         let Doing::Hello(hello) = &mut visitor.doing else { return };
-        let (ticket, held) = (hello.ticket, std::mem::take(&mut hello.held));
+        let held = std::mem::take(&mut hello.held);
         visitor.doing = Doing::Waiting(Box::new(waiting(held)));
-        self.guests.leave(ticket);
         self.place(id);
     }
 
@@ -257,24 +265,44 @@ impl<N: Net> Server<N> {
     /// Gives a waiting visitor a link, or a place in the queue for one.
     pub(super) fn place(&mut self, id: ConnId) {
         let now = self.core.now();
-        let full = self.held > limits::HELD_BYTES;
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
-        let Doing::Waiting(waiting) = &mut visitor.doing else { return };
+        let Doing::Waiting(waiting) = &visitor.doing else { return };
         let service = waiting.service;
-        let owner = self.owners[service].last().copied();
-        waiting.session = owner;
+        // It has said where it wants to go, and that exists.
+        self.core.set_standing(id, Standing::Busy);
         self.note_service(id, service);
-        let Some(session_id) = owner else { return self.turn_away(id, Ended::Offline) };
-        let Some(session) = self.session(session_id) else { return };
-        if let Some(link) = session.pool.lease(now) {
-            self.open(id, link, session_id);
-        } else if full || session.pool.waiting() >= limits::VISITORS_WAITING {
-            return self.turn_away(id, Ended::NoLink);
-        } else {
-            session.pool.wait(id, now);
-            self.core.set_deadline(id, Some(now + limits::LINK_WAIT));
+        match self.broker.ask(id, service, now) {
+            Answer::Link { link, session } => self.open(id, link, session),
+            Answer::Queued => self.core.set_deadline(id, Some(now + limits::LINK_WAIT)),
+            Answer::No(Denial::Offline) => self.turn_away(id, Ended::Offline),
+            Answer::No(Denial::Crowded) => self.turn_away(id, Ended::NoLink),
         }
-        self.ask_for_links(session_id);
+    }
+
+    /// The link that a waiting visitor was about to have is gone.
+    pub(super) fn place_again(&mut self, id: ConnId) {
+        match self.is_http(id) {
+            true => self.http_place_again(id),
+            false => self.place(id),
+        }
+    }
+
+    /// Ends a visitor that has to make room for others.
+    pub(super) fn evict_visitor(&mut self, id: ConnId, end: Ended) {
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        match visitor.doing {
+            Doing::Relayed { link } => self.cut_relay(link, id, end),
+            // What it has been told may not be whole.
+            Doing::Http(_) | Doing::Parting { .. } => self.abort_visitor(id, end),
+            _ => self.drop_visitor(id, end),
+        }
+    }
+
+    pub(super) fn is_http(&mut self, visitor: ConnId) -> bool {
+        matches!(
+            self.core.stage(visitor),
+            Some(Stage::Visitor(visitor)) if matches!(visitor.doing, Doing::Http(_))
+        )
     }
 
     /// A waiting visitor is not read from; only its breaking is of interest.
@@ -307,6 +335,8 @@ impl<N: Net> Server<N> {
         let Stage::Visitor(visitor) = &mut conn.stage else { return };
         debug!("visitor {}: {end}", visitor.address);
         visitor.doing = Doing::Parting { listen: true };
+        self.core.set_standing(id, Standing::Idle);
+        let Some(conn) = self.core.conns.get_mut(id) else { return };
         let io = &mut self.core.io;
         if conn.socket.send(&mut io.net, &mut io.buffers, answer).is_err() {
             return self.abort_visitor(id, Ended::VisitorReset);
@@ -415,45 +445,33 @@ impl<N: Net> Server<N> {
     /// Closes a visitor with a reset.
     pub(super) fn abort_visitor(&mut self, id: ConnId, end: Ended) {
         if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
-            let address = visitor.address;
-            debug!("visitor {address}: {end}");
+            debug!("visitor {}: {end}", visitor.address);
             self.log_end(id, end);
             self.leave_queues(id);
-            self.visitors -= 1;
-            self.count_out(address);
             self.core.abort(id);
         }
     }
 
     fn close_visitor(&mut self, id: ConnId, end: Ended) {
-        if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
-            let address = visitor.address;
+        if let Some(Stage::Visitor(_)) = self.core.stage(id) {
             self.log_end(id, end);
             self.leave_queues(id);
-            self.visitors -= 1;
-            self.count_out(address);
             self.core.close(id);
         }
     }
 
-    /// Takes a visitor out of whatever it stands in, and its held bytes back.
+    /// Takes a visitor out of whatever it stands in, and the buffers that it has lent.
     fn leave_queues(&mut self, id: ConnId) {
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
-        let (mut held, ticket, session) = match &mut visitor.doing {
+        let mut held = match &mut visitor.doing {
             Doing::Http(_) => return self.leave_http(id),
-            Doing::Proxied(it) => (std::mem::take(&mut it.held), Some(it.ticket), None),
-            Doing::Hello(hello) => (std::mem::take(&mut hello.held), Some(hello.ticket), None),
-            Doing::Waiting(waiting) => (std::mem::take(&mut waiting.held), None, waiting.session),
+            Doing::Proxied(proxied) => std::mem::take(&mut proxied.held),
+            Doing::Hello(hello) => std::mem::take(&mut hello.held),
+            Doing::Waiting(waiting) => std::mem::take(&mut waiting.held),
             Doing::Arriving | Doing::Relayed { .. } | Doing::Parting { .. } => return,
         };
-        self.held -= held.len();
         self.core.io.buffers.give_back(&mut held);
-        if let Some(ticket) = ticket {
-            self.guests.leave(ticket);
-        }
-        if let Some(session) = session.and_then(|session| self.session(session)) {
-            session.pool.forget_visitor(id);
-        }
+        self.broker.forget(id);
     }
 }
 

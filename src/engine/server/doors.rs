@@ -1,0 +1,229 @@
+//! The doors: what the server listens on, and how many it lets in.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+
+use log::{debug, info};
+
+use super::greeting::Greeting;
+use super::{Complaint, Server, Stage};
+use crate::config::{ServerConfig, ServiceKind, show_ports};
+use crate::engine::conn::Conn;
+use crate::engine::net::{Net, Token};
+use crate::engine::socket::Socket;
+use crate::limits;
+use crate::proto::access::Entry;
+use crate::proto::admission::{Capacity, Class, Holder, Standing};
+use crate::proto::link_pool::Terms;
+use crate::proto::noise::{Channel, Side};
+use crate::proto::time::Time;
+
+/// A listener and what it is for.
+pub(super) struct Door<L> {
+    pub(super) listener: L,
+    pub(super) address: SocketAddr,
+    pub(super) leads_to: LeadsTo,
+    /// After an accept that failed, not before this.
+    pub(super) pause: Option<Time>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeadsTo {
+    Tunnel,
+    Http,
+    Https,
+    /// A service's own port, and which of them.
+    Service {
+        index: usize,
+        offset: u16,
+    },
+}
+
+/// What the descriptor limit leaves for whom. Every visitor needs a link, so each counts twice;
+/// strangers on the tunnel port, sessions and spare links have descriptors of their own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) capacity: Capacity,
+    /// Spare data channels of one rathole client.
+    pub(super) channels: usize,
+}
+
+impl Room {
+    /// Or there is none for one visitor beside so many doors.
+    pub(super) fn new(limit: usize, doors: usize, config: &ServerConfig) -> io::Result<Room> {
+        let strangers = (limit / 8).clamp(4, limits::TUNNEL_STRANGERS);
+        // Any service may have a rathole client: a control channel and spare ones, for it alone.
+        let services = config.services.len().max(1);
+        let idle = (limit / 64).clamp(1, limits::SESSIONS_WITHOUT_A_SERVICE);
+        let wanted = limits::SPARE_LINKS.max(services * (1 + Terms::CHANNELS)) + idle;
+        let reserve = (limit / 4).min(wanted);
+        let sessions = (services + idle).min(reserve - 1);
+        let spare = reserve - sessions;
+        let channels = (spare / services).max(1);
+        let room = limit.saturating_sub(limits::OWN_DESCRIPTORS + doors + strangers + reserve);
+        if room < 2 {
+            let reason = format!(
+                "no descriptors for visitors: {doors} ports to listen on and a limit of {limit} \
+                 (raise it, as with `ulimit -n`)"
+            );
+            return Err(io::Error::other(reason));
+        }
+        let visitors = (room / 2).min(config.limits.max_visitors.max(1));
+        debug!("room for {visitors} visitors with {limit} descriptors");
+        let capacity = Capacity {
+            strangers,
+            sessions,
+            links: visitors + spare,
+            visitors,
+            memory: limits::MEMORY,
+            visitors_per_network: config.limits.max_visitors_per_address,
+        };
+        Ok(Room { capacity, channels })
+    }
+}
+
+/// All that is to be listened on over TCP, in the order of [`Server::local_addrs`].
+pub(super) fn wanted(config: &ServerConfig) -> Vec<(SocketAddr, LeadsTo)> {
+    let tunnels = config.bind_addrs.iter().map(|at| (*at, LeadsTo::Tunnel));
+    let http = config.http_addrs.iter().map(|at| (*at, LeadsTo::Http));
+    let https = config.https_addrs.iter().map(|at| (*at, LeadsTo::Https));
+    let services = config.services.iter().enumerate();
+    let over_tcp = services.filter(|(_, service)| service.kind != ServiceKind::Udp);
+    let own = over_tcp.flat_map(|(index, service)| {
+        let leads_to = move |offset| LeadsTo::Service { index, offset };
+        service.bind_addrs.iter().copied().zip(service.port_offsets().into_iter().map(leads_to))
+    });
+    tunnels.chain(http).chain(https).chain(own).collect()
+}
+
+/// Listens; a door's token is its index.
+pub(super) fn open<N: Net>(
+    wanted: Vec<(SocketAddr, LeadsTo)>,
+    net: &mut N,
+    config: &ServerConfig,
+) -> io::Result<Vec<Door<N::Listener>>> {
+    let mut doors = Vec::new();
+    for (wanted, leads_to) in wanted {
+        let token = Token(doors.len() as u64);
+        let (listener, address) = net.listen(wanted, token).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen on {wanted}: {error}"))
+        })?;
+        doors.push(Door { listener, address, leads_to, pause: None });
+    }
+    for doors in doors.chunk_by(|one, next| one.leads_to.is_same(next.leads_to)) {
+        let addresses: Vec<SocketAddr> = doors.iter().map(|door| door.address).collect();
+        for shown in show_ports(&addresses) {
+            info!("listening on {shown} for {}", doors[0].leads_to.describe(config));
+        }
+    }
+    Ok(doors)
+}
+
+impl<N: Net> Server<N> {
+    /// Whether it is of use to accept somebody: a full house leaves visitors in the kernel's queue.
+    pub(super) fn may_enter(&self, leads_to: LeadsTo) -> bool {
+        leads_to == LeadsTo::Tunnel || self.core.admission.may_admit(Class::Visitor)
+    }
+
+    /// Takes what waits at a door, within its budget.
+    pub(super) fn accept(&mut self, index: usize) {
+        let now = self.core.now();
+        for _ in 0..limits::ACCEPTS_A_TURN {
+            let leads_to = self.doors[index].leads_to;
+            let may_enter = self.may_enter(leads_to);
+            let door = &mut self.doors[index];
+            if !may_enter || door.pause.is_some_and(|until| now < until) {
+                return;
+            }
+            door.pause = None;
+            match self.core.io.net.accept(&mut door.listener) {
+                Ok((stream, address)) => {
+                    let port = door.address.port();
+                    match leads_to {
+                        LeadsTo::Tunnel => self.admit_tunnel(stream, address),
+                        _ => self.admit_visitor(stream, address, leads_to, port),
+                    }
+                    self.follow_up();
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.knocked.remove(&index);
+                    return;
+                }
+                Err(error) => match error.kind() {
+                    // The peer has given up before we took it.
+                    ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
+                    _ => {
+                        door.pause = Some(now + limits::ACCEPT_PAUSE);
+                        let at = door.address;
+                        self.complain(Complaint::Accept, || {
+                            format!("cannot accept on {at}: {error}")
+                        });
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    fn admit_tunnel(&mut self, stream: N::Stream, address: SocketAddr) {
+        let now = self.core.now();
+        let (id, holder) = (self.core.conns.next_id(), Holder::Address(address.ip()));
+        let admission = &mut self.core.admission;
+        let Ok(permit) = admission.admit(Class::Stranger, id, holder, Standing::Unproved, now)
+        else {
+            debug!("tunnel {address}: too many that have proved nothing");
+            return self.core.io.net.abort(stream);
+        };
+        let mut seed = [0; 32];
+        self.core.io.net.random(&mut seed);
+        let Ok(channel) = Channel::respond(&self.protection, seed) else {
+            self.core.admission.release(permit);
+            return self.core.io.net.abort(stream);
+        };
+        let stage = Stage::Greeting(Greeting::new(address));
+        let conn = Conn::tunnel(Socket::accepted(stream), channel, Side::Responder, stage);
+        match self.core.adopt(conn.admitted(permit)) {
+            Ok(id) => self.core.set_deadline(id, Some(now + limits::TUNNEL_PROOF_TIME)),
+            Err(error) => debug!("tunnel {address}: {error}"),
+        }
+    }
+
+    /// Whose share a visitor from `address` takes; a proxy stands for many.
+    pub(super) fn holder(&self, address: IpAddr) -> Holder {
+        let proxies = [&self.config.trusted_proxies, &self.config.trusted_http_proxies];
+        match proxies.into_iter().any(|networks| networks.contain(address)) {
+            true => Holder::Many,
+            false => Holder::Address(address),
+        }
+    }
+}
+
+impl LeadsTo {
+    /// The same but for the port.
+    fn is_same(self, other: LeadsTo) -> bool {
+        match (self, other) {
+            (LeadsTo::Service { index: one, .. }, LeadsTo::Service { index: other, .. }) => {
+                one == other
+            }
+            _ => self == other,
+        }
+    }
+
+    /// As the access log calls it.
+    pub(super) fn entry(self) -> Entry {
+        match self {
+            LeadsTo::Http => Entry::Http,
+            LeadsTo::Https | LeadsTo::Tunnel => Entry::Https,
+            LeadsTo::Service { .. } => Entry::Tcp,
+        }
+    }
+
+    fn describe(self, config: &ServerConfig) -> String {
+        match self {
+            LeadsTo::Tunnel => "tunnels".to_owned(),
+            LeadsTo::Http => "visitors over HTTP".to_owned(),
+            LeadsTo::Https => "visitors over TLS".to_owned(),
+            LeadsTo::Service { index, .. } => format!("service {}", config.services[index].name),
+        }
+    }
+}

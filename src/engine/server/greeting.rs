@@ -1,0 +1,266 @@
+//! Tunnel connections before they have proved anything: handshake and first message.
+//!
+//! A session stays a stranger until its first token is proved, see [`super::sessions`]; a link and
+//! a rathole channel prove theirs here.
+
+use std::net::SocketAddr;
+
+use log::debug;
+
+use super::links::{Link, LinkUse};
+use super::sessions::{Control, Session};
+use super::{Complaint, Server, Stage};
+use crate::engine::conn::{Dialect, End, Gone, Hands};
+use crate::engine::conns::ConnId;
+use crate::engine::net::Net;
+use crate::limits;
+use crate::proto::admission::{Class, Holder, Standing};
+use crate::proto::broker::{Parted, Replaced};
+use crate::proto::control_server::{self, ControlServer};
+use crate::proto::noise::HandshakeHash;
+use crate::proto::rathole_server::Claim;
+use crate::wire::frame;
+use crate::wire::message::{Message, VERSION};
+
+/// How far a greeting is.
+pub(super) struct Greeting {
+    pub(super) address: SocketAddr,
+    /// Set once the handshake is done.
+    hash: Option<HandshakeHash>,
+    /// A rathole client has been given a nonce.
+    pub(super) claim: Option<Claim>,
+}
+
+impl Greeting {
+    pub(super) fn new(address: SocketAddr) -> Greeting {
+        Greeting { address, hash: None, claim: None }
+    }
+}
+
+/// Batches of one greeting before others have their turn.
+const BUDGET: usize = 4;
+
+impl<N: Net> Server<N> {
+    /// Handshake and first message of a tunnel connection.
+    pub(super) fn greet(&mut self, id: ConnId) {
+        if let Err(gone) = self.try_greet(id) {
+            self.close_stranger(id, gone);
+        }
+    }
+
+    fn try_greet(&mut self, id: ConnId) -> Result<(), Gone> {
+        let Some(hash) = self.shake_hands(id)? else { return Ok(()) };
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        conn.flush(&mut self.core.io)?;
+        if conn.dialect() == Some(Dialect::Rathole) {
+            return self.greet_rathole(id);
+        }
+        for _ in 0..BUDGET {
+            let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+            let pulled = conn.pull(&mut self.core.io)?;
+            if conn.dialect() == Some(Dialect::Rathole) {
+                conn.put_back(&mut self.core.io, pulled.data);
+                return self.greet_rathole(id);
+            }
+            return match pulled.end {
+                None if pulled.moved => continue,
+                None => Ok(()),
+                Some(End::Message(kind, payload)) => {
+                    let payload = &self.core.io.scratch.clear[payload];
+                    match Message::decode(kind, payload).map_err(Gone::Message)? {
+                        Message::Hello { min_version, max_version, instance } => {
+                            self.welcome(id, (min_version, max_version), hash, instance)
+                        }
+                        Message::LinkHello { version, session, proof } => {
+                            let session = ConnId::from_bits(session);
+                            self.add_link(id, version, session, &hash, &proof)
+                        }
+                        _ => Err(Gone::Unexpected),
+                    }
+                }
+                Some(End::Fin | End::Reset(_)) => Err(Gone::Unexpected),
+            };
+        }
+        self.core.enqueue(id);
+        Ok(())
+    }
+
+    /// The handshake's hash, once it is done.
+    fn shake_hands(&mut self, id: ConnId) -> Result<Option<HandshakeHash>, Gone> {
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(None) };
+        let Stage::Greeting(greeting) = &conn.stage else { return Ok(None) };
+        if greeting.hash.is_some() {
+            return Ok(greeting.hash);
+        }
+        let hash = match conn.shake_hands(&mut self.core.io)? {
+            Hands::Waiting => {
+                conn.flush(&mut self.core.io)?;
+                return Ok(None);
+            }
+            Hands::Shaken(hash) => hash,
+        };
+        if let Some(tunnel) = &mut conn.tunnel {
+            tunnel.allow(limits::CONTROL_BODY);
+        }
+        if let Stage::Greeting(greeting) = &mut conn.stage {
+            greeting.hash = Some(hash);
+        }
+        Ok(Some(hash))
+    }
+
+    fn welcome(
+        &mut self,
+        id: ConnId,
+        (min_version, max_version): (u8, u8),
+        hash: HandshakeHash,
+        instance: [u8; 32],
+    ) -> Result<(), Gone> {
+        let Some(address) = self.greeting(id).map(|greeting| greeting.address) else {
+            return Ok(());
+        };
+        if !(min_version..=max_version).contains(&VERSION) {
+            self.complain(Complaint::Version, || {
+                format!(
+                    "client {address} speaks versions {min_version} to {max_version} of the \
+                     protocol, this server {VERSION}: upgrade the older one"
+                )
+            });
+            self.core.say(id, &Message::Refused { min_version: VERSION, max_version: VERSION })?;
+            return Err(Gone::Closed);
+        }
+        let (mut key, mut nonce) = ([0; 32], [0; 32]);
+        self.core.io.net.random(&mut key);
+        self.core.io.net.random(&mut nonce);
+        let welcome = Message::Welcome { version: VERSION, session: id.to_bits(), key, nonce };
+        self.core.say(id, &welcome)?;
+        let pulse = control_server::pulse(self.config.heartbeat_interval, self.core.now());
+        let control = Control::Native(ControlServer::new(hash, instance, key, nonce, pulse));
+        if let Some(stage) = self.core.stage(id) {
+            *stage = Stage::Control(Box::new(Session::new(address, control)));
+        }
+        self.core.enqueue(id);
+        Ok(())
+    }
+
+    fn add_link(
+        &mut self,
+        id: ConnId,
+        version: u8,
+        session_id: ConnId,
+        hash: &HandshakeHash,
+        proof: &[u8; 32],
+    ) -> Result<(), Gone> {
+        let proved = version == VERSION
+            && self.session(session_id).is_some_and(|session| match &session.control {
+                Control::Native(control) => session.proved && control.proves_link(hash, proof),
+                Control::Rathole(_) => false,
+            });
+        if !proved {
+            return Err(Gone::Unexpected);
+        }
+        self.core.say(id, &Message::Ready)?;
+        match self.take_in_link(id, session_id) {
+            true => Ok(()),
+            false => Err(Gone::Unexpected),
+        }
+    }
+
+    /// A link that is proved goes into its session's pool, if that has room.
+    pub(super) fn take_in_link(&mut self, id: ConnId, session: ConnId) -> bool {
+        let now = self.core.now();
+        let holder = Holder::Session(session.to_bits());
+        if self.core.promote(id, Class::Link, holder, Standing::Idle).is_err() {
+            return false;
+        }
+        self.core.set_deadline(id, None);
+        if let Some(conn) = self.core.conns.get_mut(id) {
+            conn.stage = Stage::Link(Link { session, usage: LinkUse::Spare });
+            if let Some(tunnel) = &mut conn.tunnel {
+                tunnel.allow(frame::MAX_BODY);
+            }
+        }
+        if !self.broker.link_arrived(session, id, now) {
+            self.lose_link(id, "more than were asked for");
+        }
+        true
+    }
+
+    /// Nothing was proved in time.
+    pub(super) fn greeting_overdue(&mut self, id: ConnId) {
+        self.close_stranger(id, "nothing proved in time");
+    }
+
+    /// Closes a connection that has proved nothing: a greeting, or a session without a proof.
+    pub(super) fn close_stranger(&mut self, id: ConnId, why: impl Into<Why>) {
+        let why = why.into();
+        match self.core.stage(id) {
+            Some(Stage::Greeting(greeting)) => {
+                let (address, is_shaken) = (greeting.address, greeting.hash.is_some());
+                debug!("tunnel {address}: {why}");
+                self.core.close(id);
+                if !is_shaken && let Why::Gone(gone @ (Gone::Noise(_) | Gone::Frame(_))) = why {
+                    self.complain(Complaint::Handshake, || {
+                        format!("client {address} did not get through the handshake: {gone}")
+                    });
+                }
+            }
+            Some(Stage::Control(_)) => self.end_session(id, why),
+            _ => {}
+        }
+    }
+
+    pub(super) fn greeting(&mut self, id: ConnId) -> Option<&mut Greeting> {
+        match self.core.stage(id) {
+            Some(Stage::Greeting(greeting)) => Some(greeting),
+            _ => None,
+        }
+    }
+}
+
+/// Why something ended, for the log.
+pub(super) enum Why {
+    Gone(Gone),
+    Text(&'static str),
+    /// Another client has proved the token of a rathole client's service.
+    TakenOver,
+}
+
+impl From<Gone> for Why {
+    fn from(gone: Gone) -> Why {
+        Why::Gone(gone)
+    }
+}
+
+impl From<&'static str> for Why {
+    fn from(text: &'static str) -> Why {
+        Why::Text(text)
+    }
+}
+
+impl From<Parted> for Why {
+    fn from(parted: Parted) -> Why {
+        Why::Text(match parted {
+            Parted::Surplus => "no longer needed",
+            Parted::SessionEnded => "its session has ended",
+        })
+    }
+}
+
+impl From<Replaced> for Why {
+    fn from(replaced: Replaced) -> Why {
+        match replaced {
+            Replaced::ByItself => Why::Text("replaced by a new session of the same client"),
+            Replaced::ByAnother => Why::TakenOver,
+        }
+    }
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Why::Gone(gone) => gone.fmt(f),
+            Why::Text(text) => f.write_str(text),
+            Why::TakenOver => f.write_str("another client has its service"),
+        }
+    }
+}

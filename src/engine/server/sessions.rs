@@ -1,0 +1,281 @@
+//! Control sessions: their messages, the services that they have, and their end.
+
+use std::net::SocketAddr;
+
+use log::{debug, info};
+
+use super::greeting::Why;
+use super::{Complaint, Server, Stage};
+use crate::engine::conn::{End, Gone};
+use crate::engine::conns::ConnId;
+use crate::engine::net::Net;
+use crate::limits;
+use crate::proto::admission::{Class, Holder, Standing};
+use crate::proto::broker::ServiceId;
+use crate::proto::control_server::{Asked, ControlServer, Holding};
+use crate::proto::keepalive::{Due, Keepalive};
+use crate::proto::link_pool::Terms;
+use crate::proto::rathole_server::ControlChannel;
+use crate::wire::message::{Message, Registration};
+use crate::wire::rathole;
+
+/// A client's control session. Its connection's id names it.
+pub(super) struct Session {
+    pub(super) address: SocketAddr,
+    pub(super) control: Control,
+    /// A token has been proved; until then it is a stranger.
+    pub(super) proved: bool,
+}
+
+/// What its client speaks.
+pub(super) enum Control {
+    /// All services of one client.
+    Native(ControlServer),
+    /// One service.
+    Rathole(ControlChannel),
+}
+
+impl Control {
+    pub(super) fn pulse(&mut self) -> &mut Keepalive {
+        match self {
+            Control::Native(control) => &mut control.pulse,
+            Control::Rathole(channel) => &mut channel.pulse,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn new(address: SocketAddr, control: Control) -> Session {
+        Session { address, control, proved: false }
+    }
+}
+
+/// Messages of one connection before others have their turn.
+const BUDGET: usize = 32;
+
+impl<N: Net> Server<N> {
+    /// The messages of a control session.
+    pub(super) fn hear_control(&mut self, id: ConnId) {
+        let heard = match self.session(id).map(|session| &session.control) {
+            Some(Control::Native(_)) => self.hear_native(id),
+            Some(Control::Rathole(_)) => self.hear_rathole(id),
+            None => Ok(()),
+        };
+        if let Err(gone) = heard {
+            self.end_session(id, gone);
+        }
+    }
+
+    fn hear_native(&mut self, id: ConnId) -> Result<(), Gone> {
+        for _ in 0..BUDGET {
+            let now = self.core.now();
+            let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+            conn.flush(&mut self.core.io)?;
+            if conn.socket.backlog() > limits::CONTROL_BACKLOG {
+                return Err(Gone::Unexpected);
+            }
+            let pulled = conn.pull(&mut self.core.io)?;
+            let Stage::Control(session) = &mut conn.stage else { return Ok(()) };
+            let Control::Native(control) = &mut session.control else { return Ok(()) };
+            let asked = match pulled.end {
+                None if pulled.moved => continue,
+                None => return Ok(()),
+                Some(End::Fin | End::Reset(_)) => return Err(Gone::Unexpected),
+                Some(End::Message(kind, payload)) => {
+                    let payload = &self.core.io.scratch.clear[payload];
+                    let message = Message::decode(kind, payload).map_err(Gone::Message)?;
+                    control.handle(&message, &self.config.services, now)
+                }
+            };
+            match asked.map_err(|_| Gone::Unexpected)? {
+                Asked::Nothing => {}
+                Asked::Answer(message) => self.core.say(id, &message)?,
+                Asked::Claim { service, number, if_free } => {
+                    let service = self.broker.service_at(service);
+                    self.claim(id, Holding { service, number }, if_free)?;
+                }
+                Asked::Refuse { number, name, answer, is_last } => {
+                    self.refuse(id, number, &name, answer)?;
+                    if is_last {
+                        return Err(Gone::Guessing);
+                    }
+                }
+                Asked::Close => return Err(Gone::Closed),
+            }
+        }
+        self.core.enqueue(id);
+        Ok(())
+    }
+
+    /// A token is proved: the service is this session's, unless it was only asked for if free.
+    fn claim(&mut self, id: ConnId, holding: Holding, if_free: bool) -> Result<(), Gone> {
+        let Holding { service, number } = holding;
+        let owner = self.broker.owner(service);
+        if if_free && owner.is_some_and(|owner| owner != id) {
+            return self.core.say(id, &Message::Registered { number, answer: Registration::Taken });
+        }
+        self.prove(id, Terms::NATIVE)?;
+        let Some(session) = self.session(id) else { return Ok(()) };
+        if let Control::Native(control) = &mut session.control {
+            control.grant(holding);
+        }
+        let address = session.address;
+        let accepted = Registration::Accepted;
+        self.core.say(id, &Message::Registered { number, answer: accepted })?;
+        if owner != Some(id) {
+            let name = &self.config.services[service.index()].name;
+            info!("service {name} is served by client {address}");
+            self.give(id, service);
+        }
+        Ok(())
+    }
+
+    /// The first proof makes a stranger a session.
+    pub(super) fn prove(&mut self, id: ConnId, terms: Terms) -> Result<(), Gone> {
+        let Some(session) = self.session(id) else { return Ok(()) };
+        if session.proved {
+            return Ok(());
+        }
+        session.proved = true;
+        let instance = match &session.control {
+            Control::Native(control) => Some(control.instance()),
+            Control::Rathole(_) => None,
+        };
+        self.core
+            .promote(id, Class::Session, Holder::Many, Standing::Busy)
+            .map_err(|_| Gone::Crowded)?;
+        self.broker.begin_session(id, instance, terms);
+        self.core.set_deadline(id, None);
+        Ok(())
+    }
+
+    /// A session has a service from now on, whoever had it.
+    pub(super) fn give(&mut self, id: ConnId, service: ServiceId) {
+        let now = self.core.now();
+        self.broker.claim(id, service, now);
+        // What has a service has a reason to be here, whoever else comes from its network.
+        let _ = self.core.name(id, Holder::Many);
+        self.core.set_standing(id, Standing::Busy);
+    }
+
+    /// Tells a session that another client has a service of its.
+    pub(super) fn withdraw(&mut self, id: ConnId, service: ServiceId) {
+        let Some(session) = self.session(id) else { return };
+        let address = session.address;
+        let Control::Native(control) = &mut session.control else { return };
+        let Some(number) = control.withdraw(service) else { return };
+        let name = &self.config.services[service.index()].name;
+        info!("service {name} is taken from client {address}");
+        // A loser that cannot be told will notice by itself.
+        let _ = self.core.say(id, &Message::Withdrawn { number });
+        if !self.broker.has_service(id) {
+            // It may wait for the service to be free again, as long as nobody needs its place.
+            self.core.set_standing(id, Standing::Idle);
+            if self.core.name(id, Holder::Address(address.ip())).is_err() {
+                self.end_session(id, "too many of its network have no service");
+            }
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        id: ConnId,
+        number: u16,
+        name: &str,
+        answer: Registration,
+    ) -> Result<(), Gone> {
+        if let Some(address) = self.session(id).map(|session| session.address) {
+            self.complain(Complaint::Registration(answer), || match answer {
+                Registration::WrongToken => {
+                    format!("client {address} has the wrong token for service {name}")
+                }
+                Registration::WrongKind => {
+                    format!("client {address} has service {name} with another type")
+                }
+                Registration::WrongPorts => format!(
+                    "client {address} has another number of ports for service {name} than this file"
+                ),
+                _ => format!("client {address} asks for service {name}, which is not in this file"),
+            });
+        }
+        self.core.say(id, &Message::Registered { number, answer })
+    }
+
+    /// Pings, silence, and spare links that are no longer needed.
+    pub(super) fn tend_control(&mut self, id: ConnId) {
+        let now = self.core.now();
+        let Some(session) = self.session(id) else { return };
+        if !session.proved {
+            return self.close_stranger(id, "nothing proved in time");
+        }
+        let due = session.control.pulse().poll(now);
+        let is_rathole = matches!(session.control, Control::Rathole(_));
+        let told = match due {
+            Due::Nothing => Ok(()),
+            Due::Dead => return self.end_session(id, "silent for too long"),
+            Due::Ping if is_rathole => self.core.push(id, &rathole::Command::Heartbeat.encode()),
+            Due::Ping => self.core.say(id, &Message::Ping(now.0)),
+        };
+        match told {
+            Ok(()) => self.broker.tend(id, now),
+            Err(gone) => self.end_session(id, gone),
+        }
+    }
+
+    /// Asks a session's client for as many links as are missing.
+    pub(super) fn ask_for_links(&mut self, id: ConnId) {
+        let now = self.core.now();
+        let admission = &self.core.admission;
+        let room = match self.broker.is_short(id) {
+            true => admission.room(Class::Link, Holder::Session(id.to_bits())),
+            false => 0,
+        };
+        let missing = self.broker.links_to_ask(id, room, admission.free(Class::Link), now);
+        let Some(session) = self.session(id) else { return };
+        let asked = match session.control {
+            Control::Native(_) => self.say_links(id, missing),
+            Control::Rathole(_) => self.ask_for_channels(id, missing),
+        };
+        match asked {
+            Ok(()) => self.set_session_deadline(id),
+            Err(gone) => self.end_session(id, gone),
+        }
+    }
+
+    fn say_links(&mut self, id: ConnId, mut missing: usize) -> Result<(), Gone> {
+        while missing > 0 {
+            let count = u16::try_from(missing).unwrap_or(u16::MAX);
+            missing -= usize::from(count);
+            self.core.say(id, &Message::Links { count })?;
+        }
+        Ok(())
+    }
+
+    fn set_session_deadline(&mut self, id: ConnId) {
+        let tend_at = self.broker.tend_at(id);
+        let Some(session) = self.session(id) else { return };
+        let pulse = session.control.pulse().deadline();
+        self.core.set_deadline(id, pulse.into_iter().chain(tend_at).min());
+    }
+
+    /// Ends a session; the broker knows what goes with it.
+    pub(super) fn end_session(&mut self, id: ConnId, why: impl Into<Why>) {
+        let why = why.into();
+        let Some(session) = self.session(id) else { return };
+        let address = session.address;
+        match session.proved {
+            // Whoever took over is named in the log.
+            true if !matches!(why, Why::TakenOver) => info!("client {address} has gone: {why}"),
+            _ => debug!("client {address}: {why}"),
+        }
+        self.core.close(id);
+        self.broker.end_session(id);
+    }
+
+    pub(super) fn session(&mut self, id: ConnId) -> Option<&mut Session> {
+        match self.core.stage(id) {
+            Some(Stage::Control(session)) => Some(session),
+            _ => None,
+        }
+    }
+}

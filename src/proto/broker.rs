@@ -1,0 +1,495 @@
+//! Brings visitors and links together: which session has which service, which of its links are
+//! spare, and who waits for one. Pure book-keeping: connections have names here and nothing else.
+//!
+//! Whoever handles a connection tells the broker what has become of it. What follows from that for
+//! other connections comes out as [`Effect`]s, which the engine carries out one after another when
+//! it is done with the connection at hand. So nothing ends a connection in the midst of another's
+//! turn.
+//!
+//! ```text
+//! visitor --ask--> a spare link at once          --> Answer::Link
+//!             +--> a place in a session's queue  --> Answer::Queued ... Effect::Open
+//!             |                                      (its service moves, its session ends: the
+//!             |                                       queue goes along, or Effect::TurnAway)
+//!             +--> nobody is there               --> Answer::No
+//! ```
+//!
+//! Invariants: a link is either in its session's pool or lent; a visitor stands in at most one
+//! queue; a service has at most one session, which lists it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::Hash;
+
+use super::link_pool::{LinkPool, Terms};
+use super::time::Time;
+use crate::limits;
+
+/// Names a service for ever: one that is gone and another that came in its place differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceId {
+    index: u32,
+    generation: u32,
+}
+
+impl ServiceId {
+    /// Where it stands in the configuration's list.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// Names a client process, which says it in HELLO.
+pub type Instance = [u8; 32];
+
+/// What a visitor gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer<I> {
+    /// This link, which is lent from now on.
+    Link {
+        /// The link.
+        link: I,
+        /// Its session.
+        session: I,
+    },
+    /// A place in the queue: [`Effect::Open`] or [`Effect::TurnAway`] follows, unless
+    /// [`Broker::forget`] comes first.
+    Queued,
+    /// Nothing.
+    No(Denial),
+}
+
+/// Why a visitor gets no link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// No session has the service.
+    Offline,
+    /// Too many wait for its session's links.
+    Crowded,
+}
+
+/// What is to be done with other connections than the one at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect<I> {
+    /// A visitor from the queue has its link, which is lent from now on.
+    Open {
+        /// The visitor.
+        visitor: I,
+        /// The link.
+        link: I,
+        /// Its session.
+        session: I,
+    },
+    /// A visitor from the queue will get none.
+    TurnAway {
+        /// The visitor.
+        visitor: I,
+    },
+    /// A session has fewer links, or more: its client may be asked for some
+    /// ([`Broker::links_to_ask`]), and when to tend it has moved ([`Broker::tend_at`]).
+    Ask {
+        /// The session.
+        session: I,
+    },
+    /// A link is to be closed, with whoever is on it.
+    LetGo {
+        /// The link.
+        link: I,
+        /// Why.
+        why: Parted,
+    },
+    /// A visitor's link is gone.
+    Cut {
+        /// The visitor.
+        visitor: I,
+        /// The link that it was on.
+        link: I,
+    },
+    /// A session that lives on has lost a service, and is to be told.
+    Withdraw {
+        /// The session.
+        session: I,
+        /// The service.
+        service: ServiceId,
+    },
+    /// A service has gone to another session: what its datagrams were on is given up.
+    Moved {
+        /// The service.
+        service: ServiceId,
+    },
+    /// A session has no reason to be any more.
+    End {
+        /// The session.
+        session: I,
+        /// Why.
+        why: Replaced,
+    },
+}
+
+/// Why a link is let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parted {
+    /// It is spare, and more are than are needed.
+    Surplus,
+    /// Its session has ended.
+    SessionEnded,
+}
+
+/// Why a session is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// The same client has a new one: the old one is dead, whether it knows or not.
+    ByItself,
+    /// Another client has the one service that it was for.
+    ByAnother,
+}
+
+/// The books; `I` names a connection.
+#[derive(Debug)]
+pub struct Broker<I> {
+    /// In the order of the configuration.
+    services: Vec<Service<I>>,
+    sessions: HashMap<I, Session<I>>,
+    /// Those who wait: in which session's queue, and where.
+    places: HashMap<I, (I, Place)>,
+    next_place: Place,
+    /// Links asked for and not here yet, of all sessions.
+    owed: usize,
+    effects: VecDeque<Effect<I>>,
+}
+
+/// A place in a queue; whoever came first has the lowest.
+type Place = u64;
+
+#[derive(Debug)]
+struct Service<I> {
+    generation: u32,
+    /// Who has it.
+    owner: Option<I>,
+    /// The client that had it has come back and is about to register it: until then, so long.
+    promise: Option<(I, Time)>,
+}
+
+#[derive(Debug)]
+struct Session<I> {
+    /// Of a native client. Without one, a session is for one service, and its links that are lent
+    /// outlive it.
+    instance: Option<Instance>,
+    services: Vec<ServiceId>,
+    pool: LinkPool<I>,
+    /// All links that it has.
+    links: BTreeMap<I, LinkState>,
+    queue: BTreeMap<Place, (I, ServiceId)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LinkState {
+    Spare,
+    Lent,
+}
+
+impl<I: Copy + Ord + Hash> Broker<I> {
+    /// For so many services, which nobody has yet.
+    pub fn new(services: usize) -> Broker<I> {
+        let service = || Service { generation: 1, owner: None, promise: None };
+        Broker {
+            services: (0..services).map(|_| service()).collect(),
+            sessions: HashMap::new(),
+            places: HashMap::new(),
+            next_place: 0,
+            owed: 0,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// The service at `index` of the configuration's list.
+    pub fn service_at(&self, index: usize) -> ServiceId {
+        ServiceId { index: index as u32, generation: self.services[index].generation }
+    }
+
+    /// The session that has a service.
+    pub fn owner(&self, service: ServiceId) -> Option<I> {
+        self.find(service)?.owner
+    }
+
+    /// Whether a visitor of the service would get a link, or might if it waits.
+    pub fn is_online(&self, service: ServiceId, now: Time) -> bool {
+        self.queue_for(service, now).is_some()
+    }
+
+    /// What is to be done; until `None`, after each connection's turn.
+    pub fn poll_effect(&mut self) -> Option<Effect<I>> {
+        self.effects.pop_front()
+    }
+
+    /// A visitor wants to be brought to a service.
+    pub fn ask(&mut self, visitor: I, service: ServiceId, now: Time) -> Answer<I> {
+        let Some(id) = self.queue_for(service, now) else { return Answer::No(Denial::Offline) };
+        let is_owner = self.owner(service) == Some(id);
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Answer::No(Denial::Offline);
+        };
+        if is_owner && let Some(link) = session.lend() {
+            session.pool.note_need(session.queue.len(), now);
+            self.effects.push_back(Effect::Ask { session: id });
+            return Answer::Link { link, session: id };
+        }
+        if session.queue.len() >= limits::VISITORS_WAITING {
+            return Answer::No(Denial::Crowded);
+        }
+        session.queue.insert(self.next_place, (visitor, service));
+        session.pool.note_need(session.queue.len(), now);
+        self.places.insert(visitor, (id, self.next_place));
+        self.next_place += 1;
+        self.effects.push_back(Effect::Ask { session: id });
+        Answer::Queued
+    }
+
+    /// A spare link for a service's datagrams; they do not wait for one.
+    pub fn ask_for_datagrams(&mut self, service: ServiceId, now: Time) -> Option<(I, I)> {
+        let id = self.owner(service)?;
+        let session = self.sessions.get_mut(&id)?;
+        let link = session.lend();
+        session.pool.note_need(session.queue.len(), now);
+        self.effects.push_back(Effect::Ask { session: id });
+        Some((link?, id))
+    }
+
+    /// A visitor waits no longer.
+    pub fn forget(&mut self, visitor: I) {
+        if let Some((session, place)) = self.places.remove(&visitor)
+            && let Some(session) = self.sessions.get_mut(&session)
+        {
+            session.queue.remove(&place);
+        }
+    }
+
+    /// A client has proved a token for the first time: a session, without a service yet.
+    pub fn begin_session(&mut self, id: I, instance: Option<Instance>, terms: Terms) {
+        let session = Session {
+            instance,
+            services: Vec::new(),
+            pool: LinkPool::new(terms),
+            links: BTreeMap::new(),
+            queue: BTreeMap::new(),
+        };
+        self.sessions.insert(id, session);
+    }
+
+    /// A session has proved a service's token: it has the service from now on, whoever had it.
+    /// Those who wait for it come along.
+    pub fn claim(&mut self, id: I, service: ServiceId, now: Time) {
+        let former = self.owner(service).filter(|owner| *owner != id);
+        if let Some(former) = former {
+            self.take_from(former, id, service, now);
+        } else if let Some((heir, _)) = self.promise_of(service).filter(|(heir, _)| *heir != id) {
+            self.move_queue(heir, id, |waits_for| waits_for == service);
+        }
+        let Some(slot) = self.find_mut(service) else { return };
+        (slot.owner, slot.promise) = (Some(id), None);
+        if let Some(session) = self.sessions.get_mut(&id)
+            && !session.services.contains(&service)
+        {
+            session.services.push(service);
+        }
+        self.serve(id, now);
+        self.effects.push_back(Effect::Ask { session: id });
+    }
+
+    /// Takes a service from `former` for `heir`.
+    fn take_from(&mut self, former: I, heir: I, service: ServiceId, now: Time) {
+        self.effects.push_back(Effect::Moved { service });
+        let instance = |id| self.sessions.get(&id).and_then(|session| session.instance);
+        let (old, new) = (instance(former), instance(heir));
+        let Some(session) = self.sessions.get_mut(&former) else { return };
+        session.services.retain(|other| *other != service);
+        let why = match old {
+            None => Replaced::ByAnother,
+            Some(_) if old == new => Replaced::ByItself,
+            Some(_) => {
+                self.effects.push_back(Effect::Withdraw { session: former, service });
+                return self.move_queue(former, heir, |waits_for| waits_for == service);
+            }
+        };
+        // What else it had, its client is about to register again.
+        for service in std::mem::take(&mut session.services) {
+            self.effects.push_back(Effect::Moved { service });
+            if let Some(slot) = self.find_mut(service) {
+                (slot.owner, slot.promise) = (None, Some((heir, now + limits::LINK_WAIT)));
+            }
+        }
+        self.move_queue(former, heir, |_| true);
+        self.effects.push_back(Effect::End { session: former, why });
+    }
+
+    /// Moves those who wait for certain services from one queue to another.
+    fn move_queue(&mut self, from: I, to: I, moves: impl Fn(ServiceId) -> bool) {
+        let Some(session) = self.sessions.get_mut(&from) else { return };
+        let queue = std::mem::take(&mut session.queue);
+        let (moved, stay): (BTreeMap<_, _>, _) =
+            queue.into_iter().partition(|(_, (_, service))| moves(*service));
+        session.queue = stay;
+        let Some(session) = self.sessions.get_mut(&to) else { return };
+        for (place, (visitor, service)) in moved {
+            session.queue.insert(place, (visitor, service));
+            self.places.insert(visitor, (to, place));
+        }
+    }
+
+    /// A session's connection has ended. Its links go; a rathole client's channels that are lent
+    /// go on, as with rathole: they need nothing of the control channel's, and a client that has
+    /// lost that one alone dials it again.
+    pub fn end_session(&mut self, id: I) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.owed -= session.pool.owed();
+        for service in session.services {
+            if let Some(slot) = self.find_mut(service) {
+                slot.owner = slot.owner.filter(|owner| *owner != id);
+            }
+        }
+        let are_bound = session.instance.is_some();
+        for (link, state) in session.links {
+            if are_bound || state == LinkState::Spare {
+                self.effects.push_back(Effect::LetGo { link, why: Parted::SessionEnded });
+            }
+        }
+        for (visitor, _) in session.queue.into_values() {
+            self.places.remove(&visitor);
+            self.effects.push_back(Effect::TurnAway { visitor });
+        }
+    }
+
+    /// A link has proved that it belongs to a session; `false`: it is one too many, close it.
+    pub fn link_arrived(&mut self, id: I, link: I, now: Time) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let owed = session.pool.owed();
+        let is_welcome = session.pool.arrived(link, session.queue.len(), now);
+        self.owed = self.owed - owed + session.pool.owed();
+        if is_welcome {
+            session.links.insert(link, LinkState::Spare);
+            self.serve(id, now);
+            self.effects.push_back(Effect::Ask { session: id });
+        }
+        is_welcome
+    }
+
+    /// A link that was lent is free for the next visitor.
+    pub fn link_returned(&mut self, id: I, link: I, now: Time) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Some(state @ LinkState::Lent) = session.links.get_mut(&link) {
+            *state = LinkState::Spare;
+            session.pool.returned(link);
+        }
+        self.serve(id, now);
+        self.effects.push_back(Effect::Ask { session: id });
+    }
+
+    /// A link is gone; `visitor`, if one was on it, is to be told.
+    pub fn link_lost(&mut self, id: I, link: I, visitor: Option<I>) {
+        if let Some(visitor) = visitor {
+            self.effects.push_back(Effect::Cut { visitor, link });
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        match session.links.remove(&link) {
+            Some(LinkState::Spare) => session.pool.lost_spare(link),
+            Some(LinkState::Lent) => session.pool.lost_lent(),
+            None => return,
+        }
+        self.effects.push_back(Effect::Ask { session: id });
+    }
+
+    /// Whether more wait for a session's links than are spare or on their way.
+    pub fn is_short(&self, id: I) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.pool.is_short(session.queue.len()))
+    }
+
+    /// How many links to ask a session's client for; they are owed from then on. `room` and `free`
+    /// are as for [`LinkPool::ask`], those owed not taken off yet; there need be no `room` but for a
+    /// session that [`Broker::is_short`].
+    pub fn links_to_ask(&mut self, id: I, room: usize, free: usize, now: Time) -> usize {
+        let Some(session) = self.sessions.get_mut(&id) else { return 0 };
+        let (room, free) = (room.saturating_sub(self.owed), free.saturating_sub(self.owed));
+        let missing = session.pool.ask(session.queue.len(), room, free, now);
+        self.owed += missing;
+        missing
+    }
+
+    /// A session's own time has come: what is surplus goes, what was owed for too long is asked for
+    /// again.
+    pub fn tend(&mut self, id: I, now: Time) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        self.owed -= session.pool.write_off(now);
+        while let Some(link) = session.pool.shed(now) {
+            session.links.remove(&link);
+            self.effects.push_back(Effect::LetGo { link, why: Parted::Surplus });
+        }
+        self.effects.push_back(Effect::Ask { session: id });
+    }
+
+    /// When to call [`Broker::tend`].
+    pub fn tend_at(&self, id: I) -> Option<Time> {
+        let pool = &self.sessions.get(&id)?.pool;
+        pool.shed_at().into_iter().chain(pool.write_off_at()).min()
+    }
+
+    /// Whether a session has a service.
+    pub fn has_service(&self, id: I) -> bool {
+        self.sessions.get(&id).is_some_and(|session| !session.services.is_empty())
+    }
+
+    /// All sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = I> + '_ {
+        self.sessions.keys().copied()
+    }
+
+    /// How many visitors wait.
+    pub fn waiting(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Gives a session's spare links to those of its queue whose service it has.
+    fn serve(&mut self, id: I, now: Time) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        while !session.pool.is_empty() {
+            let has = |service| session.services.contains(service);
+            let next = session.queue.iter().find(|(_, (_, service))| has(service));
+            let Some((place, (visitor, _))) = next.map(|(place, waits)| (*place, *waits)) else {
+                break;
+            };
+            let Some(link) = session.lend() else { break };
+            session.queue.remove(&place);
+            session.pool.note_need(session.queue.len(), now);
+            self.places.remove(&visitor);
+            self.effects.push_back(Effect::Open { visitor, link, session: id });
+        }
+    }
+
+    /// The session in whose queue a visitor of the service belongs.
+    fn queue_for(&self, service: ServiceId, now: Time) -> Option<I> {
+        let Service { owner, promise, .. } = self.find(service)?;
+        let promised = promise.filter(|(_, until)| now < *until).map(|(heir, _)| heir);
+        owner.or(promised.filter(|heir| self.sessions.contains_key(heir)))
+    }
+
+    fn promise_of(&self, service: ServiceId) -> Option<(I, Time)> {
+        self.find(service)?.promise
+    }
+
+    fn find(&self, id: ServiceId) -> Option<&Service<I>> {
+        self.services.get(id.index()).filter(|service| service.generation == id.generation)
+    }
+
+    fn find_mut(&mut self, id: ServiceId) -> Option<&mut Service<I>> {
+        self.services.get_mut(id.index()).filter(|service| service.generation == id.generation)
+    }
+}
+
+impl<I: Copy + Ord> Session<I> {
+    fn lend(&mut self) -> Option<I> {
+        let link = self.pool.lend()?;
+        self.links.insert(link, LinkState::Lent);
+        Some(link)
+    }
+}
+
+#[cfg(test)]
+mod tests;

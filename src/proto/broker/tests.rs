@@ -1,0 +1,337 @@
+//! The broker alone: what each call leads to, and a small engine of numbers that keeps it honest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+type Name = u32;
+
+const CLIENT: Option<Instance> = Some([1; 32]);
+const OTHER: Option<Instance> = Some([2; 32]);
+
+fn at(seconds: u64) -> Time {
+    Time::default() + Duration::from_secs(seconds)
+}
+
+/// All effects so far but requests for links.
+fn effects(broker: &mut Broker<Name>) -> Vec<Effect<Name>> {
+    let all = std::iter::from_fn(|| broker.poll_effect());
+    all.filter(|effect| !matches!(effect, Effect::Ask { .. })).collect()
+}
+
+/// A broker with two services, both `session`'s, and no links.
+fn with_session(session: Name, instance: Option<Instance>) -> (Broker<Name>, [ServiceId; 2]) {
+    let mut broker = Broker::new(2);
+    let services = [0, 1].map(|index| broker.service_at(index));
+    broker.begin_session(session, instance, Terms::NATIVE);
+    services.into_iter().for_each(|service| broker.claim(session, service, at(0)));
+    assert_eq!(effects(&mut broker), []);
+    (broker, services)
+}
+
+#[test]
+fn who_finds_no_link_waits_and_is_served_in_the_order_of_coming() {
+    let (mut broker, [a, b]) = with_session(1, CLIENT);
+    assert!(broker.link_arrived(1, 100, at(0)));
+    assert_eq!(broker.ask(10, a, at(0)), Answer::Link { link: 100, session: 1 });
+    for (visitor, service) in [(11, a), (12, b), (13, a)] {
+        assert_eq!(broker.ask(visitor, service, at(0)), Answer::Queued);
+    }
+    broker.forget(11);
+    broker.link_returned(1, 100, at(1));
+    let open = |visitor, link| Effect::Open { visitor, link, session: 1 };
+    assert_eq!(effects(&mut broker), [open(12, 100)]);
+    assert!(broker.link_arrived(1, 101, at(1)));
+    assert_eq!(effects(&mut broker), [open(13, 101)]);
+    assert_eq!(broker.waiting(), 0);
+}
+
+#[test]
+fn a_reconnect_keeps_those_who_wait_for_every_service() {
+    let (mut broker, [a, b]) = with_session(1, CLIENT);
+    assert_eq!(broker.ask(10, a, at(0)), Answer::Queued);
+    assert_eq!(broker.ask(11, b, at(0)), Answer::Queued);
+    broker.begin_session(2, CLIENT, Terms::NATIVE);
+    broker.claim(2, a, at(1));
+    let end = Effect::End { session: 1, why: Replaced::ByItself };
+    let moved = [a, b].map(|service| Effect::Moved { service });
+    assert_eq!(effects(&mut broker), [moved[0], moved[1], end]);
+    broker.end_session(1);
+    assert_eq!(effects(&mut broker), [], "nobody is turned away");
+    // The other service is on its way: one who comes now waits as well.
+    assert!(broker.is_online(b, at(2)));
+    assert_eq!(broker.ask(12, b, at(2)), Answer::Queued);
+    for link in [100, 101, 102] {
+        assert!(broker.link_arrived(2, link, at(2)));
+    }
+    let open = |visitor, link| Effect::Open { visitor, link, session: 2 };
+    assert_eq!(effects(&mut broker), [open(10, 100)], "the others' service is not here yet");
+    broker.claim(2, b, at(3));
+    assert_eq!(effects(&mut broker), [open(11, 102), open(12, 101)]);
+}
+
+#[test]
+fn a_service_that_does_not_come_back_is_offline_again() {
+    let (mut broker, [a, b]) = with_session(1, CLIENT);
+    broker.begin_session(2, CLIENT, Terms::NATIVE);
+    broker.claim(2, a, at(1));
+    assert!(broker.is_online(b, at(10)));
+    assert_eq!(broker.ask(10, b, at(12)), Answer::No(Denial::Offline));
+    assert_eq!(broker.ask(11, b, at(9)), Answer::Queued);
+    effects(&mut broker);
+    broker.end_session(2);
+    assert_eq!(effects(&mut broker), [Effect::TurnAway { visitor: 11 }]);
+    assert!(!broker.is_online(b, at(9)));
+}
+
+#[test]
+fn another_client_takes_one_service_with_those_who_wait_for_it() {
+    let (mut broker, [a, b]) = with_session(1, CLIENT);
+    assert_eq!(broker.ask(10, a, at(0)), Answer::Queued);
+    assert_eq!(broker.ask(11, b, at(0)), Answer::Queued);
+    broker.begin_session(2, OTHER, Terms::NATIVE);
+    broker.claim(2, a, at(1));
+    let withdraw = Effect::Withdraw { session: 1, service: a };
+    assert_eq!(effects(&mut broker), [Effect::Moved { service: a }, withdraw]);
+    assert!(broker.has_service(1) && broker.owner(a) == Some(2));
+    broker.end_session(1);
+    assert_eq!(effects(&mut broker), [Effect::TurnAway { visitor: 11 }]);
+    assert!(broker.link_arrived(2, 100, at(1)));
+    assert_eq!(effects(&mut broker), [Effect::Open { visitor: 10, link: 100, session: 2 }]);
+}
+
+#[test]
+fn a_rathole_clients_lent_channels_outlive_its_control_channel() {
+    for (instance, goes_on) in [(None, true), (CLIENT, false)] {
+        let (mut broker, [a, _]) = with_session(1, instance);
+        for link in [100, 101] {
+            assert!(broker.link_arrived(1, link, at(0)));
+        }
+        assert_eq!(broker.ask(10, a, at(0)), Answer::Link { link: 101, session: 1 });
+        effects(&mut broker);
+        broker.end_session(1);
+        let let_go = |link| Effect::LetGo { link, why: Parted::SessionEnded };
+        let expected = if goes_on { vec![let_go(100)] } else { vec![let_go(100), let_go(101)] };
+        assert_eq!(effects(&mut broker), expected);
+        broker.link_lost(1, 101, Some(10));
+        assert_eq!(effects(&mut broker), [Effect::Cut { visitor: 10, link: 101 }]);
+    }
+}
+
+#[test]
+fn what_is_owed_to_others_is_no_room() {
+    let (mut broker, _) = with_session(1, CLIENT);
+    broker.begin_session(2, OTHER, Terms::NATIVE);
+    assert_eq!(broker.links_to_ask(1, 6, 6, at(0)), 4);
+    assert_eq!(broker.links_to_ask(2, 6, 6, at(0)), 2);
+    broker.end_session(1);
+    assert_eq!(broker.links_to_ask(2, 6, 6, at(0)), 2);
+}
+
+/// What may happen to an engine.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Visitor { service: usize },
+    Leave { which: usize },
+    Session { client: u8 },
+    Claim { which: usize, service: usize },
+    SessionDies { which: usize },
+    Link { which: usize },
+    LinkDies { which: usize },
+    LeaseEnds { which: usize },
+    Wait { seconds: u64 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let which = 0..64usize;
+    let step = prop_oneof![
+        6 => (0..3usize).prop_map(|service| Step::Visitor { service }),
+        2 => which.clone().prop_map(|which| Step::Leave { which }),
+        2 => (0..3u8).prop_map(|client| Step::Session { client }),
+        4 => (which.clone(), 0..3usize).prop_map(|(which, service)| Step::Claim { which, service }),
+        1 => which.clone().prop_map(|which| Step::SessionDies { which }),
+        5 => which.clone().prop_map(|which| Step::Link { which }),
+        1 => which.clone().prop_map(|which| Step::LinkDies { which }),
+        3 => which.prop_map(|which| Step::LeaseEnds { which }),
+        1 => (0..8u64).prop_map(|seconds| Step::Wait { seconds }),
+    ];
+    proptest::collection::vec(step, 0..120)
+}
+
+/// An engine without sockets: it does what the effects say, and knows what must hold.
+struct Engine {
+    broker: Broker<Name>,
+    now: Time,
+    next: Name,
+    sessions: BTreeMap<Name, Option<Instance>>,
+    /// Each with its session, and its visitor.
+    links: BTreeMap<Name, (Name, Option<Name>)>,
+    waiting: BTreeSet<Name>,
+    served: BTreeSet<Name>,
+}
+
+impl Engine {
+    fn new() -> Engine {
+        Engine {
+            broker: Broker::new(3),
+            now: Time::default(),
+            next: 0,
+            sessions: BTreeMap::new(),
+            links: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            served: BTreeSet::new(),
+        }
+    }
+
+    fn name(&mut self) -> Name {
+        self.next += 1;
+        self.next
+    }
+
+    fn step(&mut self, step: Step) {
+        let nth = |names: Vec<Name>, which: usize| names.get(which % names.len().max(1)).copied();
+        let sessions: Vec<Name> = self.sessions.keys().copied().collect();
+        let links: Vec<Name> = self.links.keys().copied().collect();
+        match step {
+            Step::Wait { seconds } => self.now = self.now + Duration::from_secs(seconds),
+            Step::Visitor { service } => {
+                let visitor = self.name();
+                let service = self.broker.service_at(service);
+                match self.broker.ask(visitor, service, self.now) {
+                    Answer::Link { link, session } => self.open(visitor, link, session),
+                    Answer::Queued => _ = self.waiting.insert(visitor),
+                    Answer::No(_) => assert!(!self.broker.is_online(service, self.now)),
+                }
+            }
+            Step::Leave { which } => {
+                let all = self.waiting.iter().copied().collect();
+                if let Some(visitor) = nth(all, which) {
+                    self.waiting.remove(&visitor);
+                    self.broker.forget(visitor);
+                }
+            }
+            Step::Session { client } => {
+                let (id, instance) = (self.name(), (client > 0).then_some([client; 32]));
+                self.sessions.insert(id, instance);
+                self.broker.begin_session(id, instance, Terms::NATIVE);
+            }
+            Step::Claim { which, service } => {
+                if let Some(session) = nth(sessions, which) {
+                    let service = self.broker.service_at(service);
+                    self.broker.claim(session, service, self.now);
+                    assert_eq!(self.broker.owner(service), Some(session));
+                }
+            }
+            Step::SessionDies { which } => {
+                if let Some(session) = nth(sessions, which) {
+                    self.end_session(session);
+                }
+            }
+            Step::Link { which } => {
+                if let Some(session) = nth(sessions, which) {
+                    let link = self.name();
+                    self.links.insert(link, (session, None));
+                    if !self.broker.link_arrived(session, link, self.now) {
+                        self.links.remove(&link);
+                    }
+                }
+            }
+            Step::LinkDies { which } => {
+                if let Some(link) = nth(links, which) {
+                    self.lose(link);
+                }
+            }
+            Step::LeaseEnds { which } => {
+                if let Some(link) = nth(links, which)
+                    && let Some((session, Some(visitor))) = self.links.get(&link).copied()
+                {
+                    self.links.insert(link, (session, None));
+                    self.served.remove(&visitor);
+                    self.broker.link_returned(session, link, self.now);
+                }
+            }
+        }
+        while let Some(effect) = self.broker.poll_effect() {
+            self.follow(effect);
+        }
+    }
+
+    fn follow(&mut self, effect: Effect<Name>) {
+        match effect {
+            Effect::Open { visitor, link, session } => {
+                assert!(self.waiting.remove(&visitor), "opened for one who does not wait");
+                match self.links.contains_key(&link) {
+                    true => self.open(visitor, link, session),
+                    false => panic!("a link that is gone was lent"),
+                }
+            }
+            Effect::TurnAway { visitor } => {
+                assert!(self.waiting.remove(&visitor), "turned away, but does not wait");
+            }
+            Effect::Ask { session } => {
+                self.broker.links_to_ask(session, 100, 100, self.now);
+            }
+            Effect::LetGo { link, .. } => self.lose(link),
+            Effect::Cut { visitor, .. } => assert!(self.served.remove(&visitor)),
+            Effect::End { session, .. } => self.end_session(session),
+            Effect::Withdraw { session, service } => {
+                assert!(self.sessions.contains_key(&session));
+                assert_ne!(self.broker.owner(service), Some(session));
+            }
+            Effect::Moved { .. } => {}
+        }
+    }
+
+    fn open(&mut self, visitor: Name, link: Name, session: Name) {
+        let former = self.links.insert(link, (session, Some(visitor)));
+        assert_eq!(former, Some((session, None)), "lent twice, or another's");
+        self.served.insert(visitor);
+    }
+
+    fn lose(&mut self, link: Name) {
+        if let Some((session, visitor)) = self.links.remove(&link) {
+            self.broker.link_lost(session, link, visitor);
+        }
+    }
+
+    fn end_session(&mut self, session: Name) {
+        self.sessions.remove(&session);
+        self.broker.end_session(session);
+    }
+}
+
+proptest! {
+    /// Whatever happens: nobody is served twice or forgotten, no link is lent twice, and the books
+    /// are those of the engine.
+    #[test]
+    fn the_books_are_right_whatever_happens(steps in steps()) {
+        let mut engine = Engine::new();
+        for step in steps {
+            engine.step(step);
+            prop_assert_eq!(engine.broker.waiting(), engine.waiting.len());
+            let known: BTreeSet<Name> = engine.broker.sessions().collect();
+            prop_assert_eq!(&known, &engine.sessions.keys().copied().collect());
+            for (id, session) in &engine.broker.sessions {
+                let (spare, lent, _) = session.pool.counts();
+                let own = engine.links.values().filter(|(session, _)| session == id);
+                let in_use = own.clone().filter(|(_, visitor)| visitor.is_some()).count();
+                prop_assert_eq!((spare + lent, lent), (own.count(), in_use));
+                // Nobody waits for what is there.
+                let has = |service| session.services.contains(service);
+                let served = session.queue.values().any(|(_, service)| has(service));
+                prop_assert!(spare == 0 || !served, "a link is spare, and somebody waits for it");
+            }
+            let owed: usize = engine.broker.sessions.values().map(|one| one.pool.owed()).sum();
+            prop_assert_eq!(engine.broker.owed, owed);
+        }
+        let sessions: Vec<Name> = engine.sessions.keys().copied().collect();
+        sessions.into_iter().for_each(|session| engine.end_session(session));
+        while let Some(effect) = engine.broker.poll_effect() {
+            engine.follow(effect);
+        }
+        prop_assert_eq!(engine.broker.waiting(), 0);
+    }
+}
