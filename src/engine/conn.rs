@@ -6,7 +6,7 @@ use std::io;
 use super::buffers::{BATCH, Buffers, SPLICE, Scratch};
 pub use super::gone::Gone;
 use super::net::Net;
-use super::socket::Socket;
+use super::socket::{Received, Socket};
 use super::timers::Deadline;
 use super::tunnel::Filled;
 pub use super::tunnel::{Dialect, End, Pulled, Tunnel};
@@ -115,12 +115,14 @@ impl<S, Stage> Conn<S, Stage> {
     ) -> Result<Pulled, Gone> {
         match &mut self.tunnel {
             Some(tunnel) => tunnel.draw(&mut self.socket, io, worth),
-            None if self.socket.last_read() < worth => self.pull(io),
-            None => {
-                let received = self.socket.receive_piped(&mut io.net, SPLICE).map_err(Gone::Io)?;
-                let pulled = Pulled::plain(received);
-                Ok(Pulled { piped: pulled.data > 0, ..pulled })
-            }
+            None if !self.socket.is_busy(worth) => self.pull(io),
+            None => match self.socket.receive_piped(&mut io.net, SPLICE).map_err(Gone::Io)? {
+                Received::End => self.pull(io),
+                received => {
+                    let pulled = Pulled::plain(received);
+                    Ok(Pulled { piped: pulled.data > 0, ..pulled })
+                }
+            },
         }
     }
 

@@ -204,7 +204,7 @@ impl Tunnel {
         worth: usize,
     ) -> Result<Pulled, Gone> {
         if self.is_clear_stream() {
-            let is_long = self.unread.is_empty() && socket.last_read() >= worth;
+            let is_long = self.unread.is_empty() && socket.is_busy(worth);
             return match is_long {
                 true => self.splice(socket, io, SPLICE),
                 false => self.pull(socket, io),
@@ -217,7 +217,7 @@ impl Tunnel {
                 return Ok(pulled);
             }
         }
-        match self.is_within_run() && self.run_left >= worth {
+        match self.is_within_run() && self.run_left >= worth && socket.may_splice() {
             true => self.splice(socket, io, self.run_left.min(SPLICE)),
             false => self.pull(socket, io),
         }
@@ -230,6 +230,9 @@ impl Tunnel {
         most: usize,
     ) -> Result<Pulled, Gone> {
         let received = socket.receive_piped(&mut io.net, most).map_err(Gone::Io)?;
+        if received == Received::End {
+            return self.pull(socket, io);
+        }
         let pulled = self.hear_raw(received)?;
         Ok(Pulled { piped: pulled.data > 0, ..pulled })
     }
