@@ -91,6 +91,7 @@ fn tuning() -> Tuning {
         spurious: 0,
         lossy_resets: false,
         short_splices: true,
+        urgent: 0,
         poll_batch: 64,
         lateness: 1_000_000,
         work: 20_000,
