@@ -152,8 +152,27 @@ fn down<N: Net, Stage>(
     link: &mut Conn<N::Stream, Stage>,
     plain: &mut Conn<N::Stream, Stage>,
 ) -> Result<bool, Cut> {
-    let open = lease_of(link).heard() == lease::End::Open;
-    pump(io, link, plain, open)
+    match lease_of(link).heard() {
+        lease::End::Open => pump(io, link, plain, true),
+        _ => Ok(pump(io, link, plain, false)? | hear_reset(io, link)?),
+    }
+}
+
+/// Behind its FIN the peer may say RESET as long as our direction is open. It brings nothing, so it
+/// does not wait for a slow reader. rathole has no word for it: there the link itself breaks.
+fn hear_reset<N: Net, Stage>(
+    io: &mut Io<N>,
+    link: &mut Conn<N::Stream, Stage>,
+) -> Result<bool, Cut> {
+    if lease_of(link).has_ended() || link.dialect() == Some(Dialect::Rathole) {
+        return Ok(false);
+    }
+    let pulled = link.pull(io).map_err(Cut::Source)?;
+    match pulled.end {
+        None => Ok(pulled.moved),
+        Some(End::Reset(reason)) => Err(Cut::Reset(reason)),
+        Some(End::Fin | End::Message(..)) => Err(Cut::Source(Gone::Unexpected)),
+    }
 }
 
 /// One batch in one direction; whether anything moved. What could not be written before goes
