@@ -1,7 +1,7 @@
 //! The relay between a link and a plain connection: one copy loop, used for both directions and by
 //! both roles.
 
-use super::conn::{Conn, Dialect, End, Gone, Io};
+use super::conn::{Conn, Dialect, End, Gone, Io, READS, Turn};
 use super::conns::{ConnId, Conns};
 use super::net::Net;
 use crate::proto::lease;
@@ -101,23 +101,26 @@ pub fn relay<N: Net, Stage>(
 }
 
 /// Reads a link whose plain connection has gone up to `until` (the peer's end; for a server, its
-/// READY), and writes what is left. Whether that is done.
+/// READY), and writes what is left.
 pub fn settle<N: Net, Stage>(
     io: &mut Io<N>,
     link: &mut Conn<N::Stream, Stage>,
     until: fn(&lease::Lease) -> bool,
-) -> Result<bool, Gone> {
+) -> Result<Turn<()>, Gone> {
     link.flush(io)?;
-    while !until(lease_of(link)) {
+    for _ in 0..READS {
+        if until(lease_of(link)) {
+            return Ok(if link.socket.is_clear() { Turn::Done(()) } else { Turn::Waiting });
+        }
         let pulled = link.pull(io)?;
         match pulled.end {
             None if pulled.moved => {}
-            None => return Ok(false),
+            None => return Ok(Turn::Waiting),
             Some(End::Fin | End::Reset(_)) => {}
             Some(End::Message(..)) => return Err(Gone::Unexpected),
         }
     }
-    Ok(link.socket.is_clear())
+    Ok(Turn::More)
 }
 
 /// Tells the peer that the plain connection is broken.

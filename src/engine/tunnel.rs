@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::buffers::{BATCH, DATA_PER_FRAME, SPLICE, Scratch};
-use super::conn::Io;
+use super::conn::{Io, READS, Turn};
 use super::gone::Gone;
 use super::net::Net;
 use super::socket::{Received, Socket};
@@ -149,13 +149,14 @@ impl Tunnel {
         self.max_body = max;
     }
 
-    /// Goes on through the proxy, if there is one; whether the way is open.
+    /// Goes on through the proxy, if there is one; done when the way is open.
     pub(super) fn pass<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
-    ) -> Result<bool, Gone> {
-        while let Some(passage) = &mut self.passage {
+    ) -> Result<Turn<()>, Gone> {
+        for _ in 0..READS {
+            let Some(passage) = &mut self.passage else { return Ok(Turn::Done(())) };
             let said = passage.poll_send();
             socket.send(&mut io.net, &mut io.buffers, &said).map_err(Gone::Io)?;
             match socket.receive(&mut io.net, &mut io.scratch.wire) {
@@ -164,11 +165,11 @@ impl Tunnel {
                         self.passage = None;
                     }
                 }
-                Ok(Received::Blocked) => return Ok(false),
+                Ok(Received::Blocked) => return Ok(Turn::Waiting),
                 Ok(Received::End) | Err(_) => return Err(Gone::Proxy(passage::Reject::Closed)),
             }
         }
-        Ok(true)
+        Ok(Turn::More)
     }
 
     pub(super) fn pull<S, N: Net<Stream = S>>(
@@ -522,6 +523,7 @@ mod tests {
     use crate::engine::conn::Conn;
     use crate::engine::mio_net::MioNet;
     use crate::engine::net::{Token, Wake};
+    use crate::engine::relay;
     use crate::proto::noise::Protection;
 
     #[test]
@@ -588,6 +590,42 @@ mod tests {
         assert!(link.conn.lease().is_some_and(Lease::has_ended));
     }
 
+    #[test]
+    fn who_says_nothings_without_end_has_its_turns_like_others() {
+        let stale = [&[6, 0][..], &0_u32.to_le_bytes(), &[0, kind::RESET]].concat();
+        let most = (READS * Scratch::new().wire.len()) as u64;
+        for settles in [false, true] {
+            let mut link = Link::leased(false);
+            let lease = &mut link.conn.tunnel.as_mut().expect("it is one").lease;
+            lease.say_reset();
+            if !settles {
+                lease.hear_fin().expect("open");
+                lease.hear_ready().expect("ended");
+            }
+            let mut peer = link.peer.take().expect("it is there");
+            let flood = stale.repeat(1 << 20);
+            let writer = std::thread::spawn(move || peer.write_all(&flood));
+            let mut turns = 0;
+            let all = 8 << 20;
+            while link.conn.socket.read() < all {
+                let before = link.conn.socket.read();
+                link.await_event();
+                let more = match settles {
+                    true => relay::settle(&mut link.io, &mut link.conn, Lease::is_over)
+                        .map(|turn| matches!(turn, Turn::More)),
+                    false => {
+                        link.conn.hear_nothing(&mut link.io).map(|turn| matches!(turn, Turn::More))
+                    }
+                };
+                let read = link.conn.socket.read() - before;
+                assert!(read <= most, "{read} bytes in one turn");
+                turns += usize::from(more.expect("old news is no error"));
+            }
+            writer.join().expect("no panic").expect("it was read");
+            assert!(turns > 0, "no turn was used up");
+        }
+    }
+
     /// A server's link over loopback, in a lease.
     struct Link {
         peer: Option<TcpStream>,
@@ -614,11 +652,7 @@ mod tests {
             Link { peer, io, conn }
         }
 
-        /// The peer says `bytes`; what the relay gets of it.
-        fn hear(&mut self, bytes: &[u8], worth: usize) -> Result<Vec<u8>, Gone> {
-            if let Some(peer) = &mut self.peer {
-                peer.write_all(bytes).expect("loopback");
-            }
+        fn await_event(&mut self) {
             let mut wakes = Vec::new();
             let soon = self.io.net.now() + std::time::Duration::from_millis(20);
             self.io.net.poll(Some(soon), &mut wakes).expect("epoll");
@@ -627,6 +661,14 @@ mod tests {
                     self.conn.socket.note(&readiness);
                 }
             }
+        }
+
+        /// The peer says `bytes`; what the relay gets of it.
+        fn hear(&mut self, bytes: &[u8], worth: usize) -> Result<Vec<u8>, Gone> {
+            if let Some(peer) = &mut self.peer {
+                peer.write_all(bytes).expect("loopback");
+            }
+            self.await_event();
             let mut heard = Vec::new();
             loop {
                 let pulled = self.conn.draw(&mut self.io, worth)?;

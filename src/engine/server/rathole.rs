@@ -9,7 +9,7 @@ use log::info;
 use super::tunnel::{Control, Session};
 use super::{Complaint, Server, Stage};
 use crate::config::ServiceKind;
-use crate::engine::conn::Gone;
+use crate::engine::conn::{Gone, Turn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -42,11 +42,11 @@ impl<N: Net> Server<N> {
         id: ConnId,
     ) -> Result<Option<[u8; LENGTH]>, Gone> {
         let conn = self.core.conns.get_mut(id).ok_or(Gone::Unexpected)?;
-        let taken = conn.take(&mut self.core.io)?;
-        if taken.is_some() && conn.has_unread() {
+        let turn = conn.take(&mut self.core.io)?;
+        if matches!(turn, Turn::Done(_)) && conn.has_unread() {
             return Err(Gone::Unexpected);
         }
-        Ok(taken)
+        Ok(self.core.go_on(id, turn))
     }
 
     fn hear_hello_of_rathole(&mut self, id: ConnId, hello: &[u8; HELLO]) -> Result<(), Gone> {
@@ -158,11 +158,12 @@ impl<N: Net> Server<N> {
     /// A client says nothing on a control channel; what comes is its end.
     pub(super) fn hear_rathole(&mut self, id: ConnId) -> Result<(), Gone> {
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
-        conn.hear_nothing(&mut self.core.io)?;
-        match conn.socket.backlog() > limits::CONTROL_BACKLOG {
-            true => Err(Gone::Unexpected),
-            false => Ok(()),
+        let turn = conn.hear_nothing(&mut self.core.io)?;
+        if conn.socket.backlog() > limits::CONTROL_BACKLOG {
+            return Err(Gone::Unexpected);
         }
+        self.core.go_on(id, turn);
+        Ok(())
     }
 
     /// Asks the client for so many data channels.

@@ -8,7 +8,7 @@ use log::{debug, info};
 use super::visitor::{Doing, Waiting};
 use super::{Complaint, Server, Stage};
 use crate::config::Passthrough;
-use crate::engine::conn::{Dialect, End, Gone, Hands};
+use crate::engine::conn::{Dialect, End, Gone, Turn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay::{self, Outcome};
@@ -130,14 +130,14 @@ impl<N: Net> Server<N> {
         let (ticket, address) = (*ticket, shaken.address);
         let hash = match shaken.hash {
             Some(hash) => hash,
-            None => match conn.shake_hands(&mut self.core.io)? {
-                Hands::Waiting => {
-                    conn.flush(&mut self.core.io)?;
-                    return Ok(());
-                }
-                Hands::Shaken(hash) => hash,
-            },
+            None => {
+                conn.flush(&mut self.core.io)?;
+                let turn = conn.shake_hands(&mut self.core.io)?;
+                let Some(hash) = self.core.go_on(id, turn) else { return Ok(()) };
+                hash
+            }
         };
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         let Stage::Greeting { shaken, .. } = &mut conn.stage else { return Ok(()) };
         shaken.hash = Some(hash);
         if let Some(tunnel) = &mut conn.tunnel {
@@ -147,7 +147,7 @@ impl<N: Net> Server<N> {
         if conn.dialect() == Some(Dialect::Rathole) {
             return self.greet_rathole(id);
         }
-        loop {
+        for _ in 0..BUDGET {
             let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
             let pulled = conn.pull(&mut self.core.io)?;
             if conn.dialect() == Some(Dialect::Rathole) {
@@ -174,6 +174,8 @@ impl<N: Net> Server<N> {
                 Some(End::Fin | End::Reset(_)) => Err(Gone::Unexpected),
             };
         }
+        self.core.enqueue(id);
+        Ok(())
     }
 
     fn welcome(
@@ -570,8 +572,9 @@ impl<N: Net> Server<N> {
     /// A spare link says nothing; what comes is its end.
     pub(super) fn watch_spare(&mut self, id: ConnId) {
         let Some(conn) = self.core.conns.get_mut(id) else { return };
-        if let Err(gone) = conn.hear_nothing(&mut self.core.io) {
-            self.lose_link(id, gone);
+        match conn.hear_nothing(&mut self.core.io) {
+            Ok(turn) => _ = self.core.go_on(id, turn),
+            Err(gone) => self.lose_link(id, gone),
         }
     }
 
@@ -740,7 +743,7 @@ impl<N: Net> Server<N> {
         let Some(conn) = self.core.conns.get_mut(id) else { return };
         match relay::settle(&mut self.core.io, conn, Lease::is_over) {
             Err(gone) => return self.lose_link(id, gone),
-            Ok(false) => {
+            Ok(turn @ (Turn::Waiting | Turn::More)) => {
                 // In order, the end may take as long as a slow service at home takes to read, and
                 // the session's pings show that the home lives. A rathole client is not asked.
                 let reset = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Reset);
@@ -752,12 +755,13 @@ impl<N: Net> Server<N> {
                 if let Some(patience) = patience.filter(|_| !conn.deadline.is_set()) {
                     self.core.set_deadline(id, Some(now + patience));
                 }
+                self.core.go_on(id, turn);
                 return;
             }
-            Ok(true) if conn.dialect() == Some(Dialect::Rathole) => {
+            Ok(Turn::Done(())) if conn.dialect() == Some(Dialect::Rathole) => {
                 return self.close_used_link(id);
             }
-            Ok(true) => {}
+            Ok(Turn::Done(())) => {}
         }
         self.core.set_deadline(id, None);
         let Some(Stage::Link(link)) = self.core.stage(id) else { return };
