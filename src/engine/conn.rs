@@ -275,6 +275,32 @@ impl<S, Stage> Conn<S, Stage> {
         Ok(())
     }
 
+    /// Server, before [`Conn::shake_hands`]: done once that has a message to read. Whether it then
+    /// agrees on keys, which is the one thing that a stranger can make the server pay dearly for:
+    /// nothing has been computed so far.
+    pub fn await_hands<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<Turn<bool>, Gone> {
+        let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
+        if !tunnel.channel.is_awaiting() {
+            return Ok(Turn::Done(false));
+        }
+        for _ in 0..READS {
+            let most = (frame::HEADER + tunnel.max_body).saturating_sub(tunnel.inbox.len());
+            let filled = match tunnel.fill(&mut self.socket, io, most)? {
+                Filled::To(filled) => filled,
+                Filled::Nothing => return Ok(Turn::Waiting),
+                Filled::End => return Err(Gone::Closed),
+            };
+            let wire = &io.scratch.wire[..filled];
+            let first = frame::first(wire, tunnel.max_body).map_err(Gone::Frame)?;
+            let is_whole = first != Status::Partial;
+            tunnel.keep(io, 0..filled);
+            if is_whole {
+                return Ok(Turn::Done(true));
+            }
+        }
+        Ok(Turn::More)
+    }
+
     /// A handshake's next steps: reads a message if one is whole, and answers it. Done once nothing
     /// of the handshake is left to read; messages may follow.
     pub fn shake_hands<N: Net<Stream = S>>(

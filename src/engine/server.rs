@@ -378,9 +378,7 @@ impl<N: Net> Server<N> {
         }
         let mut seed = [0; 32];
         self.core.io.net.random(&mut seed);
-        let Ok(channel) = Channel::respond(&self.protection, seed) else {
-            return self.core.io.net.abort(stream);
-        };
+        let channel = Channel::respond(&self.protection, seed);
         let ticket = self.strangers.enter(self.core.conns.next_id(), Some(address.ip()));
         let stage = Stage::Greeting { ticket, shaken: Shaken::not_yet(address) };
         match self.core.adopt(Conn::tunnel(

@@ -534,8 +534,7 @@ mod tests {
             remote_public_key: None,
         });
         let protection = Protection::new(&transport, Side::Responder).expect("a pattern");
-        let sealed = Channel::respond(&protection, [1; 32]).expect("a channel");
-        let mut sealed = Tunnel::new(sealed, Side::Responder);
+        let mut sealed = Tunnel::new(Channel::respond(&protection, [1; 32]), Side::Responder);
         for entry in [Entry::Tcp, Entry::Http, Entry::Udp] {
             assert!(!sealed.choose_raw(entry, true), "{entry:?}");
             assert!(sealed.accept_raw(entry, false).is_ok(), "{entry:?}");
@@ -626,6 +625,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_keys_are_agreed_on_before_somebody_says_so() {
+        let transport = Transport::Noise(NoiseConfig {
+            patterns: vec!["Noise_NN_25519_ChaChaPoly_BLAKE2s".to_owned()],
+            local_private_key: None,
+            remote_public_key: None,
+        });
+        let protection = |side| Protection::new(&transport, side).expect("a pattern");
+        let client = Channel::initiate(&protection(Side::Initiator), 0, [2; 32]);
+        let mut client = client.expect("a channel");
+        let mut message = Vec::new();
+        client.write_handshake(&mut message).expect("its turn");
+        let responder = Channel::respond(&protection(Side::Responder), [1; 32]);
+        let mut link = Link::fresh(responder);
+        let mut peer = link.peer.take().expect("it is there");
+        let (first, rest) = message.split_at(20);
+        for (part, whole) in [(&b""[..], false), (first, false), (rest, true)] {
+            peer.write_all(part).expect("loopback");
+            link.await_event();
+            // Asked twice: what is here is here.
+            for _ in 0..2 {
+                match link.conn.await_hands(&mut link.io).expect("no fault") {
+                    Turn::Waiting => assert!(!whole),
+                    Turn::Done(costs) => assert!(whole && costs),
+                    Turn::More => panic!("one message"),
+                }
+            }
+            assert!(link.conn.tunnel.as_ref().is_some_and(|tunnel| tunnel.channel.is_awaiting()));
+        }
+        let shaken = link.conn.shake_hands(&mut link.io).expect("fits");
+        assert!(matches!(shaken, Turn::Done(_)), "NN has two messages");
+        assert!(matches!(link.conn.await_hands(&mut link.io), Ok(Turn::Done(false))));
+    }
+
     /// A server's link over loopback, in a lease.
     struct Link {
         peer: Option<TcpStream>,
@@ -635,6 +668,14 @@ mod tests {
 
     impl Link {
         fn leased(raw: bool) -> Link {
+            let mut link = Link::fresh(Channel::Clear);
+            let tunnel = link.conn.tunnel.as_mut().expect("it is one");
+            (tunnel.dialect, tunnel.raw) = (Dialect::Native, raw);
+            tunnel.lease.open_next();
+            link
+        }
+
+        fn fresh(channel: Channel) -> Link {
             let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
             let address = listener.local_addr().expect("bound");
             let peer = Some(TcpStream::connect(address).expect("loopback"));
@@ -644,11 +685,8 @@ mod tests {
             assert!(net.splice_worth().is_some(), "no pipe");
             let mut io = Io { net, scratch: Scratch::new(), buffers: Buffers::default() };
             let socket = Socket::accepted(mio::net::TcpStream::from_std(stream));
-            let mut conn = Conn::tunnel(socket, Channel::Clear, Side::Responder, ());
+            let mut conn = Conn::tunnel(socket, channel, Side::Responder, ());
             io.net.register(conn.socket.stream_mut(), Token(1)).expect("epoll");
-            let tunnel = conn.tunnel.as_mut().expect("it is one");
-            (tunnel.dialect, tunnel.raw) = (Dialect::Native, raw);
-            tunnel.lease.open_next();
             Link { peer, io, conn }
         }
 

@@ -5,6 +5,7 @@ pub mod backoff;
 mod cipher;
 pub mod control_client;
 pub mod control_server;
+mod dh;
 pub mod http_entry;
 pub mod keepalive;
 pub mod lease;
