@@ -111,7 +111,7 @@ pub enum Effect<I> {
         /// The service.
         service: ServiceId,
     },
-    /// A service has gone to another session: what its datagrams were on is given up.
+    /// A service has left its session: what its datagrams were on is given up.
     Moved {
         /// The service.
         service: ServiceId,
@@ -335,13 +335,15 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         }
     }
 
-    /// A session's connection has ended. Its links go; a rathole client's channels that are lent
-    /// go on, as with rathole: they need nothing of the control channel's, and a client that has
-    /// lost that one alone dials it again. Whether it had begun.
+    /// A session's connection has ended. Its links go, and with them what its services' datagrams
+    /// were on; a rathole client's channels that carry a visitor go on, as with rathole: they need
+    /// nothing of the control channel's, and a client that has lost that one alone dials it again.
+    /// Whether it had begun.
     pub fn end_session(&mut self, id: I) -> bool {
         let Some(session) = self.sessions.remove(&id) else { return false };
         self.owed -= session.pool.owed();
         for service in session.services {
+            self.effects.push_back(Effect::Moved { service });
             if let Some(slot) = self.find_mut(service) {
                 slot.owner = slot.owner.filter(|owner| *owner != id);
             }
