@@ -126,13 +126,28 @@ fn handshake(bencher: Bencher, pattern: &str) {
     bencher.bench_local(|| shake(&sides));
 }
 
+/// A server's work for a stranger that says nothing, or something that no pattern fits.
+#[divan::bench(args = [CHACHA, AES])]
+fn silent_stranger(bencher: Bencher, pattern: &str) {
+    let (_, server) = protections(pattern);
+    bencher.bench_local(|| Channel::respond(black_box(&server), [4; 32]));
+}
+
+#[divan::bench(args = [CHACHA, AES])]
+fn stranger_with_junk(bencher: Bencher, pattern: &str) {
+    let (_, server) = protections(pattern);
+    bencher.bench_local(|| {
+        Channel::respond(&server, [4; 32]).read_handshake(black_box(&[7; 48])).is_err()
+    });
+}
+
 fn channels(pattern: &str) -> (Channel, Channel) {
     shake(&protections(pattern))
 }
 
 fn shake((client, server): &(Protection, Protection)) -> (Channel, Channel) {
     let mut client = Channel::initiate(client, 0, [3; 32]).unwrap();
-    let mut server = Channel::respond(server, [4; 32]).unwrap();
+    let mut server = Channel::respond(server, [4; 32]);
     let mut message = Vec::new();
     client.write_handshake(&mut message).unwrap();
     server.read_handshake(&message[frame::HEADER..]).unwrap();

@@ -1,18 +1,19 @@
 //! One connection: a socket, what lies around its bytes (nothing, or the tunnel's frames), its
 //! deadline, and its stage. The two ends of a relay are both such, so the copy loop is one.
 
+use std::convert::Infallible;
 use std::io;
 
 use super::buffers::{BATCH, Buffers, SPLICE, Scratch};
 pub use super::gone::Gone;
 use super::net::Net;
-use super::socket::Socket;
+use super::socket::{Received, Socket};
 use super::timers::Deadline;
 use super::tunnel::Filled;
 pub use super::tunnel::{Dialect, End, Pulled, Tunnel};
 use crate::proto::admission::Permit;
 use crate::proto::lease::Lease;
-use crate::proto::noise::{self, Channel, Side};
+use crate::proto::noise::{Channel, HandshakeHash, Side};
 use crate::proto::passage::{self, Passage};
 use crate::wire::Status;
 use crate::wire::frame;
@@ -26,6 +27,20 @@ pub struct Io<N> {
     pub scratch: Scratch,
     /// Memory for those who wait.
     pub buffers: Buffers,
+}
+
+/// Reads of one connection before others have their turn.
+pub(super) const READS: usize = 8;
+
+/// How a step ends that reads until what it waits for is here, or its budget is used up.
+#[derive(Debug)]
+pub enum Turn<T> {
+    /// It is here.
+    Done(T),
+    /// Nothing more is to be read; an event will come.
+    Waiting,
+    /// Others have their turn, and then this one goes on: see [`Core::go_on`](super::core::Core).
+    More,
 }
 
 /// A connection of either role; `Stage` is the role's.
@@ -111,18 +126,22 @@ impl<S, Stage> Conn<S, Stage> {
     }
 
     /// Writes what waits, on a tunnel connection whose peer has nothing to say: what comes is its
-    /// end, or a message that does not belong here.
-    pub fn hear_nothing<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<(), Gone> {
+    /// end, or a message that does not belong here. Never done.
+    pub fn hear_nothing<N: Net<Stream = S>>(
+        &mut self,
+        io: &mut Io<N>,
+    ) -> Result<Turn<Infallible>, Gone> {
         self.flush(io)?;
-        loop {
+        for _ in 0..READS {
             let pulled = self.pull(io)?;
             if pulled.end.is_some() || pulled.data > 0 {
                 return Err(Gone::Unexpected);
             }
             if !pulled.moved {
-                return Ok(());
+                return Ok(Turn::Waiting);
             }
         }
+        Ok(Turn::More)
     }
 
     /// Whether bytes can lie on it as the other end of a relay has them: with nothing around them,
@@ -140,12 +159,14 @@ impl<S, Stage> Conn<S, Stage> {
     ) -> Result<Pulled, Gone> {
         match &mut self.tunnel {
             Some(tunnel) => tunnel.draw(&mut self.socket, io, worth),
-            None if self.socket.last_read() < worth => self.pull(io),
-            None => {
-                let received = self.socket.receive_piped(&mut io.net, SPLICE).map_err(Gone::Io)?;
-                let pulled = Pulled::plain(received);
-                Ok(Pulled { piped: pulled.data > 0, ..pulled })
-            }
+            None if !self.socket.is_busy(worth) => self.pull(io),
+            None => match self.socket.receive_piped(&mut io.net, SPLICE).map_err(Gone::Io)? {
+                Received::End => self.pull(io),
+                received => {
+                    let pulled = Pulled::plain(received);
+                    Ok(Pulled { piped: pulled.data > 0, ..pulled })
+                }
+            },
         }
     }
 
@@ -172,21 +193,22 @@ impl<S, Stage> Conn<S, Stage> {
     pub fn take<const LENGTH: usize, N: Net<Stream = S>>(
         &mut self,
         io: &mut Io<N>,
-    ) -> Result<Option<[u8; LENGTH]>, Gone> {
+    ) -> Result<Turn<[u8; LENGTH]>, Gone> {
         let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
-        loop {
+        for _ in 0..READS {
             if let Some(taken) = tunnel.unread.first_chunk::<LENGTH>().copied() {
                 io.buffers.take_front(&mut tunnel.unread, LENGTH);
-                return Ok(Some(taken));
+                return Ok(Turn::Done(taken));
             }
             let pulled = tunnel.pull_stream(&mut self.socket, io)?;
             io.buffers.append(&mut tunnel.unread, &io.scratch.clear[..pulled.data]);
             match pulled.end {
                 None if pulled.moved => {}
-                None => return Ok(None),
+                None => return Ok(Turn::Waiting),
                 Some(_) => return Err(Gone::Closed),
             }
         }
+        Ok(Turn::More)
     }
 
     /// rathole's dialect: the first `length` bytes of `scratch.clear` were pulled and are still to
@@ -278,25 +300,56 @@ impl<S, Stage> Conn<S, Stage> {
         Ok(())
     }
 
-    /// A handshake's next step: reads a message if one is whole, and answers it. `true` once
-    /// nothing of the handshake is left to read.
-    pub fn shake_hands<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<Hands, Gone> {
+    /// Server, before [`Conn::shake_hands`]: done once that has a message to read. Whether it then
+    /// agrees on keys, which is the one thing that a stranger can make the server pay dearly for:
+    /// nothing has been computed so far.
+    pub fn await_hands<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<Turn<bool>, Gone> {
         let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
-        if !tunnel.pass(&mut self.socket, io)? {
-            return Ok(Hands::Waiting);
+        if !tunnel.channel.is_awaiting() {
+            return Ok(Turn::Done(false));
         }
-        loop {
+        for _ in 0..READS {
+            let most = (frame::HEADER + tunnel.max_body).saturating_sub(tunnel.inbox.len());
+            let filled = match tunnel.fill(&mut self.socket, io, most)? {
+                Filled::To(filled) => filled,
+                Filled::Nothing => return Ok(Turn::Waiting),
+                Filled::End => return Err(Gone::Closed),
+            };
+            let wire = &io.scratch.wire[..filled];
+            let first = frame::first(wire, tunnel.max_body).map_err(Gone::Frame)?;
+            let is_whole = first != Status::Partial;
+            tunnel.keep(io, 0..filled);
+            if is_whole {
+                return Ok(Turn::Done(true));
+            }
+        }
+        Ok(Turn::More)
+    }
+
+    /// A handshake's next steps: reads a message if one is whole, and answers it. Done once nothing
+    /// of the handshake is left to read; messages may follow.
+    pub fn shake_hands<N: Net<Stream = S>>(
+        &mut self,
+        io: &mut Io<N>,
+    ) -> Result<Turn<HandshakeHash>, Gone> {
+        let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
+        match tunnel.pass(&mut self.socket, io)? {
+            Turn::Done(()) => {}
+            Turn::Waiting => return Ok(Turn::Waiting),
+            Turn::More => return Ok(Turn::More),
+        }
+        for _ in 0..READS {
             io.scratch.message.clear();
             tunnel.channel.write_handshake(&mut io.scratch.message).map_err(Gone::Noise)?;
             self.socket
                 .send(&mut io.net, &mut io.buffers, &io.scratch.message)
                 .map_err(Gone::Io)?;
             if let Some(hash) = tunnel.channel.established().map_err(Gone::Noise)? {
-                return Ok(Hands::Shaken(hash));
+                return Ok(Turn::Done(hash));
             }
             let filled = match tunnel.fill(&mut self.socket, io, usize::MAX)? {
                 Filled::To(filled) => filled,
-                Filled::Nothing => return Ok(Hands::Waiting),
+                Filled::Nothing => return Ok(Turn::Waiting),
                 Filled::End => return Err(Gone::Closed),
             };
             let wire = &io.scratch.wire[..filled];
@@ -308,6 +361,7 @@ impl<S, Stage> Conn<S, Stage> {
                 }
             }
         }
+        Ok(Turn::More)
     }
 
     /// Client: both directions of the lease have ended; says that the link is free.
@@ -334,12 +388,4 @@ impl<S, Stage> Conn<S, Stage> {
         }
         self.socket.abort(&mut io.net, &mut io.buffers);
     }
-}
-
-/// How far a handshake is.
-pub enum Hands {
-    /// The peer's next message is not here yet.
-    Waiting,
-    /// Done; messages may follow.
-    Shaken(noise::HandshakeHash),
 }

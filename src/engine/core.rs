@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::buffers::{BATCH, Buffers, Scratch};
-use super::conn::{Conn, Gone, Io};
+use super::conn::{Conn, Gone, Io, Turn};
 use super::conns::{ConnId, Conns};
 use super::net::{Net, Readiness, Wake};
 use super::timers::Timers;
@@ -118,6 +118,16 @@ impl<N: Net, Stage> Core<N, Stage> {
             conn.queued = true;
             self.ready.push_back(id);
         }
+    }
+
+    /// What a step has come to; one that has used up its budget has another turn.
+    pub fn go_on<T>(&mut self, id: ConnId, turn: Turn<T>) -> Option<T> {
+        match turn {
+            Turn::Done(done) => return Some(done),
+            Turn::More => self.enqueue(id),
+            Turn::Waiting => {}
+        }
+        None
     }
 
     /// Those whose turn it is now; those queued from here on have theirs in the next round.
@@ -275,5 +285,49 @@ impl<N: Net, Stage> Core<N, Stage> {
             admitted: CLASSES.map(|class| self.admission.count(class)),
             ..Census::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::mio_net::MioNet;
+    use crate::engine::socket::Socket;
+
+    #[test]
+    fn work_that_never_ends_keeps_no_deadline_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let mut core: Core<MioNet, ()> = Core::new(MioNet::new().expect("epoll"));
+        let mut peers = Vec::new();
+        let mut adopt = |core: &mut Core<MioNet, ()>| {
+            let address = listener.local_addr().expect("bound");
+            peers.push(TcpStream::connect(address).expect("loopback"));
+            let stream = listener.accept().expect("loopback").0;
+            let socket = Socket::accepted(mio::net::TcpStream::from_std(stream));
+            core.adopt(Conn::plain(socket, ())).expect("registered")
+        };
+        let (busy, idle) = (adopt(&mut core), adopt(&mut core));
+        let until = core.now() + Duration::from_millis(30);
+        for id in [busy, idle] {
+            core.set_deadline(id, Some(until));
+        }
+        core.enqueue(busy);
+        let mut due = Vec::new();
+        while due.len() < 2 {
+            // As the engines' turns go.
+            let wakes = core.poll(Some(core.now())).expect("epoll");
+            core.put_back(wakes);
+            for _ in 0..core.round() {
+                let id = core.next_ready().expect("the round has one");
+                core.go_on::<()>(id, Turn::More);
+            }
+            assert!(core.has_ready());
+            due.extend(std::iter::from_fn(|| core.next_due()));
+            assert!(core.now() < until + Duration::from_secs(5), "only {due:?} are due");
+        }
+        assert!(due.contains(&busy) && due.contains(&idle) && until <= core.now());
     }
 }

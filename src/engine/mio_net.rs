@@ -203,8 +203,8 @@ impl Net for MioNet {
     }
 
     fn register(&mut self, stream: &mut TcpStream, token: Token) -> io::Result<()> {
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(stream, mio_token(token), both)
+        let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        self.poll.registry().register(stream, mio_token(token), all)
     }
 
     fn connect_result(&mut self, stream: &TcpStream) -> io::Result<()> {
@@ -361,6 +361,7 @@ fn readiness(token: MioToken, event: &Event) -> Readiness {
         readable: event.is_readable() || event.is_read_closed() || event.is_error(),
         writable: event.is_writable() || event.is_error(),
         read_closed: event.is_read_closed(),
+        urgent: event.is_priority(),
         broken: event.is_error(),
     }
 }

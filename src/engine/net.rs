@@ -37,6 +37,8 @@ pub struct Readiness {
     pub writable: bool,
     /// The peer has ended its direction: a read will come to the end of file.
     pub read_closed: bool,
+    /// The peer has sent urgent data (EPOLLPRI): a read stops at its mark, whatever lies behind.
+    pub urgent: bool,
     /// The connection is broken (EPOLLERR; not EPOLLHUP, which also means that both directions have
     /// ended in order).
     pub broken: bool,
@@ -107,7 +109,8 @@ pub trait Net {
     fn splice_worth(&mut self) -> Option<usize>;
 
     /// Moves at most `most` bytes from a connection into the pipe, which must be empty; they are
-    /// never seen (splice(2)). 0 is the end of file. Fewer do not mean that no more wait.
+    /// never seen (splice(2)). Fewer do not mean that no more wait, and neither does 0: it is the
+    /// end of file, or a mark of urgent data, which a splice does not get past as a read does.
     fn splice_in(&mut self, from: &mut Self::Stream, most: usize) -> io::Result<usize>;
 
     /// Moves a first part of what is in the pipe to a connection; its length comes back.

@@ -1,7 +1,7 @@
 //! The relay between a link and a plain connection: one copy loop, used for both directions and by
 //! both roles.
 
-use super::conn::{Conn, Dialect, End, Gone, Io};
+use super::conn::{Conn, Dialect, End, Gone, Io, READS, Turn};
 use super::conns::{ConnId, Conns};
 use super::net::Net;
 use crate::proto::lease;
@@ -101,23 +101,26 @@ pub fn relay<N: Net, Stage>(
 }
 
 /// Reads a link whose plain connection has gone up to `until` (the peer's end; for a server, its
-/// READY), and writes what is left. Whether that is done.
+/// READY), and writes what is left.
 pub fn settle<N: Net, Stage>(
     io: &mut Io<N>,
     link: &mut Conn<N::Stream, Stage>,
     until: fn(&lease::Lease) -> bool,
-) -> Result<bool, Gone> {
+) -> Result<Turn<()>, Gone> {
     link.flush(io)?;
-    while !until(lease_of(link)) {
+    for _ in 0..READS {
+        if until(lease_of(link)) {
+            return Ok(if link.socket.is_clear() { Turn::Done(()) } else { Turn::Waiting });
+        }
         let pulled = link.pull(io)?;
         match pulled.end {
             None if pulled.moved => {}
-            None => return Ok(false),
+            None => return Ok(Turn::Waiting),
             Some(End::Fin | End::Reset(_)) => {}
             Some(End::Message(..)) => return Err(Gone::Unexpected),
         }
     }
-    Ok(link.socket.is_clear())
+    Ok(Turn::More)
 }
 
 /// Tells the peer that the plain connection is broken.
@@ -152,8 +155,27 @@ fn down<N: Net, Stage>(
     link: &mut Conn<N::Stream, Stage>,
     plain: &mut Conn<N::Stream, Stage>,
 ) -> Result<bool, Cut> {
-    let open = lease_of(link).heard() == lease::End::Open;
-    pump(io, link, plain, open)
+    match lease_of(link).heard() {
+        lease::End::Open => pump(io, link, plain, true),
+        _ => Ok(pump(io, link, plain, false)? | hear_reset(io, link)?),
+    }
+}
+
+/// Behind its FIN the peer may say RESET as long as our direction is open. It brings nothing, so it
+/// does not wait for a slow reader. rathole has no word for it: there the link itself breaks.
+fn hear_reset<N: Net, Stage>(
+    io: &mut Io<N>,
+    link: &mut Conn<N::Stream, Stage>,
+) -> Result<bool, Cut> {
+    if lease_of(link).has_ended() || link.dialect() == Some(Dialect::Rathole) {
+        return Ok(false);
+    }
+    let pulled = link.pull(io).map_err(Cut::Source)?;
+    match pulled.end {
+        None => Ok(pulled.moved),
+        Some(End::Reset(reason)) => Err(Cut::Reset(reason)),
+        Some(End::Fin | End::Message(..)) => Err(Cut::Source(Gone::Unexpected)),
+    }
 }
 
 /// One batch in one direction; whether anything moved. What could not be written before goes

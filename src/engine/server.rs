@@ -49,6 +49,7 @@ use crate::config::{ServerConfig, ServerService, ServiceKind};
 use crate::proto::access::{End as Ended, Sink};
 use crate::proto::admission::{Admission, Pressure};
 use crate::proto::broker::{Broker, Effect};
+use crate::proto::gate::Gate;
 use crate::proto::http_entry::Out;
 use crate::proto::noise::{Protection, Side};
 use crate::proto::quiet::Quiet;
@@ -67,6 +68,8 @@ pub struct Server<N: Net> {
     knocked: BTreeSet<usize>,
     /// Services, sessions, links, and who waits.
     broker: Broker<ConnId>,
+    /// What strangers on the tunnel port may cost.
+    gate: Gate,
     /// Spare data channels of one rathole client.
     channels: usize,
     /// Where visitors reach TLS.
@@ -142,6 +145,7 @@ impl<N: Net> Server<N> {
             protection,
             doors,
             knocked: BTreeSet::new(),
+            gate: Gate::default(),
             channels: room.channels,
             https_port: https_port.unwrap_or(443),
             udp,

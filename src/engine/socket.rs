@@ -21,6 +21,9 @@ pub struct Socket<S> {
     writable: bool,
     /// The peer's FIN has come: a short read does not mean that all has been read.
     read_closed: bool,
+    /// The peer uses urgent data, at whose mark a read stops short (tcp(7)). A splice does not get
+    /// past one.
+    urgent: bool,
     /// An error waits to be read.
     broken: bool,
     pending: Vec<u8>,
@@ -64,6 +67,7 @@ impl<S> Socket<S> {
             readable: false,
             writable: false,
             read_closed: false,
+            urgent: false,
             broken: false,
             pending: Vec::new(),
             sent: 0,
@@ -79,6 +83,7 @@ impl<S> Socket<S> {
         self.readable |= readiness.readable;
         self.writable |= readiness.writable;
         self.read_closed |= readiness.read_closed;
+        self.urgent |= readiness.urgent;
         self.broken |= readiness.broken;
     }
 
@@ -107,9 +112,14 @@ impl<S> Socket<S> {
         self.written
     }
 
-    /// Bytes that the last read gave: what the next one may be expected to.
-    pub fn last_read(&self) -> usize {
-        self.last_read
+    /// Whether the next read may be expected to give `worth` bytes, and a splice as many.
+    pub fn is_busy(&self, worth: usize) -> bool {
+        self.last_read >= worth && self.may_splice()
+    }
+
+    /// Whether a splice gives what a read does.
+    pub fn may_splice(&self) -> bool {
+        !self.urgent
     }
 
     /// Whether a read may give something.
@@ -136,14 +146,15 @@ impl<S> Socket<S> {
         debug_assert!(!into.is_empty());
         let received = self.read_by(|stream| net.read(stream, into))?;
         let is_short = matches!(received, Received::Bytes(length) if length < into.len());
-        // A short read has drained the socket (epoll(7)), unless an end lies behind.
-        if is_short && !self.read_closed && !self.broken {
+        // A short read has drained the socket (epoll(7)), unless an end or a mark cut it short.
+        if is_short && !self.read_closed && !self.urgent && !self.broken {
             self.readable = false;
         }
         Ok(received)
     }
 
-    /// The same into the net's pipe, at most `most` bytes.
+    /// The same into the net's pipe, at most `most` bytes. [`Received::End`] may be a mark of urgent
+    /// data that nothing has told of yet: a read decides.
     pub fn receive_piped<N: Net<Stream = S>>(
         &mut self,
         net: &mut N,
@@ -310,5 +321,88 @@ impl<S> Socket<S> {
         self.fin = Fin::Sent;
         // It fails only on a connection that is broken already, which the next read tells.
         let _ = net.shutdown_write(&mut self.stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::engine::mio_net::MioNet;
+    use crate::engine::net::{Token, Wake};
+
+    /// What a socket that has not been looked at yet gives: by splices as long as they give
+    /// something, or by reads alone.
+    fn hear(splices: bool, say: impl FnOnce(&mut TcpStream)) -> Vec<u8> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let mut peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
+        let stream = listener.accept().expect("loopback").0;
+        stream.set_nonblocking(true).expect("a socket");
+        let mut net = MioNet::new().expect("epoll");
+        assert!(net.splice_worth().is_some(), "no pipe");
+        let mut socket = Socket::accepted(mio::net::TcpStream::from_std(stream));
+        say(&mut peer);
+        net.register(socket.stream_mut(), Token(1)).expect("epoll");
+        let mut wakes = Vec::new();
+        let (mut heard, mut room) = (Vec::new(), [0; 100]);
+        loop {
+            let soon = net.now() + Duration::from_millis(50);
+            net.poll(Some(soon), &mut wakes).expect("epoll");
+            if wakes.is_empty() {
+                return heard;
+            }
+            for wake in wakes.drain(..) {
+                if let Wake::Ready(readiness) = wake {
+                    socket.note(&readiness);
+                }
+            }
+            while socket.is_readable() {
+                if splices && socket.may_splice() {
+                    if let Received::Bytes(length) =
+                        socket.receive_piped(&mut net, 100).expect("open")
+                    {
+                        assert_eq!(net.empty_pipe(&mut room), length);
+                        heard.extend_from_slice(&room[..length]);
+                        continue;
+                    }
+                }
+                match socket.receive(&mut net, &mut room).expect("open") {
+                    Received::Bytes(length) => heard.extend_from_slice(&room[..length]),
+                    Received::Blocked => {}
+                    Received::End => return heard,
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_lies_behind_urgent_data_is_read() {
+        let urgent = |peer: &mut TcpStream| {
+            SockRef::from(&*peer).send_out_of_band(b"B").expect("loopback");
+        };
+        for splices in [false, true] {
+            for (ends, times) in [(false, 1), (true, 1), (false, 3), (true, 3)] {
+                let heard = hear(splices, |peer| {
+                    for _ in 0..times {
+                        peer.write_all(b"AAAA").expect("loopback");
+                        urgent(peer);
+                    }
+                    peer.write_all(b"CCCC").expect("loopback");
+                    if ends {
+                        peer.shutdown(Shutdown::Write).expect("loopback");
+                    }
+                });
+                // An earlier mark is lost to a later one, and its byte is then one like others.
+                let all = [&b"AAAAB".repeat(times - 1)[..], b"AAAACCCC"].concat();
+                assert_eq!(heard, all, "splices: {splices}, ends: {ends}");
+            }
+            let heard = hear(splices, urgent);
+            assert_eq!(heard, b"", "nothing but urgent data");
+        }
     }
 }

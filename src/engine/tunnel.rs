@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::buffers::{BATCH, DATA_PER_FRAME, SPLICE, Scratch};
-use super::conn::Io;
+use super::conn::{Io, READS, Turn};
 use super::gone::Gone;
 use super::net::Net;
 use super::socket::{Received, Socket};
@@ -149,13 +149,14 @@ impl Tunnel {
         self.max_body = max;
     }
 
-    /// Goes on through the proxy, if there is one; whether the way is open.
+    /// Goes on through the proxy, if there is one; done when the way is open.
     pub(super) fn pass<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
-    ) -> Result<bool, Gone> {
-        while let Some(passage) = &mut self.passage {
+    ) -> Result<Turn<()>, Gone> {
+        for _ in 0..READS {
+            let Some(passage) = &mut self.passage else { return Ok(Turn::Done(())) };
             let said = passage.poll_send();
             socket.send(&mut io.net, &mut io.buffers, &said).map_err(Gone::Io)?;
             match socket.receive(&mut io.net, &mut io.scratch.wire) {
@@ -164,11 +165,11 @@ impl Tunnel {
                         self.passage = None;
                     }
                 }
-                Ok(Received::Blocked) => return Ok(false),
+                Ok(Received::Blocked) => return Ok(Turn::Waiting),
                 Ok(Received::End) | Err(_) => return Err(Gone::Proxy(passage::Reject::Closed)),
             }
         }
-        Ok(true)
+        Ok(Turn::More)
     }
 
     pub(super) fn pull<S, N: Net<Stream = S>>(
@@ -204,7 +205,7 @@ impl Tunnel {
         worth: usize,
     ) -> Result<Pulled, Gone> {
         if self.is_clear_stream() {
-            let is_long = self.unread.is_empty() && socket.last_read() >= worth;
+            let is_long = self.unread.is_empty() && socket.is_busy(worth);
             return match is_long {
                 true => self.splice(socket, io, SPLICE),
                 false => self.pull(socket, io),
@@ -217,7 +218,7 @@ impl Tunnel {
                 return Ok(pulled);
             }
         }
-        match self.is_within_run() && self.run_left >= worth {
+        match self.is_within_run() && self.run_left >= worth && socket.may_splice() {
             true => self.splice(socket, io, self.run_left.min(SPLICE)),
             false => self.pull(socket, io),
         }
@@ -230,6 +231,9 @@ impl Tunnel {
         most: usize,
     ) -> Result<Pulled, Gone> {
         let received = socket.receive_piped(&mut io.net, most).map_err(Gone::Io)?;
+        if received == Received::End {
+            return self.pull(socket, io);
+        }
         let pulled = self.hear_raw(received)?;
         Ok(Pulled { piped: pulled.data > 0, ..pulled })
     }
@@ -519,6 +523,7 @@ mod tests {
     use crate::engine::conn::Conn;
     use crate::engine::mio_net::MioNet;
     use crate::engine::net::{Token, Wake};
+    use crate::engine::relay;
     use crate::proto::noise::Protection;
 
     #[test]
@@ -529,8 +534,7 @@ mod tests {
             remote_public_key: None,
         });
         let protection = Protection::new(&transport, Side::Responder).expect("a pattern");
-        let sealed = Channel::respond(&protection, [1; 32]).expect("a channel");
-        let mut sealed = Tunnel::new(sealed, Side::Responder);
+        let mut sealed = Tunnel::new(Channel::respond(&protection, [1; 32]), Side::Responder);
         for entry in [Entry::Tcp, Entry::Http, Entry::Udp] {
             assert!(!sealed.choose_raw(entry, true), "{entry:?}");
             assert!(sealed.accept_raw(entry, false).is_ok(), "{entry:?}");
@@ -585,6 +589,76 @@ mod tests {
         assert!(link.conn.lease().is_some_and(Lease::has_ended));
     }
 
+    #[test]
+    fn who_says_nothings_without_end_has_its_turns_like_others() {
+        let stale = [&[6, 0][..], &0_u32.to_le_bytes(), &[0, kind::RESET]].concat();
+        let most = (READS * Scratch::new().wire.len()) as u64;
+        for settles in [false, true] {
+            let mut link = Link::leased(false);
+            let lease = &mut link.conn.tunnel.as_mut().expect("it is one").lease;
+            lease.say_reset();
+            if !settles {
+                lease.hear_fin().expect("open");
+                lease.hear_ready().expect("ended");
+            }
+            let mut peer = link.peer.take().expect("it is there");
+            let flood = stale.repeat(1 << 20);
+            let writer = std::thread::spawn(move || peer.write_all(&flood));
+            let mut turns = 0;
+            let all = 8 << 20;
+            while link.conn.socket.read() < all {
+                let before = link.conn.socket.read();
+                link.await_event();
+                let more = match settles {
+                    true => relay::settle(&mut link.io, &mut link.conn, Lease::is_over)
+                        .map(|turn| matches!(turn, Turn::More)),
+                    false => {
+                        link.conn.hear_nothing(&mut link.io).map(|turn| matches!(turn, Turn::More))
+                    }
+                };
+                let read = link.conn.socket.read() - before;
+                assert!(read <= most, "{read} bytes in one turn");
+                turns += usize::from(more.expect("old news is no error"));
+            }
+            writer.join().expect("no panic").expect("it was read");
+            assert!(turns > 0, "no turn was used up");
+        }
+    }
+
+    #[test]
+    fn no_keys_are_agreed_on_before_somebody_says_so() {
+        let transport = Transport::Noise(NoiseConfig {
+            patterns: vec!["Noise_NN_25519_ChaChaPoly_BLAKE2s".to_owned()],
+            local_private_key: None,
+            remote_public_key: None,
+        });
+        let protection = |side| Protection::new(&transport, side).expect("a pattern");
+        let client = Channel::initiate(&protection(Side::Initiator), 0, [2; 32]);
+        let mut client = client.expect("a channel");
+        let mut message = Vec::new();
+        client.write_handshake(&mut message).expect("its turn");
+        let responder = Channel::respond(&protection(Side::Responder), [1; 32]);
+        let mut link = Link::fresh(responder);
+        let mut peer = link.peer.take().expect("it is there");
+        let (first, rest) = message.split_at(20);
+        for (part, whole) in [(&b""[..], false), (first, false), (rest, true)] {
+            peer.write_all(part).expect("loopback");
+            link.await_event();
+            // Asked twice: what is here is here.
+            for _ in 0..2 {
+                match link.conn.await_hands(&mut link.io).expect("no fault") {
+                    Turn::Waiting => assert!(!whole),
+                    Turn::Done(costs) => assert!(whole && costs),
+                    Turn::More => panic!("one message"),
+                }
+            }
+            assert!(link.conn.tunnel.as_ref().is_some_and(|tunnel| tunnel.channel.is_awaiting()));
+        }
+        let shaken = link.conn.shake_hands(&mut link.io).expect("fits");
+        assert!(matches!(shaken, Turn::Done(_)), "NN has two messages");
+        assert!(matches!(link.conn.await_hands(&mut link.io), Ok(Turn::Done(false))));
+    }
+
     /// A server's link over loopback, in a lease.
     struct Link {
         peer: Option<TcpStream>,
@@ -594,6 +668,14 @@ mod tests {
 
     impl Link {
         fn leased(raw: bool) -> Link {
+            let mut link = Link::fresh(Channel::Clear);
+            let tunnel = link.conn.tunnel.as_mut().expect("it is one");
+            (tunnel.dialect, tunnel.raw) = (Dialect::Native, raw);
+            tunnel.lease.open_next();
+            link
+        }
+
+        fn fresh(channel: Channel) -> Link {
             let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
             let address = listener.local_addr().expect("bound");
             let peer = Some(TcpStream::connect(address).expect("loopback"));
@@ -603,19 +685,12 @@ mod tests {
             assert!(net.splice_worth().is_some(), "no pipe");
             let mut io = Io { net, scratch: Scratch::new(), buffers: Buffers::default() };
             let socket = Socket::accepted(mio::net::TcpStream::from_std(stream));
-            let mut conn = Conn::tunnel(socket, Channel::Clear, Side::Responder, ());
+            let mut conn = Conn::tunnel(socket, channel, Side::Responder, ());
             io.net.register(conn.socket.stream_mut(), Token(1)).expect("epoll");
-            let tunnel = conn.tunnel.as_mut().expect("it is one");
-            (tunnel.dialect, tunnel.raw) = (Dialect::Native, raw);
-            tunnel.lease.open_next();
             Link { peer, io, conn }
         }
 
-        /// The peer says `bytes`; what the relay gets of it.
-        fn hear(&mut self, bytes: &[u8], worth: usize) -> Result<Vec<u8>, Gone> {
-            if let Some(peer) = &mut self.peer {
-                peer.write_all(bytes).expect("loopback");
-            }
+        fn await_event(&mut self) {
             let mut wakes = Vec::new();
             let soon = self.io.net.now() + std::time::Duration::from_millis(20);
             self.io.net.poll(Some(soon), &mut wakes).expect("epoll");
@@ -624,6 +699,14 @@ mod tests {
                     self.conn.socket.note(&readiness);
                 }
             }
+        }
+
+        /// The peer says `bytes`; what the relay gets of it.
+        fn hear(&mut self, bytes: &[u8], worth: usize) -> Result<Vec<u8>, Gone> {
+            if let Some(peer) = &mut self.peer {
+                peer.write_all(bytes).expect("loopback");
+            }
+            self.await_event();
             let mut heard = Vec::new();
             loop {
                 let pulled = self.conn.draw(&mut self.io, worth)?;

@@ -337,9 +337,9 @@ impl<I: Copy + Ord + Hash> Broker<I> {
 
     /// A session's connection has ended. Its links go; a rathole client's channels that are lent
     /// go on, as with rathole: they need nothing of the control channel's, and a client that has
-    /// lost that one alone dials it again.
-    pub fn end_session(&mut self, id: I) {
-        let Some(session) = self.sessions.remove(&id) else { return };
+    /// lost that one alone dials it again. Whether it had begun.
+    pub fn end_session(&mut self, id: I) -> bool {
+        let Some(session) = self.sessions.remove(&id) else { return false };
         self.owed -= session.pool.owed();
         for service in session.services {
             if let Some(slot) = self.find_mut(service) {
@@ -356,6 +356,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
             self.places.remove(&visitor);
             self.effects.push_back(Effect::TurnAway { visitor });
         }
+        true
     }
 
     /// A link has proved that it belongs to a session; `false`: it is one too many, close it.

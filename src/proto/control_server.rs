@@ -61,6 +61,8 @@ pub enum Asked {
         name: String,
         /// Why.
         answer: Registration,
+        /// The first time that it says this wrong proof.
+        is_guess: bool,
         /// It has guessed often enough.
         is_last: bool,
     },
@@ -128,31 +130,31 @@ impl ControlServer {
     fn judge(&mut self, asked: &Register<'_>, services: &[ServerService]) -> Asked {
         let Register { number, kind, if_free, ports, ref proof, name } = *asked;
         let found = services.iter().position(|service| service.name.as_bytes() == name);
-        let refuse = |answer, is_last| {
+        let refuse = |answer, is_guess, is_last| {
             let name = show(name);
-            Asked::Refuse { number, name, answer, is_last }
+            Asked::Refuse { number, name, answer, is_guess, is_last }
         };
         let Some(index) = found else {
             self.unknown += usize::from(self.holdings.is_empty());
-            return refuse(Registration::UnknownService, self.unknown > limits::UNKNOWN_NAMES);
+            let is_last = self.unknown > limits::UNKNOWN_NAMES;
+            return refuse(Registration::UnknownService, false, is_last);
         };
         let service = &services[index];
         let expected = proof::service(service.token.expose(), &self.hash, &self.nonce, kind, name);
         if !proof::matches(&expected, proof) {
-            if !self.wrong.contains(proof) {
+            let is_guess = !self.wrong.contains(proof);
+            if is_guess {
                 self.wrong.push(*proof);
             }
-            return refuse(
-                Registration::WrongToken,
-                self.wrong.len() >= usize::from(limits::WRONG_PROOFS),
-            );
+            let is_last = self.wrong.len() >= usize::from(limits::WRONG_PROOFS);
+            return refuse(Registration::WrongToken, is_guess, is_last);
         }
         // The kind is part of the proof, so who gets here knows the token.
         if service.kind as u8 != kind {
-            return refuse(Registration::WrongKind, false);
+            return refuse(Registration::WrongKind, false, false);
         }
         if ports != 1 && ports != service.ports() {
-            return refuse(Registration::WrongPorts, false);
+            return refuse(Registration::WrongPorts, false, false);
         }
         Asked::Claim { service: index, number, if_free }
     }
@@ -214,18 +216,23 @@ mod tests {
             let register = Message::Register(register);
             session.handle(&register, &services, Time::default()).expect("belongs here")
         };
-        let refuse =
-            |answer| Asked::Refuse { number: 7, name: "pi".to_owned(), answer, is_last: false };
+        let refused = |answer, is_guess| {
+            let name = "pi".to_owned();
+            Asked::Refuse { number: 7, name, answer, is_guess, is_last: false }
+        };
+        let (refuse, guessed) =
+            (|answer| refused(answer, false), refused(Registration::WrongToken, true));
         let unknown = Asked::Refuse {
             number: 7,
             name: "po".to_owned(),
             answer: Registration::UnknownService,
+            is_guess: false,
             is_last: false,
         };
         let claim = Asked::Claim { service: 0, number: 7, if_free: false };
         assert_eq!(ask(b"token", [3; 32], 3, 1, b"pi"), claim);
-        assert_eq!(ask(b"tokem", [3; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
-        assert_eq!(ask(b"token", [4; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
+        assert_eq!(ask(b"tokem", [3; 32], 3, 1, b"pi"), guessed);
+        assert_eq!(ask(b"token", [4; 32], 3, 1, b"pi"), guessed);
         assert_eq!(ask(b"token", [3; 32], 4, 1, b"pi"), refuse(Registration::WrongKind));
         assert_eq!(ask(b"token", [3; 32], 3, 1, b"po"), unknown);
         // Two ports, each on two addresses.

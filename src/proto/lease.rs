@@ -29,7 +29,7 @@ pub enum End {
 
 /// The lease that a link is in; between leases, the last one.
 ///
-/// Invariant: `released => said != Open && heard != Open`.
+/// Invariant: `released => said != Open && heard != Open`; before the first lease, `!begun`.
 #[derive(Debug, Clone, Copy)]
 pub struct Lease {
     number: u32,
@@ -37,6 +37,8 @@ pub struct Lease {
     heard: End,
     /// READY has been said (by the client) or heard (by the server).
     released: bool,
+    /// There has been a lease.
+    begun: bool,
     /// DATA that may still be thrown away after we said RESET.
     patience: usize,
 }
@@ -74,7 +76,8 @@ const PATIENCE: usize = 1024 * 1024;
 impl Lease {
     /// A fresh link: no lease yet.
     pub fn none() -> Lease {
-        Lease { number: 0, said: End::Fin, heard: End::Fin, released: true, patience: 0 }
+        let (said, heard) = (End::Fin, End::Fin);
+        Lease { number: 0, said, heard, released: true, begun: false, patience: 0 }
     }
 
     /// The number that RESET names.
@@ -87,7 +90,7 @@ impl Lease {
         debug_assert!(self.is_over());
         let number = self.number.wrapping_add(1);
         let (said, heard) = (End::Open, End::Open);
-        *self = Lease { number, said, heard, released: false, patience: PATIENCE };
+        *self = Lease { number, said, heard, released: false, begun: true, patience: PATIENCE };
         number
     }
 
@@ -144,6 +147,9 @@ impl Lease {
 
     /// The peer's RESET.
     pub fn hear_reset(&mut self, number: u32) -> Result<Heard, Reject> {
+        if !self.begun {
+            return Err(Reject::ResetAhead);
+        }
         if number == self.number {
             if self.has_ended() {
                 return Ok(Heard::Stale);
@@ -249,6 +255,13 @@ mod tests {
         assert_eq!(server.heard(), End::Open);
         assert_eq!(client.hear_open(next), Ok(()));
         assert_eq!(client.hear_reset(next + 1), Err(Reject::ResetAhead));
+    }
+
+    #[test]
+    fn no_reset_comes_before_the_first_lease() {
+        for number in [0, 1, u32::MAX / 2, u32::MAX] {
+            assert_eq!(Lease::none().hear_reset(number), Err(Reject::ResetAhead), "{number}");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub mod buckets;
 mod cipher;
 pub mod control_client;
 pub mod control_server;
+mod dh;
+pub mod gate;
 pub mod handshakes;
 pub mod http_entry;
 pub mod keepalive;

@@ -4,6 +4,7 @@
 //! randomness is an argument, so that a simulated run repeats bit for bit.
 
 use std::fmt;
+use std::sync::Arc;
 
 use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
 use snow::resolvers::{
@@ -13,6 +14,7 @@ use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{HandshakeState, TransportState};
 
 use super::cipher::SmallKey;
+use super::dh::{Agreed, KeyPair, X25519};
 use crate::config::{NoiseConfig, Transport};
 use crate::wire::frame;
 
@@ -26,14 +28,14 @@ pub enum Protection {
     None,
     /// Transport `noise`; never empty. The server takes a client by any of them, the client
     /// tries one at a time.
-    Noise(Vec<Suite>),
+    Noise(Arc<[Suite]>),
 }
 
 /// A pattern and the keys for it.
 #[derive(Clone)]
 pub struct Suite {
     params: NoiseParams,
-    local_private_key: Option<Vec<u8>>,
+    local_key: Option<KeyPair>,
     remote_public_key: Option<Vec<u8>>,
 }
 
@@ -69,10 +71,12 @@ impl Protection {
         let mut suites = Vec::new();
         for pattern in &config.patterns {
             let suite = Suite::new(pattern, config)?;
-            suite.handshake(side, [0; 32]).map_err(|error| error.to_string())?;
+            suite
+                .handshake(side, [0; 32], &Agreed::default())
+                .map_err(|error| error.to_string())?;
             suites.push(suite);
         }
-        Ok(Protection::Noise(suites))
+        Ok(Protection::Noise(suites.into()))
     }
 
     /// How many patterns a client has to try.
@@ -91,22 +95,30 @@ impl Suite {
         if params.handshake.pattern.is_oneway() {
             return Err(format!("{pattern} is for one direction only"));
         }
-        Ok(Suite {
-            params,
-            local_private_key: config.local_private_key.as_ref().map(|key| key.expose().to_vec()),
-            remote_public_key: config.remote_public_key.clone(),
-        })
+        let local_key = match &config.local_private_key {
+            Some(key) => {
+                let key = key.expose().try_into().map_err(|_| "local_private_key has 32 bytes")?;
+                Some(KeyPair::new(key))
+            }
+            None => None,
+        };
+        Ok(Suite { params, local_key, remote_public_key: config.remote_public_key.clone() })
     }
 
-    fn handshake(&self, side: Side, seed: Seed) -> Result<HandshakeState, snow::Error> {
+    fn handshake(
+        &self,
+        side: Side,
+        seed: Seed,
+        agreed: &Agreed,
+    ) -> Result<HandshakeState, snow::Error> {
         let resolver = FallbackResolver::new(
-            Box::new(Seeded(seed)),
+            Box::new(Ours { seed, own: self.local_key.clone(), agreed: agreed.clone() }),
             Box::new(FallbackResolver::new(Box::new(RingResolver), Box::new(DefaultResolver))),
         );
         let resolver: BoxedCryptoResolver = Box::new(resolver);
         let mut builder = snow::Builder::with_resolver(self.params.clone(), resolver);
-        if let Some(key) = &self.local_private_key {
-            builder = builder.local_private_key(key)?;
+        if let Some(key) = &self.local_key {
+            builder = builder.local_private_key(key.private())?;
         }
         if let Some(key) = &self.remote_public_key {
             builder = builder.remote_public_key(key)?;
@@ -120,6 +132,8 @@ impl Suite {
 
 /// What protects one tunnel connection.
 pub enum Channel {
+    /// A server's before the first message: nothing has been computed for it.
+    Awaiting(Box<Awaiting>),
     /// Messages are exchanged until both sides have the keys.
     Handshaking(Box<Handshake>),
     /// Bodies are Noise messages.
@@ -128,10 +142,15 @@ pub enum Channel {
     Clear,
 }
 
+/// What a server needs to read a first message.
+pub struct Awaiting {
+    suites: Arc<[Suite]>,
+    seed: Seed,
+}
+
 /// A handshake under way.
 pub struct Handshake {
-    /// A server's patterns that the peer may mean; one, once its first message is read.
-    states: Vec<HandshakeState>,
+    state: HandshakeState,
     /// Who the peer must be, also where the pattern sends its key instead of presupposing it.
     peer_key: Option<Vec<u8>>,
 }
@@ -164,37 +183,41 @@ impl Channel {
             Protection::None => Ok(Channel::Clear),
             Protection::Noise(suites) => {
                 let suite = &suites[pattern % suites.len()];
-                Channel::shake(std::slice::from_ref(suite), Side::Initiator, seed)
+                let state = suite.handshake(Side::Initiator, seed, &Agreed::default());
+                Ok(Channel::shaking(suite, state.map_err(|_| Reject::Handshake)?))
             }
         }
     }
 
-    /// A server's fresh connection.
-    pub fn respond(protection: &Protection, seed: Seed) -> Result<Channel, Reject> {
+    /// A server's fresh connection. It costs next to nothing: keys are agreed on by
+    /// [`Channel::read_handshake`].
+    pub fn respond(protection: &Protection, seed: Seed) -> Channel {
         match protection {
-            Protection::None => Ok(Channel::Clear),
-            Protection::Noise(suites) => Channel::shake(suites, Side::Responder, seed),
+            Protection::None => Channel::Clear,
+            Protection::Noise(suites) => {
+                Channel::Awaiting(Box::new(Awaiting { suites: Arc::clone(suites), seed }))
+            }
         }
     }
 
-    fn shake(suites: &[Suite], side: Side, seed: Seed) -> Result<Channel, Reject> {
-        let states = suites.iter().map(|suite| suite.handshake(side, seed));
-        let states = states.collect::<Result<_, _>>().map_err(|_| Reject::Handshake)?;
-        let peer_key = suites.first().and_then(|suite| suite.remote_public_key.clone());
-        Ok(Channel::Handshaking(Box::new(Handshake { states, peer_key })))
+    fn shaking(suite: &Suite, state: HandshakeState) -> Channel {
+        let peer_key = suite.remote_public_key.clone();
+        Channel::Handshaking(Box::new(Handshake { state, peer_key }))
+    }
+
+    /// Whether the first message is still to come, and the keys are to be agreed on with it.
+    pub fn is_awaiting(&self) -> bool {
+        matches!(self, Channel::Awaiting(_))
     }
 
     /// The hash, once the handshake is done; then messages can be sealed and opened.
     pub fn established(&mut self) -> Result<Option<HandshakeHash>, Reject> {
         let handshake = match self {
             Channel::Clear => return Ok(Some(HandshakeHash::NONE)),
-            Channel::Sealed(_) => return Ok(None),
-            Channel::Handshaking(handshake) => handshake,
+            Channel::Handshaking(handshake) if handshake.state.is_handshake_finished() => handshake,
+            Channel::Awaiting(_) | Channel::Handshaking(_) | Channel::Sealed(_) => return Ok(None),
         };
-        let state = match &handshake.states[..] {
-            [state] if state.is_handshake_finished() => state,
-            _ => return Ok(None),
-        };
+        let state = &handshake.state;
         let wanted = &handshake.peer_key;
         if let (Some(key), Some(wanted)) = (state.get_remote_static(), wanted)
             && key != wanted
@@ -204,33 +227,44 @@ impl Channel {
         let mut bytes = [0; 64];
         let hash = state.get_handshake_hash();
         bytes[..hash.len()].copy_from_slice(hash);
-        let Some(state) = handshake.states.pop() else { return Ok(None) };
-        let state = state.into_transport_mode().map_err(|_| Reject::Handshake)?;
-        *self = Channel::Sealed(Box::new(state));
+        if let Channel::Handshaking(handshake) = std::mem::replace(self, Channel::Clear) {
+            let state = handshake.state.into_transport_mode().map_err(|_| Reject::Handshake)?;
+            *self = Channel::Sealed(Box::new(state));
+        }
         Ok(Some(HandshakeHash { bytes }))
     }
 
     /// Handshake: takes the peer's message. A server with several patterns goes on with the first
     /// that the message fits.
     pub fn read_handshake(&mut self, message: &[u8]) -> Result<(), Reject> {
-        let Channel::Handshaking(handshake) = self else { return Err(Reject::Handshake) };
         let mut payload = [0; MAX_HANDSHAKE_MESSAGE];
-        let mut fits =
-            |state: &mut HandshakeState| state.read_message(message, &mut payload).is_ok();
-        let states = &mut handshake.states;
-        let meant = (0..states.len()).find(|at| fits(&mut states[*at])).ok_or(Reject::Handshake)?;
-        states.swap(0, meant);
-        states.truncate(1);
-        Ok(())
+        match self {
+            Channel::Awaiting(awaiting) => {
+                let Awaiting { suites, seed } = &mut **awaiting;
+                let agreed = Agreed::default();
+                let begun = suites.iter().find_map(|suite| {
+                    let mut state = suite.handshake(Side::Responder, *seed, &agreed).ok()?;
+                    state.read_message(message, &mut payload).ok()?;
+                    Some(Channel::shaking(suite, state))
+                });
+                *self = begun.ok_or(Reject::Handshake)?;
+                Ok(())
+            }
+            Channel::Handshaking(handshake) => {
+                let read = handshake.state.read_message(message, &mut payload);
+                read.map(|_| ()).map_err(|_| Reject::Handshake)
+            }
+            Channel::Sealed(_) | Channel::Clear => Err(Reject::Handshake),
+        }
     }
 
     /// Handshake: appends our next message, framed, if it is our turn.
     pub fn write_handshake(&mut self, out: &mut Vec<u8>) -> Result<(), Reject> {
         let Channel::Handshaking(handshake) = self else { return Ok(()) };
-        let state = match &mut handshake.states[..] {
-            [state] if !state.is_handshake_finished() && state.is_my_turn() => state,
-            _ => return Ok(()),
-        };
+        let state = &mut handshake.state;
+        if state.is_handshake_finished() || !state.is_my_turn() {
+            return Ok(());
+        }
         let mut message = [0; MAX_HANDSHAKE_MESSAGE];
         let length = state.write_message(&[], &mut message).map_err(|_| Reject::Handshake)?;
         out.extend_from_slice(&frame::header(length));
@@ -242,7 +276,9 @@ impl Channel {
     pub fn overhead(&self) -> usize {
         match self {
             Channel::Clear => frame::HEADER,
-            Channel::Handshaking(_) | Channel::Sealed(_) => frame::HEADER + frame::NOISE_TAG,
+            Channel::Awaiting(_) | Channel::Handshaking(_) | Channel::Sealed(_) => {
+                frame::HEADER + frame::NOISE_TAG
+            }
         }
     }
 
@@ -258,7 +294,7 @@ impl Channel {
             Channel::Sealed(state) => {
                 state.write_message(clear, body).map_err(|_| Reject::Decrypt)?
             }
-            Channel::Handshaking(_) => return Err(Reject::Handshake),
+            Channel::Awaiting(_) | Channel::Handshaking(_) => return Err(Reject::Handshake),
         };
         head.copy_from_slice(&frame::header(length));
         Ok(frame::HEADER + length)
@@ -273,21 +309,31 @@ impl Channel {
                 body.len()
             }
             Channel::Sealed(state) => state.read_message(body, out).map_err(|_| Reject::Decrypt)?,
-            Channel::Handshaking(_) => return Err(Reject::Handshake),
+            Channel::Awaiting(_) | Channel::Handshaking(_) => return Err(Reject::Handshake),
         };
         if length == 0 { Err(Reject::Empty) } else { Ok(length) }
     }
 }
 
-/// Hands out the seed once, since a handshake makes one ephemeral key; and ciphers with small keys.
-struct Seeded(Seed);
+/// Hands out the seed once, since a handshake makes one ephemeral key; ciphers with small keys; and
+/// keys that are not derived twice.
+struct Ours {
+    seed: Seed,
+    own: Option<KeyPair>,
+    agreed: Agreed,
+}
 
-impl CryptoResolver for Seeded {
+impl CryptoResolver for Ours {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(OneKey(Some(self.0))))
+        Some(Box::new(OneKey(Some(self.seed))))
     }
-    fn resolve_dh(&self, _: &DHChoice) -> Option<Box<dyn Dh>> {
-        None
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        match choice {
+            DHChoice::Curve25519 => {
+                Some(Box::new(X25519::new(self.own.clone(), self.agreed.clone())))
+            }
+            _ => None,
+        }
     }
     fn resolve_hash(&self, _: &HashChoice) -> Option<Box<dyn Hash>> {
         None
@@ -340,17 +386,18 @@ mod tests {
         };
         let (server, client) = (keys(), keys());
         let suite = |own: &snow::Keypair, peer: Option<&snow::Keypair>| {
-            Protection::Noise(vec![Suite {
-                params: pattern.parse().expect("pattern"),
-                local_private_key: Some(own.private.clone()),
+            let config = NoiseConfig {
+                patterns: vec![pattern.to_owned()],
+                local_private_key: Some(Secret::new(own.private.clone())),
                 remote_public_key: peer.map(|peer| peer.public.clone()),
-            }])
+            };
+            Protection::Noise([Suite::new(pattern, &config).expect("suite")].into())
         };
         let needs_initiator = pattern.contains("_KK");
         let initiator = suite(&client, Some(&server));
         let responder = suite(&server, needs_initiator.then_some(&client));
         let mut a = Channel::initiate(&initiator, 0, [3; 32]).expect("initiator");
-        let mut b = Channel::respond(&responder, [4; 32]).expect("responder");
+        let mut b = Channel::respond(&responder, [4; 32]);
         let (mut hash_a, mut hash_b) = (None, None);
         while hash_a.is_none() || hash_b.is_none() {
             step(&mut a, &mut b);
@@ -399,15 +446,15 @@ mod tests {
         assert_eq!(client.patterns(), 2);
         for pattern in 0..4 {
             let mut a = Channel::initiate(&client, pattern, [3; 32]).expect("initiator");
-            let mut b = Channel::respond(&server, [4; 32]).expect("responder");
-            assert!(b.established() == Ok(None), "nothing is decided before the first message");
+            let mut b = Channel::respond(&server, [4; 32]);
+            assert!(b.is_awaiting() && b.established() == Ok(None), "nothing is decided yet");
             step(&mut a, &mut b);
             step(&mut b, &mut a);
             let hashes = (a.established().expect("done"), b.established().expect("done"));
             assert!(hashes.0.is_some() && hashes.0 == hashes.1, "pattern {pattern}");
         }
         // A message of neither.
-        let mut b = Channel::respond(&server, [4; 32]).expect("responder");
+        let mut b = Channel::respond(&server, [4; 32]);
         assert_eq!(b.read_handshake(&[7; 48]), Err(Reject::Handshake));
     }
 
@@ -419,14 +466,12 @@ mod tests {
             local_private_key: None,
             remote_public_key: Some(vec![9; 32]),
         };
-        let client = Protection::Noise(vec![Suite::new(pattern, &config).expect("suite")]);
-        let server = Protection::Noise(vec![Suite {
-            params: pattern.parse().expect("pattern"),
-            local_private_key: Some(vec![7; 32]),
-            remote_public_key: None,
-        }]);
+        let client = Protection::Noise([Suite::new(pattern, &config).expect("suite")].into());
+        let private = Some(Secret::new(vec![7; 32]));
+        let config = NoiseConfig { local_private_key: private, remote_public_key: None, ..config };
+        let server = Protection::Noise([Suite::new(pattern, &config).expect("suite")].into());
         let mut a = Channel::initiate(&client, 0, [3; 32]).expect("initiator");
-        let mut b = Channel::respond(&server, [4; 32]).expect("responder");
+        let mut b = Channel::respond(&server, [4; 32]);
         let mut bytes = Vec::new();
         a.write_handshake(&mut bytes).expect("write");
         assert_eq!(b.read_handshake(&bytes[frame::HEADER..]), Err(Reject::Handshake));

@@ -51,6 +51,7 @@ mod transfer;
 mod tunnel;
 mod udp;
 mod udp_rathole;
+mod urgent;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::SockRef;
 use underpass::engine::mio_net::MioNet;
 use underpass::engine::net::{Net, Token, Wake};
 use underpass::proto::time::Time;
@@ -20,6 +21,8 @@ trait Rig {
     fn net(&mut self) -> &mut Self::N;
     /// Lets what was sent arrive, without a poll.
     fn arrive(&mut self);
+    /// Sends one urgent byte.
+    fn urge(&mut self, stream: &mut Stream<Self>);
     /// Polls until nothing more happens.
     fn settle(&mut self, wakes: &mut Vec<Wake>);
 }
@@ -33,6 +36,9 @@ impl Rig for Real {
     }
     fn arrive(&mut self) {
         std::thread::sleep(Duration::from_millis(20));
+    }
+    fn urge(&mut self, stream: &mut Stream<Real>) {
+        SockRef::from(&*stream).send_out_of_band(b"!").unwrap();
     }
     fn settle(&mut self, wakes: &mut Vec<Wake>) {
         let mut seen = usize::MAX;
@@ -59,6 +65,9 @@ impl Rig for Simulated {
         while self.1.borrow().now() < until {
             self.1.borrow_mut().advance(until);
         }
+    }
+    fn urge(&mut self, stream: &mut Stream<Simulated>) {
+        stream.write_urgent();
     }
     fn settle(&mut self, wakes: &mut Vec<Wake>) {
         let until = Time(self.1.borrow().now().0 + 1_000_000_000);
@@ -94,14 +103,15 @@ impl<R: Rig> Script<R> {
     fn settle(&mut self, what: &str) {
         let mut wakes = Vec::new();
         self.rig.settle(&mut wakes);
-        let mut events = BTreeMap::<u64, [bool; 4]>::new();
+        let mut events = BTreeMap::<u64, [bool; 5]>::new();
         for wake in wakes {
             let Wake::Ready(ready) = wake else { continue };
-            let told = [ready.readable, ready.writable, ready.read_closed, ready.broken];
+            let ends = [ready.read_closed, ready.urgent, ready.broken];
+            let told = [ready.readable, ready.writable, ends[0], ends[1], ends[2]];
             let sum = events.entry(ready.token.0).or_default();
             *sum = std::array::from_fn(|i| sum[i] || told[i]);
         }
-        let names = ["readable", "writable", "read_closed", "broken"];
+        let names = ["readable", "writable", "read_closed", "urgent", "broken"];
         let list = events.iter().map(|(token, flags)| {
             let set = names.iter().zip(flags).filter(|(_, on)| **on).map(|(name, _)| *name);
             format!("{token}={}", set.collect::<Vec<_>>().join("+"))
@@ -200,6 +210,7 @@ impl<R: Rig> Script<R> {
         self.breaking();
         self.filling();
         self.splicing();
+        self.urging();
         self.datagrams();
         self.seen
     }
@@ -271,6 +282,40 @@ impl<R: Rig> Script<R> {
         self.send(&mut stranger, 5, Some(address));
         self.settle("an unconnected socket is told nothing");
         self.receive(&mut stranger, 100);
+    }
+
+    fn urging(&mut self) {
+        for (ends, splices) in [(false, false), (true, false), (false, true), (true, true)] {
+            let what = format!("urgent data; ends: {ends}, splices: {splices}");
+            let [mut a, mut b] = self.pair(&what);
+            self.write(&mut a, 4);
+            self.rig.urge(&mut a);
+            self.write(&mut a, 5);
+            if ends {
+                self.shutdown(&mut a);
+            }
+            self.settle("came");
+            if splices {
+                for _ in 0..2 {
+                    self.splice_in(&mut b, 100);
+                    self.empty_pipe();
+                }
+            } else {
+                self.read(&mut b, 100);
+            }
+            self.settle("up to the mark: no edge");
+            self.read(&mut b, 100);
+            self.read(&mut b, 100);
+            self.settle("all of it");
+        }
+        let [mut a, mut b] = self.pair("nothing but urgent data");
+        self.rig.urge(&mut a);
+        self.settle("came");
+        self.read(&mut b, 100);
+        self.write(&mut a, 3);
+        self.settle("and a little more");
+        self.splice_in(&mut b, 100);
+        self.empty_pipe();
     }
 
     fn connecting(&mut self) {

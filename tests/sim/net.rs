@@ -52,6 +52,13 @@ pub struct SimStream {
     aborted: bool,
 }
 
+impl SimStream {
+    /// `send` of one byte with MSG_OOB.
+    pub fn write_urgent(&mut self) {
+        self.world.borrow_mut().write_urgent(self.conn, self.side);
+    }
+}
+
 impl Drop for SimStream {
     fn drop(&mut self) {
         if !self.aborted {
@@ -141,7 +148,7 @@ impl Net for SimNet {
         assert!(self.pipe.is_empty(), "bytes of another connection are in the pipe");
         let most = self.world.borrow_mut().draw_splice(self.process, most);
         let mut bytes = vec![0; most];
-        let read = self.read(from, &mut bytes)?;
+        let read = self.world.borrow_mut().splice_in(from.conn, from.side, &mut bytes)?;
         bytes.truncate(read);
         self.pipe = bytes;
         SPLICED.fetch_add(read as u64, Ordering::Relaxed);

@@ -91,6 +91,7 @@ fn tuning() -> Tuning {
         spurious: 0,
         lossy_resets: false,
         short_splices: true,
+        urgent: 0,
         poll_batch: 64,
         lateness: 1_000_000,
         work: 20_000,
@@ -502,6 +503,35 @@ fn p7_a_reset_goes_through_each_way() {
         stories.push((play.visit(0, begin, ending, peer, breaker), Party::Visitor));
     }
     play.run_until(at + SECOND);
+    for (story, party) in stories {
+        play.judge(story, party).unwrap();
+        play.assert_cut(story, party, at);
+    }
+    play.run(QUIET);
+    assert_eq!(play.holdings(), before);
+}
+
+/// As browsers break a download that is cancelled, and as a home breaks that has said its last word.
+#[test]
+fn p7_a_reset_behind_a_half_close_goes_through_each_way() {
+    let mut play = Play::settled(73, tuning(), 1);
+    let before = play.holdings();
+    let begin = play.now();
+    let at = begin + 10 * SECOND;
+    // Who has read an end learns of more only by what it says.
+    let drips = eager(drip(400, 50 * MILLI));
+    let pours = eager(vec![Act::Send(24 << 20), pause(MINUTE)]);
+    let breaks = vec![Act::Send(100), Act::Fin, pause(10 * SECOND), Act::Reset];
+    let thirsty = sips(breaks.clone(), 1000, SECOND);
+    let mut stories = Vec::new();
+    for (peer, breaker) in [(drips, eager(breaks)), (pours, thirsty)] {
+        let (ending, home) = (Ending::VisitorResets, peer.clone());
+        stories.push((play.visit(0, begin, ending, breaker.clone(), home), Party::Home));
+        let ending = Ending::HomeResets;
+        stories.push((play.visit(0, begin, ending, peer, breaker), Party::Visitor));
+    }
+    play.run_until(begin + 8 * SECOND);
+    assert_eq!(dials_until(&mut play, at + SECOND), [], "no link is lost by it");
     for (story, party) in stories {
         play.judge(story, party).unwrap();
         play.assert_cut(story, party, at);

@@ -36,10 +36,14 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) fn readiness(&self) -> Option<Readiness> {
         let readable = !self.waiting.is_empty();
-        let token = self.token;
-        let event =
-            Readiness { token, readable, writable: false, read_closed: false, broken: false };
-        readable.then_some(event)
+        readable.then_some(Readiness {
+            token: self.token,
+            readable,
+            writable: false,
+            read_closed: false,
+            urgent: false,
+            broken: false,
+        })
     }
 }
 
@@ -80,6 +84,8 @@ pub(super) struct End {
     /// A writer met a full buffer; only then does epoll tell of room (`SOCK_NOSPACE`).
     no_space: bool,
     received: VecDeque<u8>,
+    /// Bytes read so far.
+    read: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +113,11 @@ struct Pipe {
     reopened: usize,
     news_under_way: bool,
     fin: Fin,
+    /// Bytes written so far.
+    written: u64,
+    /// Urgent data stands behind so many bytes, until a read has passed it. The kernel has one mark;
+    /// a second one while there is a first would make the first one's byte a byte like others.
+    mark: Option<u64>,
     /// The line is busy until then.
     busy_until: u64,
     last_arrival: u64,
@@ -130,6 +141,7 @@ enum Kind {
     /// The third packet of the handshake: now the listener has a connection.
     Handshake,
     Data(usize),
+    Urgent,
     Fin,
     Reset,
 }
@@ -138,6 +150,7 @@ impl Conn {
     /// What epoll tells of an end, and what taking the event does to it.
     pub(super) fn take_readiness(&mut self, side: usize) -> Option<Readiness> {
         let room = self.pipes[side].has_writable_room();
+        let urgent = self.until_mark(side).is_some();
         let end = &mut self.ends[side];
         let token = end.token?;
         if end.stage == Stage::Connecting {
@@ -151,12 +164,20 @@ impl Conn {
         }
         let event = Readiness {
             token,
-            readable: read_closed || !end.received.is_empty(),
+            readable: read_closed || urgent || !end.received.is_empty(),
             writable: ended || room,
             read_closed,
+            urgent,
             broken: end.error.is_some(),
         };
         (event.readable || event.writable).then_some(event)
+    }
+
+    /// How many bytes an end has received in front of urgent data.
+    fn until_mark(&self, side: usize) -> Option<usize> {
+        let end = &self.ends[side];
+        let until = self.pipes[1 - side].mark?.checked_sub(end.read)? as usize;
+        (until <= end.received.len()).then_some(until)
     }
 }
 
@@ -176,6 +197,7 @@ impl End {
             fin_acknowledged: false,
             no_space: false,
             received: VecDeque::new(),
+            read: 0,
         }
     }
 
@@ -318,21 +340,41 @@ impl World {
     }
 
     pub(super) fn read(&mut self, conn: ConnId, side: usize, into: &mut [u8]) -> io::Result<usize> {
+        // In tcp_recvmsg()'s order: a read stops in front of a mark, and passes one that it is at.
+        if self.conns[conn].until_mark(side) == Some(0) {
+            self.conns[conn].pipes[1 - side].mark = None;
+        }
+        self.read_up_to_mark(conn, side, into)
+    }
+
+    /// As splice(2) reads: it never passes a mark.
+    pub(super) fn splice_in(
+        &mut self,
+        conn: ConnId,
+        side: usize,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        self.read_up_to_mark(conn, side, into)
+    }
+
+    fn read_up_to_mark(&mut self, conn: ConnId, side: usize, into: &mut [u8]) -> io::Result<usize> {
         assert!(!into.is_empty(), "a read into nothing looks like an end of file");
+        let until = self.conns[conn].until_mark(side).unwrap_or(usize::MAX);
         let end = &mut self.conns[conn].ends[side];
-        let count = end.received.len().min(into.len());
+        let count = end.received.len().min(into.len()).min(until);
         if count > 0 {
             let (first, second) = end.received.as_slices();
             let head = first.len().min(count);
             into[..head].copy_from_slice(&first[..head]);
             into[head..count].copy_from_slice(&second[..count - head]);
             end.received.drain(..count);
+            end.read += count as u64;
             self.conns[conn].pipes[1 - side].reopened += count;
             self.send_news(conn, 1 - side);
             self.note(count as u64);
             return Ok(count);
         }
-        // In tcp_recvmsg()'s order: a FIN hides a later error, and an error is told once.
+        // A FIN hides a later error, and an error is told once.
         if end.fin_received {
             return Ok(0);
         }
@@ -358,9 +400,25 @@ impl World {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         pipe.bytes.extend(&bytes[..count]);
+        pipe.written += count as u64;
+        let process = end.process;
         self.note(count as u64);
         self.pump(conn, side);
+        if self.draw_urgent(process) {
+            self.write_urgent(conn, side);
+        }
         Ok(count)
+    }
+
+    /// `send` of one byte with MSG_OOB. The byte itself is nobody's, so it is none here.
+    pub(super) fn write_urgent(&mut self, conn: ConnId, side: usize) {
+        let pipe = &mut self.conns[conn].pipes[side];
+        if pipe.mark.is_none() {
+            pipe.mark = Some(pipe.written);
+            if pipe.bytes.len() == pipe.in_flight {
+                self.send(conn, side, Kind::Urgent);
+            }
+        }
     }
 
     pub(super) fn shutdown_write(&mut self, conn: ConnId, side: usize) -> io::Result<()> {
@@ -584,6 +642,8 @@ impl World {
                 self.wake(Source::End(conn, 1 - side));
                 self.send_news(conn, side);
             }
+            // The mark itself is at the receiver as soon as what lies before it.
+            Kind::Urgent => self.wake(Source::End(conn, 1 - side)),
             Kind::Fin => {
                 if peer.stage == Stage::Dead {
                     return self.send_reset(conn, 1 - side);

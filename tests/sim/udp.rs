@@ -44,7 +44,8 @@ impl UdpSocket {
         let broken = self.error.is_some();
         let readable = broken || !self.received.is_empty();
         let token = self.token;
-        let event = Readiness { token, readable, writable: broken, read_closed: false, broken };
+        let (read_closed, urgent) = (false, false);
+        let event = Readiness { token, readable, writable: broken, read_closed, urgent, broken };
         readable.then_some(event)
     }
 

@@ -66,6 +66,8 @@ pub struct Tuning {
     pub lossy_resets: bool,
     /// A splice may move less than waits: a pipe has slots for segments, not for bytes.
     pub short_splices: bool,
+    /// One write in so many has urgent data behind it; 0 is none.
+    pub urgent: u64,
     /// At most so many events from one `poll`.
     pub poll_batch: usize,
     /// A process runs up to so many nanoseconds after it could have.
@@ -99,6 +101,7 @@ impl Tuning {
             spurious: 0,
             lossy_resets: false,
             short_splices: false,
+            urgent: 0,
             poll_batch: 1024,
             lateness: 0,
             work: 0,
@@ -128,6 +131,7 @@ impl Tuning {
             spurious: *rng.pick(&[0, 0, 5, 50]),
             lossy_resets: faulty,
             short_splices: true,
+            urgent: *rng.pick(&[0, 0, 3, 100]),
             poll_batch: *rng.pick(&[1, 2, 7, 64, 1024, 1024]),
             lateness: *rng.pick(&[0, 0, 50_000, 3_000_000]),
             work: *rng.pick(&[1_000, 20_000, 200_000]),
@@ -410,8 +414,8 @@ impl World {
         while wakes.len() - before < self.tuning.poll_batch {
             let Some(source) = self.processes[process].ready.pop_front() else { break };
             let Some(readiness) = self.take_event(source) else { continue };
-            let Readiness { token, readable, writable, read_closed, broken } = readiness;
-            let flags = [readable, writable, read_closed, broken];
+            let Readiness { token, readable, writable, read_closed, urgent, broken } = readiness;
+            let flags = [readable, writable, read_closed, urgent, broken];
             let bits = flags.iter().fold(process as u64, |sum, flag| sum << 1 | u64::from(*flag));
             self.note(token.0 ^ bits << 48);
             wakes.push(Wake::Ready(readiness));
@@ -449,6 +453,12 @@ impl World {
         } else {
             most
         }
+    }
+
+    /// Whether `process` sends urgent data behind what it writes now.
+    pub(super) fn draw_urgent(&mut self, process: ProcessId) -> bool {
+        let one_in = self.tuning.urgent;
+        one_in > 0 && self.processes[process].splice_rng.chance(1, one_in)
     }
 
     /// How many descriptors `process` has open.

@@ -1,16 +1,19 @@
 //! Links: dialled when the server asks, introduced, and then lent to one visitor after another.
 
+use std::ops::Range;
+
 use log::debug;
 
 use super::line::{LineId, Way};
 use super::{Client, Stage};
 use crate::config::{HostPort, Protocol};
-use crate::engine::conn::{End, Gone, Hands};
+use crate::engine::conn::{End, Gone, READS, Turn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay;
 use crate::limits;
 use crate::proto::lease::{End as LeaseEnd, Lease};
+use crate::proto::noise::HandshakeHash;
 use crate::proto::time::Time;
 use crate::wire::Status;
 use crate::wire::client_hello::HelloScan;
@@ -105,32 +108,37 @@ impl<N: Net> Client<N> {
                 link.step = LinkStep::Shaking;
                 self.try_advance_new_link(id)
             }
-            LinkStep::Shaking => match conn.shake_hands(&mut self.core.io)? {
-                Hands::Waiting => conn.flush(&mut self.core.io).map(|_| ()),
-                Hands::Shaken(_) if self.config.protocol == Protocol::Rathole => {
-                    self.join_channel(id, line)
-                }
-                Hands::Shaken(hash) => {
-                    link_step(conn, LinkStep::Introduced);
-                    if let Some(tunnel) = &mut conn.tunnel {
-                        tunnel.allow(frame::MAX_BODY);
+            LinkStep::Shaking => {
+                conn.flush(&mut self.core.io)?;
+                let turn = conn.shake_hands(&mut self.core.io)?;
+                match self.core.go_on(id, turn) {
+                    None => Ok(()),
+                    Some(_) if self.config.protocol == Protocol::Rathole => {
+                        self.join_channel(id, line)
                     }
-                    let Way::Up { control, .. } = self.lines[line].way else {
-                        return Err(Gone::Unexpected);
-                    };
-                    let proof = self.session(control).and_then(|session| session.link_proof(&hash));
-                    let Some((session, proof)) = proof else { return Err(Gone::Unexpected) };
-                    let hello = Message::LinkHello { version: VERSION, session, proof };
-                    self.core.say(id, &hello)?;
-                    self.await_ready(id, line)
+                    Some(hash) => self.introduce(id, line, &hash),
                 }
-            },
+            }
             _ => self.await_ready(id, line),
         }
     }
 
+    /// The handshake of a link is done: says whose it is.
+    fn introduce(&mut self, id: ConnId, line: LineId, hash: &HandshakeHash) -> Result<(), Gone> {
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        link_step(conn, LinkStep::Introduced);
+        if let Some(tunnel) = &mut conn.tunnel {
+            tunnel.allow(frame::MAX_BODY);
+        }
+        let Way::Up { control, .. } = self.lines[line].way else { return Err(Gone::Unexpected) };
+        let proof = self.session(control).and_then(|session| session.link_proof(hash));
+        let Some((session, proof)) = proof else { return Err(Gone::Unexpected) };
+        self.core.say(id, &Message::LinkHello { version: VERSION, session, proof })?;
+        self.await_ready(id, line)
+    }
+
     fn await_ready(&mut self, id: ConnId, line: LineId) -> Result<(), Gone> {
-        loop {
+        for _ in 0..READS {
             let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
             conn.flush(&mut self.core.io)?;
             let pulled = conn.pull(&mut self.core.io)?;
@@ -139,17 +147,17 @@ impl<N: Net> Client<N> {
                 None => return Ok(()),
                 Some(End::Message(kind, payload)) => {
                     let payload = &self.core.io.scratch.clear[payload];
-                    match Message::decode(kind, payload).map_err(Gone::Message)? {
-                        Message::Ready => break,
-                        _ => return Err(Gone::Unexpected),
-                    }
+                    let message = Message::decode(kind, payload).map_err(Gone::Message)?;
+                    let Message::Ready = message else { return Err(Gone::Unexpected) };
+                    self.link_stands(id, line);
+                    // OPEN may have come with READY.
+                    self.hear_spare(id);
+                    return Ok(());
                 }
                 Some(End::Fin | End::Reset(_)) => return Err(Gone::Unexpected),
             }
         }
-        self.link_stands(id, line);
-        // OPEN may have come with READY.
-        self.hear_spare(id);
+        self.core.enqueue(id);
         Ok(())
     }
 
@@ -175,7 +183,7 @@ impl<N: Net> Client<N> {
     }
 
     fn try_hear_spare(&mut self, id: ConnId) -> Result<(), Gone> {
-        loop {
+        for _ in 0..READS {
             let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
             conn.flush(&mut self.core.io)?;
             let pulled = conn.pull(&mut self.core.io)?;
@@ -183,42 +191,44 @@ impl<N: Net> Client<N> {
                 None if pulled.moved => {}
                 None => return Ok(()),
                 Some(End::Fin | End::Reset(_)) => return Err(Gone::Unexpected),
-                Some(End::Message(kind, payload)) => {
-                    let io = &mut self.core.io;
-                    let payload = &io.scratch.clear[payload];
-                    let Message::Open(open) =
-                        Message::decode(kind, payload).map_err(Gone::Message)?
-                    else {
-                        return Err(Gone::Unexpected);
-                    };
-                    let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
-                    tunnel.lease.hear_open(open.lease).map_err(Gone::Lease)?;
-                    tunnel.accept_raw(open.entry, open.raw)?;
-                    if open.entry == Entry::Udp {
-                        let service = usize::from(open.service);
-                        self.begin_datagrams(id, service);
-                        return Ok(());
-                    }
-                    let service = self.config.services.get(usize::from(open.service));
-                    let mut held = Vec::new();
-                    if let Some(version) = service.and_then(|service| service.proxy_protocol) {
-                        let header = &mut io.scratch.message;
-                        write_proxy_header(version, &open, &mut io.scratch.wire, header);
-                        io.buffers.append(&mut held, header);
-                    }
-                    io.buffers.append(&mut held, open.first_bytes);
-                    let target = service.and_then(|service| match open.entry {
-                        Entry::Tcp => service.local_port(open.offset),
-                        Entry::Http => service.local_http_addr.clone(),
-                        Entry::Https => service.local_https_addr.clone(),
-                        Entry::Udp => None, // above
-                    });
-                    log_open(&open, target.as_ref());
-                    self.welcome_visitor(id, target, held);
-                    return Ok(());
-                }
+                Some(End::Message(kind, payload)) => return self.hear_open(id, kind, payload),
             }
         }
+        self.core.enqueue(id);
+        Ok(())
+    }
+
+    /// A message on a spare link, which lies in `scratch.clear`: it can only be OPEN.
+    fn hear_open(&mut self, id: ConnId, kind: u8, payload: Range<usize>) -> Result<(), Gone> {
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let io = &mut self.core.io;
+        let message = Message::decode(kind, &io.scratch.clear[payload]).map_err(Gone::Message)?;
+        let Message::Open(open) = message else { return Err(Gone::Unexpected) };
+        let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
+        tunnel.lease.hear_open(open.lease).map_err(Gone::Lease)?;
+        tunnel.accept_raw(open.entry, open.raw)?;
+        if open.entry == Entry::Udp {
+            let service = usize::from(open.service);
+            self.begin_datagrams(id, service);
+            return Ok(());
+        }
+        let service = self.config.services.get(usize::from(open.service));
+        let mut held = Vec::new();
+        if let Some(version) = service.and_then(|service| service.proxy_protocol) {
+            let header = &mut io.scratch.message;
+            write_proxy_header(version, &open, &mut io.scratch.wire, header);
+            io.buffers.append(&mut held, header);
+        }
+        io.buffers.append(&mut held, open.first_bytes);
+        let target = service.and_then(|service| match open.entry {
+            Entry::Tcp => service.local_port(open.offset),
+            Entry::Http => service.local_http_addr.clone(),
+            Entry::Https => service.local_https_addr.clone(),
+            Entry::Udp => None, // above
+        });
+        log_open(&open, target.as_ref());
+        self.welcome_visitor(id, target, held);
+        Ok(())
     }
 
     /// Finds the address of a visitor's service.
@@ -276,24 +286,29 @@ impl<N: Net> Client<N> {
         let settled = relay::settle(&mut self.core.io, conn, Lease::has_ended);
         let reset = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Reset);
         let done = settled.and_then(|settled| {
-            if settled {
+            if let Turn::Done(()) = settled {
                 conn.say_ready(&mut self.core.io)?;
             }
             Ok(settled)
         });
-        match done {
+        let patience = match reset && !conn.deadline.is_set() {
+            true => Some(limits::RESET_ANSWER_TIME),
+            // In order, the end may take as long as a slow visitor takes to read.
+            false => None,
+        };
+        match done.map(|turn| self.core.go_on(id, turn)) {
             Err(gone) => self.lose_link(id, gone),
-            Ok(true) => {
-                link_step(conn, LinkStep::Spare);
+            Ok(Some(())) => {
+                self.set_step(id, LinkStep::Spare);
                 self.core.set_deadline(id, None);
                 // The next OPEN may be here already.
                 self.core.enqueue(id);
             }
-            // In order, the end may take as long as a slow visitor takes to read.
-            Ok(false) if reset && !conn.deadline.is_set() => {
-                self.core.set_deadline(id, Some(now + limits::RESET_ANSWER_TIME));
+            Ok(None) => {
+                if let Some(patience) = patience {
+                    self.core.set_deadline(id, Some(now + patience));
+                }
             }
-            Ok(false) => {}
         }
     }
 

@@ -24,6 +24,7 @@ impl<N: Net> Client<N> {
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         if let Some(tunnel) = &mut conn.tunnel {
             tunnel.speak_rathole();
+            tunnel.allow(limits::CONTROL_BODY);
         }
         if let Stage::Control(control) = &mut conn.stage {
             control.step = Step::Channel(Box::new(channel));
@@ -40,6 +41,7 @@ impl<N: Net> Client<N> {
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         if let Some(tunnel) = &mut conn.tunnel {
             tunnel.speak_rathole();
+            tunnel.allow(limits::CONTROL_BODY);
         }
         if let Stage::Control(control) = &mut conn.stage {
             control.step = Step::Asked;
@@ -56,15 +58,17 @@ impl<N: Net> Client<N> {
         conn.flush(&mut self.core.io)?;
         let is_asked = |control: &Control| matches!(control.step, Step::Asked);
         if matches!(&conn.stage, Stage::Control(control) if is_asked(control)) {
-            let Some(hello) = conn.take(&mut self.core.io)? else { return Ok(()) };
+            let turn = conn.take(&mut self.core.io)?;
+            let Some(hello) = self.core.go_on(id, turn) else { return Ok(()) };
             Hello::decode(&hello).map_err(Gone::Rathole)?;
-            if let Stage::Control(control) = &mut conn.stage {
+            if let Some(Stage::Control(control)) = self.core.stage(id) {
                 control.step = Step::Answered;
             }
             self.core.set_deadline(id, Some(now + limits::PROBE_ACK_TIME));
         }
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
-        match conn.take(&mut self.core.io)?.map(Ack::decode) {
+        let turn = conn.take(&mut self.core.io)?;
+        match self.core.go_on(id, turn).map(Ack::decode) {
             None => Ok(()),
             Some(Ok(Ack::NoSuchService)) => Err(Gone::OtherProtocol),
             Some(_) => Err(Gone::Unexpected),
@@ -92,10 +96,16 @@ impl<N: Net> Client<N> {
         Ok(())
     }
 
+    /// The next message of a server's, if it is here.
+    fn take<const LENGTH: usize>(&mut self, id: ConnId) -> Result<Option<[u8; LENGTH]>, Gone> {
+        let conn = self.core.conns.get_mut(id).ok_or(Gone::Unexpected)?;
+        let turn = conn.take(&mut self.core.io)?;
+        Ok(self.core.go_on(id, turn))
+    }
+
     fn hear_hello(&mut self, id: ConnId) -> Result<bool, Gone> {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(false) };
-        let Some(hello) = conn.take(&mut self.core.io)? else { return Ok(false) };
-        let Stage::Control(control) = &mut conn.stage else { return Ok(false) };
+        let Some(hello) = self.take(id)? else { return Ok(false) };
+        let Some(Stage::Control(control)) = self.core.stage(id) else { return Ok(false) };
         let Step::Channel(channel) = &mut control.step else { return Ok(false) };
         let token = self.config.services[control.line].token.expose();
         let auth = channel.handle_hello(&hello, token).map_err(Gone::Rathole)?;
@@ -105,9 +115,8 @@ impl<N: Net> Client<N> {
 
     fn hear_ack(&mut self, id: ConnId) -> Result<bool, Gone> {
         let now = self.core.now();
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(false) };
-        let Some(ack) = conn.take(&mut self.core.io)? else { return Ok(false) };
-        let Stage::Control(control) = &mut conn.stage else { return Ok(false) };
+        let Some(ack) = self.take(id)? else { return Ok(false) };
+        let Some(Stage::Control(control)) = self.core.stage(id) else { return Ok(false) };
         let Step::Channel(channel) = &mut control.step else { return Ok(false) };
         let (line, server) = (control.line, control.server);
         match channel.handle_ack(ack, now).map_err(Gone::Rathole)? {
@@ -123,9 +132,8 @@ impl<N: Net> Client<N> {
 
     fn hear_command(&mut self, id: ConnId) -> Result<bool, Gone> {
         let now = self.core.now();
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(false) };
-        let Some(command) = conn.take(&mut self.core.io)? else { return Ok(false) };
-        let Stage::Control(control) = &mut conn.stage else { return Ok(false) };
+        let Some(command) = self.take(id)? else { return Ok(false) };
+        let Some(Stage::Control(control)) = self.core.stage(id) else { return Ok(false) };
         let Step::Channel(channel) = &mut control.step else { return Ok(false) };
         match channel.handle_command(command, now).map_err(Gone::Rathole)? {
             Command::CreateDataChannel => {
@@ -161,7 +169,8 @@ impl<N: Net> Client<N> {
     pub(super) fn hear_start(&mut self, id: ConnId) -> Result<(), Gone> {
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         conn.flush(&mut self.core.io)?;
-        let Some(start) = conn.take(&mut self.core.io)? else { return Ok(()) };
+        let Some(start) = self.take(id)? else { return Ok(()) };
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         let (Stage::Link(link), Some(tunnel)) = (&conn.stage, &mut conn.tunnel) else {
             return Err(Gone::Unexpected);
         };
@@ -197,11 +206,13 @@ impl<N: Net> Client<N> {
         let Some(conn) = self.core.conns.get_mut(id) else { return };
         let before = conn.socket.backlog();
         // Over is what has ended in order: after a reset the channel is aborted, for the server.
-        match relay::settle(&mut self.core.io, conn, Lease::is_over) {
+        let settled = relay::settle(&mut self.core.io, conn, Lease::is_over);
+        let moves = conn.socket.backlog() < before || !conn.deadline.is_set();
+        match settled.map(|turn| self.core.go_on(id, turn)) {
             Err(gone) => self.lose_link(id, gone),
-            Ok(true) => self.close_link(id),
-            Ok(false) => {
-                if conn.socket.backlog() < before || !conn.deadline.is_set() {
+            Ok(Some(())) => self.close_link(id),
+            Ok(None) => {
+                if moves {
                     self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
                 }
             }

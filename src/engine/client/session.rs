@@ -8,12 +8,13 @@ use log::{debug, error, info};
 use super::line::{LineId, Way};
 use super::{Client, Complaint, Stage};
 use crate::config::Protocol;
-use crate::engine::conn::{End, Gone, Hands};
+use crate::engine::conn::{End, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::control_client::{Asked, ControlClient};
 use crate::proto::keepalive::Due;
+use crate::proto::noise::HandshakeHash;
 use crate::proto::rathole_client::ControlChannel;
 use crate::proto::time::Time;
 use crate::wire::message::{Message, Registration, VERSION};
@@ -58,7 +59,6 @@ impl<N: Net> Client<N> {
     }
 
     fn try_advance_control(&mut self, id: ConnId) -> Result<(), Gone> {
-        let now = self.core.now();
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         let Stage::Control(control) = &mut conn.stage else { return Ok(()) };
         let (line, is_probe) = (control.line, control.probe.is_some());
@@ -71,35 +71,40 @@ impl<N: Net> Client<N> {
                 control.step = Step::Shaking;
                 self.try_advance_control(id)
             }
-            Step::Shaking => match conn.shake_hands(&mut self.core.io)? {
-                Hands::Waiting => conn.flush(&mut self.core.io).map(|_| ()),
-                Hands::Shaken(hash) => {
-                    if let Some(tunnel) = &mut conn.tunnel {
-                        tunnel.allow(limits::CONTROL_BODY);
+            Step::Shaking => {
+                conn.flush(&mut self.core.io)?;
+                let turn = conn.shake_hands(&mut self.core.io)?;
+                match self.core.go_on(id, turn) {
+                    None => Ok(()),
+                    Some(_) if is_probe => self.ask_dialect(id),
+                    Some(_) if self.config.protocol == Protocol::Rathole => {
+                        self.open_channel(id, line)
                     }
-                    if is_probe {
-                        return self.ask_dialect(id);
-                    }
-                    if self.config.protocol == Protocol::Rathole {
-                        return self.open_channel(id, line);
-                    }
-                    let instance = self.instance;
-                    let hello =
-                        Message::Hello { min_version: VERSION, max_version: VERSION, instance };
-                    conn.say(&mut self.core.io, &hello)?;
-                    let services = self.config.services.len();
-                    let timeout = self.config.heartbeat_timeout;
-                    let session = ControlClient::new(hash, services, timeout, now);
-                    if let Stage::Control(control) = &mut conn.stage {
-                        control.step = Step::Session(Box::new(session));
-                    }
-                    self.hear_session(id)
+                    Some(hash) => self.greet_server(id, hash),
                 }
-            },
+            }
             Step::Session(_) => self.hear_session(id),
             Step::Channel(_) => self.hear_channel(id),
             Step::Asked | Step::Answered => self.hear_dialect(id),
         }
+    }
+
+    /// The handshake is done: says hello.
+    fn greet_server(&mut self, id: ConnId, hash: HandshakeHash) -> Result<(), Gone> {
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        if let Some(tunnel) = &mut conn.tunnel {
+            tunnel.allow(limits::CONTROL_BODY);
+        }
+        let instance = self.instance;
+        let hello = Message::Hello { min_version: VERSION, max_version: VERSION, instance };
+        conn.say(&mut self.core.io, &hello)?;
+        let services = self.config.services.len();
+        let session = ControlClient::new(hash, services, self.config.heartbeat_timeout, now);
+        if let Stage::Control(control) = &mut conn.stage {
+            control.step = Step::Session(Box::new(session));
+        }
+        self.hear_session(id)
     }
 
     fn hear_session(&mut self, id: ConnId) -> Result<(), Gone> {

@@ -167,6 +167,10 @@ impl<N: Net> Server<N> {
 
     fn admit_tunnel(&mut self, stream: N::Stream, address: SocketAddr) {
         let now = self.core.now();
+        if !self.gate.may_come(address.ip(), now) {
+            debug!("tunnel {address}: too many in a second");
+            return self.core.io.net.abort(stream);
+        }
         let (id, holder) = (self.core.conns.next_id(), Holder::Address(address.ip()));
         let admission = &mut self.core.admission;
         let Ok(permit) = admission.admit(Class::Stranger, id, holder, Standing::Unproved, now)
@@ -176,14 +180,12 @@ impl<N: Net> Server<N> {
         };
         let mut seed = [0; 32];
         self.core.io.net.random(&mut seed);
-        let Ok(channel) = Channel::respond(&self.protection, seed) else {
-            self.core.admission.release(permit);
-            return self.core.io.net.abort(stream);
-        };
-        let stage = Stage::Greeting(Greeting::new(address));
+        let channel = Channel::respond(&self.protection, seed);
+        let until = now + limits::TUNNEL_PROOF_TIME;
+        let stage = Stage::Greeting(Greeting::new(address, until));
         let conn = Conn::tunnel(Socket::accepted(stream), channel, Side::Responder, stage);
         match self.core.adopt(conn.admitted(permit)) {
-            Ok(id) => self.core.set_deadline(id, Some(now + limits::TUNNEL_PROOF_TIME)),
+            Ok(id) => self.core.set_deadline(id, Some(until)),
             Err(error) => debug!("tunnel {address}: {error}"),
         }
     }

@@ -10,7 +10,7 @@ use log::debug;
 use super::links::{Link, LinkUse};
 use super::sessions::{Control, Session};
 use super::{Complaint, Server, Stage};
-use crate::engine::conn::{Dialect, End, Gone, Hands};
+use crate::engine::conn::{Dialect, End, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -19,12 +19,15 @@ use crate::proto::broker::{Parted, Replaced};
 use crate::proto::control_server::{self, ControlServer};
 use crate::proto::noise::HandshakeHash;
 use crate::proto::rathole_server::Claim;
+use crate::proto::time::Time;
 use crate::wire::frame;
 use crate::wire::message::{Message, VERSION};
 
 /// How far a greeting is.
 pub(super) struct Greeting {
     pub(super) address: SocketAddr,
+    /// The deadline for all of it.
+    until: Time,
     /// Set once the handshake is done.
     hash: Option<HandshakeHash>,
     /// A rathole client has been given a nonce.
@@ -32,8 +35,8 @@ pub(super) struct Greeting {
 }
 
 impl Greeting {
-    pub(super) fn new(address: SocketAddr) -> Greeting {
-        Greeting { address, hash: None, claim: None }
+    pub(super) fn new(address: SocketAddr, until: Time) -> Greeting {
+        Greeting { address, until, hash: None, claim: None }
     }
 }
 
@@ -92,13 +95,19 @@ impl<N: Net> Server<N> {
         if greeting.hash.is_some() {
             return Ok(greeting.hash);
         }
-        let hash = match conn.shake_hands(&mut self.core.io)? {
-            Hands::Waiting => {
-                conn.flush(&mut self.core.io)?;
-                return Ok(None);
-            }
-            Hands::Shaken(hash) => hash,
-        };
+        let (address, until) = (greeting.address, greeting.until);
+        conn.flush(&mut self.core.io)?;
+        let turn = conn.await_hands(&mut self.core.io)?;
+        let Some(asks_for_keys) = self.core.go_on(id, turn) else { return Ok(None) };
+        if asks_for_keys && let Err(at) = self.gate.may_shake_hands(address.ip(), self.core.now()) {
+            self.core.set_deadline(id, Some(at.min(until)));
+            return Ok(None);
+        }
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(None) };
+        let turn = conn.shake_hands(&mut self.core.io)?;
+        let Some(hash) = self.core.go_on(id, turn) else { return Ok(None) };
+        self.core.set_deadline(id, Some(until));
+        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(None) };
         if let Some(tunnel) = &mut conn.tunnel {
             tunnel.allow(limits::CONTROL_BODY);
         }
@@ -128,6 +137,7 @@ impl<N: Net> Server<N> {
             self.core.say(id, &Message::Refused { min_version: VERSION, max_version: VERSION })?;
             return Err(Gone::Closed);
         }
+        self.may_try(address)?;
         let (mut key, mut nonce) = ([0; 32], [0; 32]);
         self.core.io.net.random(&mut key);
         self.core.io.net.random(&mut nonce);
@@ -165,6 +175,14 @@ impl<N: Net> Server<N> {
         }
     }
 
+    /// A network that has said too many wrong tokens waits.
+    pub(super) fn may_try(&self, address: SocketAddr) -> Result<(), Gone> {
+        match self.gate.may_try(address.ip(), self.core.now()) {
+            true => Ok(()),
+            false => Err(Gone::Guessing),
+        }
+    }
+
     /// A link that is proved goes into its session's pool, if that has room.
     pub(super) fn take_in_link(&mut self, id: ConnId, session: ConnId) -> bool {
         let now = self.core.now();
@@ -185,9 +203,16 @@ impl<N: Net> Server<N> {
         true
     }
 
-    /// Nothing was proved in time.
+    /// Nothing was proved in time; or it is its turn to agree on keys.
     pub(super) fn greeting_overdue(&mut self, id: ConnId) {
-        self.close_stranger(id, "nothing proved in time");
+        let now = self.core.now();
+        match self.greeting(id).map(|greeting| greeting.until) {
+            Some(until) if now < until => {
+                self.core.set_deadline(id, Some(until));
+                self.greet(id);
+            }
+            _ => self.close_stranger(id, "nothing proved in time"),
+        }
     }
 
     /// Closes a connection that has proved nothing: a greeting, or a session without a proof.

@@ -6,7 +6,7 @@ use super::greeting::Why;
 use super::visitor::{Doing, Waiting};
 use super::{Server, Stage};
 use crate::config::Passthrough;
-use crate::engine::conn::{Dialect, Gone};
+use crate::engine::conn::{Dialect, Gone, Turn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay::{self, Outcome};
@@ -52,8 +52,9 @@ impl<N: Net> Server<N> {
     /// A spare link says nothing; what comes is its end.
     pub(super) fn watch_spare(&mut self, id: ConnId) {
         let Some(conn) = self.core.conns.get_mut(id) else { return };
-        if let Err(gone) = conn.hear_nothing(&mut self.core.io) {
-            self.lose_link(id, gone);
+        match conn.hear_nothing(&mut self.core.io) {
+            Ok(turn) => _ = self.core.go_on(id, turn),
+            Err(gone) => self.lose_link(id, gone),
         }
     }
 
@@ -205,7 +206,7 @@ impl<N: Net> Server<N> {
         let is_rathole = conn.dialect() == Some(Dialect::Rathole);
         match relay::settle(&mut self.core.io, conn, Lease::is_over) {
             Err(gone) => return self.lose_link(id, gone),
-            Ok(false) => {
+            Ok(turn @ (Turn::Waiting | Turn::More)) => {
                 // In order, the end may take as long as a slow service at home takes to read what
                 // has arrived there. A rathole client is not asked.
                 let reset = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Reset);
@@ -217,9 +218,10 @@ impl<N: Net> Server<N> {
                 if !conn.deadline.is_set() {
                     self.core.set_deadline(id, Some(now + patience));
                 }
+                self.core.go_on(id, turn);
                 return;
             }
-            Ok(true) => {}
+            Ok(Turn::Done(())) => {}
         }
         let Some(Stage::Link(link)) = self.core.stage(id) else { return };
         let session = link.session;

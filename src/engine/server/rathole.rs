@@ -9,7 +9,7 @@ use log::info;
 use super::sessions::{Control, Session};
 use super::{Complaint, Server, Stage};
 use crate::config::{ServerService, ServiceKind};
-use crate::engine::conn::Gone;
+use crate::engine::conn::{Gone, Turn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -39,11 +39,11 @@ impl<N: Net> Server<N> {
         id: ConnId,
     ) -> Result<Option<[u8; LENGTH]>, Gone> {
         let conn = self.core.conns.get_mut(id).ok_or(Gone::Unexpected)?;
-        let taken = conn.take(&mut self.core.io)?;
-        if taken.is_some() && conn.has_unread() {
+        let turn = conn.take(&mut self.core.io)?;
+        if matches!(turn, Turn::Done(_)) && conn.has_unread() {
             return Err(Gone::Unexpected);
         }
-        Ok(taken)
+        Ok(self.core.go_on(id, turn))
     }
 
     fn hear_hello_of_rathole(&mut self, id: ConnId, hello: &[u8; HELLO]) -> Result<(), Gone> {
@@ -66,6 +66,7 @@ impl<N: Net> Server<N> {
                 return Err(Gone::Rathole(reject));
             }
         };
+        self.may_try(address)?;
         let mut nonce = [0; 32];
         self.core.io.net.random(&mut nonce);
         let claim = Claim::new(&name, &nonce, &self.config.services);
@@ -97,6 +98,9 @@ impl<N: Net> Server<N> {
                         "client {address} (rathole) asks for a service that is not in this file"
                     ),
                 });
+                if ack == Ack::WrongToken {
+                    self.gate.failed(address.ip(), now);
+                }
                 self.core.push(id, &ack.encode())?;
                 return Err(Gone::Closed);
             }
@@ -153,11 +157,12 @@ impl<N: Net> Server<N> {
     /// A client says nothing on a control channel; what comes is its end.
     pub(super) fn hear_rathole(&mut self, id: ConnId) -> Result<(), Gone> {
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
-        conn.hear_nothing(&mut self.core.io)?;
-        match conn.socket.backlog() > limits::CONTROL_BACKLOG {
-            true => Err(Gone::Unexpected),
-            false => Ok(()),
+        let turn = conn.hear_nothing(&mut self.core.io)?;
+        if conn.socket.backlog() > limits::CONTROL_BACKLOG {
+            return Err(Gone::Unexpected);
         }
+        self.core.go_on(id, turn);
+        Ok(())
     }
 
     /// Asks the client for so many data channels.

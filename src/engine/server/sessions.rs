@@ -94,7 +94,11 @@ impl<N: Net> Server<N> {
                     let service = self.broker.service_at(service);
                     self.claim(id, Holding { service, number }, if_free)?;
                 }
-                Asked::Refuse { number, name, answer, is_last } => {
+                Asked::Refuse { number, name, answer, is_guess, is_last } => {
+                    if is_guess && let Some(session) = self.session(id) {
+                        let address = session.address.ip();
+                        self.gate.failed(address, now);
+                    }
                     self.refuse(id, number, &name, answer)?;
                     if is_last {
                         return Err(Gone::Guessing);
@@ -137,6 +141,7 @@ impl<N: Net> Server<N> {
             return Ok(());
         }
         session.proved = true;
+        let address = session.address;
         let instance = match &session.control {
             Control::Native(control) => Some(control.instance()),
             Control::Rathole(_) => None,
@@ -144,6 +149,7 @@ impl<N: Net> Server<N> {
         self.core
             .promote(id, Class::Session, Holder::Many, Standing::Busy)
             .map_err(|_| Gone::Crowded)?;
+        self.gate.joined(address.ip());
         self.broker.begin_session(id, instance, terms);
         self.core.set_deadline(id, None);
         Ok(())
@@ -268,8 +274,11 @@ impl<N: Net> Server<N> {
             true if !matches!(why, Why::TakenOver) => info!("client {address} has gone: {why}"),
             _ => debug!("client {address}: {why}"),
         }
+        let was_let_in = self.broker.end_session(id);
+        if was_let_in {
+            self.gate.left(address.ip());
+        }
         self.core.close(id);
-        self.broker.end_session(id);
     }
 
     pub(super) fn session(&mut self, id: ConnId) -> Option<&mut Session> {
