@@ -103,6 +103,7 @@ pub(crate) fn genkey() -> Result<String, String> {
 pub(crate) fn check(path: &Path) -> Result<String, String> {
     let config = Config::load(path).map_err(|error| error.to_string())?;
     let mut warnings = config.warnings;
+    warnings.extend(config.hints);
     let mut rows = Vec::new();
     if let Some(server) = &config.server {
         warnings.extend(server.coalescing_warnings());

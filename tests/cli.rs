@@ -16,7 +16,7 @@ fn underpass(args: &[&str]) -> Output {
         .current_dir(folder)
         .env_clear()
         .envs([("UNDERPASS_PRIVATE_KEY", KEY), ("UNDERPASS_PUBLIC_KEY", KEY)])
-        .envs([("PI_TOKEN", "one"), ("LOCAL_TOKEN", "two")])
+        .envs([("PI_TOKEN", "one home's own token"), ("LOCAL_TOKEN", "another home's token")])
         .output()
         .expect("the program runs")
 }
@@ -89,8 +89,9 @@ fn explain_names_the_service_and_the_pattern() {
 #[test]
 fn check_and_explain_show_paths_and_protocols() {
     let file = [env!("CARGO_TARGET_TMPDIR"), "conditions.toml"].iter().collect::<PathBuf>();
-    let service =
-        |name: &str, rest: &str| format!("[server.services.{name}]\ntoken = 'x'\n{rest}\n");
+    let service = |name: &str, rest: &str| {
+        format!("[server.services.{name}]\ntoken = 'long enough a token'\n{rest}\n")
+    };
     let text = [
         format!(
             "[server]\nbind_addr = '[::1]:1'\nhttp_addr = '[::1]:2'\nhttps_addr = '[::1]:3'\n\

@@ -17,6 +17,7 @@ mod raw;
 mod secret;
 mod server;
 mod service;
+mod tokens;
 mod transport;
 
 use std::collections::HashMap;
@@ -48,6 +49,8 @@ pub struct Config {
     pub client: Option<ClientConfig>,
     /// What loads but deserves a line in the log, each with file and line.
     pub warnings: Vec<String>,
+    /// What works, and may not be what was meant: for `check`. Each with file and line.
+    pub hints: Vec<String>,
 }
 
 impl Config {
@@ -85,16 +88,18 @@ impl Config {
         let source = raw::Source::new(file_name, text, env);
         let tree = source.parse()?;
         let root = source.root(tree.get_ref(), &ROOT_KEYS)?;
-        let mut warnings = Vec::new();
+        let (mut warnings, mut hints) = (Vec::new(), Vec::new());
         let server = root.section("server", &server::KEYS)?;
-        let server =
-            server.map(|section| server::read(&section, file, &mut warnings)).transpose()?;
+        let server = server
+            .map(|section| server::read(&section, file, &mut warnings, &mut hints))
+            .transpose()?;
         let client = root.section("client", &client::KEYS)?;
-        let client = client.map(|section| client::read(&section, &mut warnings)).transpose()?;
+        let client =
+            client.map(|section| client::read(&section, &mut warnings, &mut hints)).transpose()?;
         if server.is_none() && client.is_none() {
             return Err(root.place.error("neither [server] nor [client] is here"));
         }
-        Ok(Config { server, client, warnings })
+        Ok(Config { server, client, warnings, hints })
     }
 }
 

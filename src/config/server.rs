@@ -9,11 +9,12 @@ use super::addr::{Layer, Listeners};
 use super::error::ConfigError;
 use super::pages::{self, ReadFile};
 use super::raw::{Keys, Place, Section, Text};
-use super::service::{check_name, missing_token, or_never, read_kind, read_token, read_udp};
+use super::service::{check_name, or_never, read_kind, read_udp};
+use super::tokens::Tokens;
 use super::transport::{self, Role};
 use super::{
-    AccessLogConfig, AccessLogFormat, Networks, Passthrough, Refusal, Secret, ServerConfig,
-    ServerLimits, ServerService, ServiceKind, Ssh,
+    AccessLogConfig, AccessLogFormat, Networks, Passthrough, Refusal, ServerConfig, ServerLimits,
+    ServerService, ServiceKind, Ssh,
 };
 use crate::limits;
 use crate::proto::http_entry::Redirect;
@@ -26,6 +27,7 @@ pub(super) fn read(
     section: &Section<'_>,
     file: ReadFile<'_>,
     warnings: &mut Vec<String>,
+    hints: &mut Vec<String>,
 ) -> Result<ServerConfig, ConfigError> {
     let mut listeners = Listeners::default();
     let bind_addrs = listeners.claim(section.texts("bind_addr")?)?;
@@ -37,7 +39,7 @@ pub(super) fn read(
     let https_addrs = listeners.claim(section.texts("https_addr")?)?;
     let (transport, tcp) = transport::read(section, Role::Server, warnings)?;
     let interval = section.number("heartbeat_interval", 0..=transport::SECONDS_MAX)?;
-    let default_token = read_token(section, "default_token")?;
+    let mut tokens = Tokens::read(section)?;
     let mut server = ServerConfig {
         bind_addrs,
         http_addrs,
@@ -61,25 +63,27 @@ pub(super) fn read(
     let mut claims = Claims { ssh: section.text("ssh_service")?, ..Claims::default() };
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
         check_name(&name, &service)?;
-        let token = read_token(&service, "token")?.or_else(|| default_token.clone());
         service.check_nodelay(warnings)?;
         let service =
-            read_service(name, &service, token, &mut server, &mut listeners, &mut claims)?;
+            read_service(name, &service, &mut tokens, &mut server, &mut listeners, &mut claims)?;
         server.services.push(service);
     }
     server.ssh = read_ssh(section, &server, claims.ssh)?;
     warn(section, &server, warnings);
+    hints.extend(tokens.shared());
+    hints.extend(tokens.short());
     Ok(server)
 }
 
 fn read_service(
     name: String,
     section: &Section<'_>,
-    token: Option<Secret>,
+    tokens: &mut Tokens,
     server: &mut ServerConfig,
     listeners: &mut Listeners,
     claims: &mut Claims,
 ) -> Result<ServerService, ConfigError> {
+    let token = tokens.of_service(&name, section)?;
     let kind = read_kind(section)?;
     let layer = if kind == ServiceKind::Udp { Layer::Udp } else { Layer::Tcp };
     let bind_addrs = listeners.claim_ports(layer, section.texts("bind_addr")?)?;
@@ -100,7 +104,6 @@ fn read_service(
     claims.read(section, kind, server)?;
     let redirect_https = read_redirect(section, kind)?;
     let passthrough = read_passthrough(section, kind)?;
-    let token = token.ok_or_else(|| missing_token(section))?;
     Ok(ServerService { name, kind, token, bind_addrs, redirect_https, passthrough, udp })
 }
 

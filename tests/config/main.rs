@@ -1,5 +1,7 @@
 //! Configuration files, good and bad: what loads, and the exact text of what does not.
 
+mod tokens;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
@@ -78,7 +80,7 @@ remote_public_key = "{KEY}"
 
 #[test]
 fn the_samples_load_without_a_word() {
-    let server = good(include_str!("../config/server.toml"), &[]).server.expect("[server]");
+    let server = good(include_str!("../../config/server.toml"), &[]).server.expect("[server]");
     assert_eq!(server.services.len(), 3);
     assert_eq!(server.heartbeat_interval, Some(Duration::from_secs(10)));
     let names: Vec<_> = server.services.iter().map(|service| &*service.name).collect();
@@ -87,7 +89,7 @@ fn the_samples_load_without_a_word() {
     let Transport::Noise(noise) = server.transport else { panic!("noise") };
     assert_eq!(noise.local_private_key.expect("a key").expose().len(), 32);
 
-    let client = good(include_str!("../config/client.toml"), &[]).client.expect("[client]");
+    let client = good(include_str!("../../config/client.toml"), &[]).client.expect("[client]");
     assert_eq!(client.heartbeat_timeout, Some(Duration::from_secs(25)));
     assert_eq!(client.retry_interval, Duration::from_secs(1));
     let traefik = |port| Some(HostPort { host: "traefik".into(), port });
@@ -97,14 +99,14 @@ fn the_samples_load_without_a_word() {
 
 #[test]
 fn the_articles_files_load_once_they_have_keys() {
-    let server =
-        include_str!("article/rathole.server.toml").replace("private_key\"", &format!("{KEY}\""));
+    let server = include_str!("../article/rathole.server.toml")
+        .replace("private_key\"", &format!("{KEY}\""));
     let server = good(&server, &[]).server.expect("[server]");
     let ports: Vec<_> = server.services.iter().map(|s| s.bind_addrs[0].port()).collect();
     assert_eq!(ports, [5080, 5443, 5081, 5444]);
     for client in [
-        include_str!("article/rathole.client.pi.toml"),
-        include_str!("article/rathole.client.local.toml"),
+        include_str!("../article/rathole.client.pi.toml"),
+        include_str!("../article/rathole.client.local.toml"),
     ] {
         let client = good(&client.replace("\"public_key", &format!("\"{KEY}")), &[]);
         let client = client.client.expect("[client]");
@@ -112,7 +114,7 @@ fn the_articles_files_load_once_they_have_keys() {
         assert_eq!(ports.collect::<Vec<_>>(), [Some(80), Some(443)]);
     }
     bad(
-        include_str!("article/rathole.server.toml"),
+        include_str!("../article/rathole.server.toml"),
         "f.toml:10: server.transport.noise.local_private_key: must be a key of 32 bytes in base64, \
          as `underpass --genkey` prints it",
     );
@@ -1106,11 +1108,11 @@ fn p6_services_under_one_wildcard_are_pointed_out() {
 #[test]
 fn the_fuzz_check_holds_on_every_prefix_of_every_file_here() {
     for text in [
-        include_str!("../config/server.toml"),
-        include_str!("../config/client.toml"),
-        include_str!("article/rathole.server.toml"),
-        include_str!("article/rathole.client.pi.toml"),
-        include_str!("article/rathole.client.local.toml"),
+        include_str!("../../config/server.toml"),
+        include_str!("../../config/client.toml"),
+        include_str!("../article/rathole.server.toml"),
+        include_str!("../article/rathole.client.pi.toml"),
+        include_str!("../article/rathole.client.local.toml"),
     ] {
         let holed = text.replace("\"\n", "${X}\"\n");
         for end in 0..=holed.len() {
@@ -1198,16 +1200,16 @@ fn a_proxy_is_a_url_with_an_optional_login() {
 #[test]
 fn the_files_of_rathole_s_readme_load_or_say_what_to_use_instead() {
     let clear = "the tunnel is not encrypted; type = \"noise\" is";
-    let server = include_str!("rathole/quickstart.server.toml");
+    let server = include_str!("../rathole/quickstart.server.toml");
     let server = good(server, &[&format!("f.toml:3: server.transport: {clear}")]).server;
     assert_eq!(server.expect("[server]").services[0].name, "my_nas_ssh");
-    let client = include_str!("rathole/quickstart.client.toml");
+    let client = include_str!("../rathole/quickstart.client.toml");
     let client = good(client, &[&format!("f.toml:3: client.transport: {clear}")]).client;
     let client = client.expect("[client]");
     assert_eq!(client.protocol, Protocol::Native);
     assert_eq!(client.services[0].local_addr.as_ref().expect("a port").to_string(), "127.0.0.1:22");
 
-    let whole = include_str!("rathole/specification.toml");
+    let whole = include_str!("../rathole/specification.toml");
     let config = parse(whole).expect("it loads");
     let unused = |warning: &String| warning.contains(": not used: ") || warning.contains(clear);
     assert!(config.warnings.iter().all(unused), "{:#?}", config.warnings);
