@@ -114,6 +114,8 @@ pub struct ServerConfig {
     pub https_addrs: Vec<SocketAddr>,
     /// How the tunnel is protected.
     pub transport: Transport,
+    /// rathole's clients are served.
+    pub rathole: bool,
     /// Socket options of tunnel connections.
     pub tcp: TcpOptions,
     /// Pause between pings on a native session; `None`: no pings and no dead-peer detection.

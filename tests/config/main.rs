@@ -1285,6 +1285,19 @@ fn a_client_may_speak_rathole_s_protocol() {
 }
 
 #[test]
+fn rathole_s_clients_are_served_unless_the_file_says_no() {
+    let file = |line: &str| {
+        server(SERVICE).replacen("default_token", &(line.to_owned() + "\ndefault_token"), 1)
+    };
+    let served = |line: &str| good(&file(line), &[]).server.expect("[server]").rathole;
+    assert_eq!(
+        [served(""), served("rathole = true"), served("rathole = false")],
+        [true, true, false]
+    );
+    bad(&file("rathole = 'no'"), "f.toml:5: server.rathole: must be true or false, not a string");
+}
+
+#[test]
 fn the_access_log_is_off_unless_asked_for() {
     let log = |table: &str| {
         let config = good(&server(&format!("[server.access_log]\n{table}\n{SERVICE}")), &[]);
