@@ -13,12 +13,14 @@ mod error;
 mod networks;
 mod pages;
 mod proxy;
+mod quantity;
 mod raw;
 mod secret;
 mod server;
 mod service;
 mod tokens;
 mod transport;
+mod visitors;
 
 use std::collections::HashMap;
 use std::fs;
@@ -37,8 +39,9 @@ use crate::wire::proxy_header;
 
 pub use addr::show_ports;
 pub use error::ConfigError;
-pub use networks::Networks;
+pub use networks::{AccessList, Networks};
 pub use secret::Secret;
+pub use visitors::{HttpTimes, Rate, VisitorLimits};
 
 /// One file: either role or both.
 #[derive(Debug)]
@@ -136,6 +139,12 @@ pub struct ServerConfig {
     pub ssh: Option<Ssh>,
     /// Bounds that the file may set.
     pub limits: ServerLimits,
+    /// What the file sets for the visitors of all services together.
+    pub visitors: VisitorLimits,
+    /// How long a visitor may take to say what it wants: a ClientHello, the head of a request.
+    pub head_timeout: Duration,
+    /// Of the HTTP entry, where no service is known.
+    pub http_times: HttpTimes,
     /// Peers of visitors' ports that begin each connection with a PROXY header, and must.
     pub trusted_proxies: Networks,
     /// HTTP proxies whose forwarded fields are kept and appended to.
@@ -207,6 +216,8 @@ pub struct ServerLimits {
     pub max_visitors: usize,
     /// Visitors' connections of one address (an IPv6 /64 counts as one); `None`: half of all.
     pub max_visitors_per_address: Option<usize>,
+    /// Bytes that are held in all, for those who do not take them and until what comes is whole.
+    pub memory: usize,
 }
 
 /// `[server.services.NAME]`.
@@ -226,6 +237,12 @@ pub struct ServerService {
     pub passthrough: Passthrough,
     /// For type `udp`.
     pub udp: UdpOptions,
+    /// What the file sets for its visitors.
+    pub visitors: VisitorLimits,
+    /// How many of them there may be at once.
+    pub max_visitors: Option<usize>,
+    /// For those of the HTTP entry.
+    pub http_times: HttpTimes,
 }
 
 impl ServerService {

@@ -1,5 +1,6 @@
 //! Configuration files, good and bad: what loads, and the exact text of what does not.
 
+mod limits;
 mod tokens;
 
 use std::collections::HashMap;
@@ -430,8 +431,9 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.pi]\nsmell = 1",
             "11: server.services.pi.smell: unknown key; known here: type, token, hosts, fallback, \
-             path_prefix, alpn, redirect_https, passthrough, bind_addr, nodelay, \
-          udp_idle_time, udp_max_sessions",
+             path_prefix, alpn, redirect_https, passthrough, bind_addr, nodelay, udp_idle_time, \
+             udp_max_sessions, allow, deny, max_visitors, rate, bandwidth, response_timeout, \
+             idle_timeout",
         ),
         (
             "[server.services.pi]\nlocal_addr = 'a:1'",
@@ -441,7 +443,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
             "[server.services.'a b\\']\nx = 1",
             "11: server.services.\"a b\\\\\".x: unknown key; known here: \
           type, token, hosts, fallback, path_prefix, alpn, redirect_https, passthrough, bind_addr, \
-          nodelay, udp_idle_time, udp_max_sessions",
+             nodelay, udp_idle_time, udp_max_sessions, allow, deny, max_visitors, rate, bandwidth, \
+             response_timeout, idle_timeout",
         ),
         ("[server.limit]", "10: server.limit: unknown key; did you mean `limits`?"),
         ("[sever]", "10: sever: unknown key; did you mean `server`?"),
