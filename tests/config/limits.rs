@@ -308,9 +308,10 @@ proptest! {
             lines += &format!("\nallow = [{allow}]");
         }
         let list = access(&lines);
-        let [v4, v6] = [Ipv4Addr::new(10, 0, 0, low).into(), IpAddr::from(Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(low)))];
-        let mapped = Ipv4Addr::new(10, 0, 0, low).to_ipv6_mapped().into();
-        for (address, as_if) in [(v4, v4), (v6, v6), (mapped, v4)] {
+        let v4 = Ipv4Addr::new(10, 0, 0, low);
+        let v6 = IpAddr::from(Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(low)));
+        let mapped = IpAddr::from(v4.to_ipv6_mapped());
+        for (address, as_if) in [(v4.into(), v4.into()), (v6, v6), (mapped, v4.into())] {
             let matching = kept.iter().filter(|((network, length), _)| {
                 common(*network, as_if).is_some_and(|bits| bits >= u32::from(*length))
             });
