@@ -11,8 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use lexopt::prelude::*;
 
 use underpass::access_log::AccessLog;
-use underpass::config::{ClientConfig, Config, ServerConfig, ServerService, show_ports};
+use underpass::config::{ClientConfig, Config, HttpTimes, ServerConfig, ServerService, show_ports};
 use underpass::import::File;
+use underpass::limits::CLIENT_HELLO_TIME;
 use underpass::proto::route::{AmbiguousPath, Ask, Condition, Entry, Match};
 use underpass::wire::client_hello::Alpn;
 use underpass::wire::host::{HostName, parse_host};
@@ -103,6 +104,7 @@ pub(crate) fn genkey() -> Result<String, String> {
 pub(crate) fn check(path: &Path) -> Result<String, String> {
     let config = Config::load(path).map_err(|error| error.to_string())?;
     let mut warnings = config.warnings;
+    warnings.extend(config.hints);
     let mut rows = Vec::new();
     if let Some(server) = &config.server {
         warnings.extend(server.coalescing_warnings());
@@ -268,6 +270,23 @@ fn server_rows(server: &ServerConfig, rows: &mut Vec<[String; 3]>) {
     for service in &server.services {
         let ports = show_ports(&service.bind_addrs).into_iter();
         rows.extend(ports.map(|addrs| ["port".into(), addrs, service.name.clone()]));
+    }
+    limit_rows(server, rows);
+}
+
+/// What the file limits, each for all visitors or for those of one service.
+fn limit_rows(server: &ServerConfig, rows: &mut Vec<[String; 3]>) {
+    let all =
+        server.visitors.show().into_iter().chain(server.http_times.show(HttpTimes::default()));
+    let head = (server.head_timeout != CLIENT_HELLO_TIME)
+        .then(|| format!("{} s for a hello or a head", server.head_timeout.as_secs()));
+    let all = all.chain(head);
+    rows.extend(all.map(|limit| ["limit".into(), limit, "all services".into()]));
+    for service in &server.services {
+        let count = service.max_visitors.map(|most| format!("{most} visitors at once"));
+        let limits = service.visitors.show().into_iter().chain(count);
+        let limits = limits.chain(service.http_times.show(server.http_times));
+        rows.extend(limits.map(|limit| ["limit".into(), limit, service.name.clone()]));
     }
 }
 

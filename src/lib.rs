@@ -9,7 +9,8 @@
 //! - [`limits`]: every bound and deadline, with its reason.
 //! - [`engine`]: the only code that owns sockets. Generic over [`engine::net::Net`], so that the
 //!   same code runs on mio and on the simulated network of `tests/sim`.
-//! - [`access_log`]: where the engine's records of visitors go, on a thread of its own.
+//! - [`line_writer`]: lines for a place that may block, written by a thread of their own.
+//! - [`access_log`]: where the engine's records of visitors go.
 //!
 //! ARCHITECTURE.md has the map and the invariants, PROTOCOL.md every byte between the two roles.
 
@@ -20,5 +21,6 @@ pub mod config;
 pub mod engine;
 pub mod import;
 pub mod limits;
+pub mod line_writer;
 pub mod proto;
 pub mod wire;

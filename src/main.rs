@@ -1,9 +1,9 @@
-//! The program: arguments, the logger, and the role that the file asks for. The only place that
-//! exits.
+//! The program: arguments, the log, and the role that the file asks for. The only place that exits.
 
 mod cli;
 #[cfg(feature = "demo")]
 mod demo;
+mod stderr_log;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -17,6 +17,7 @@ use underpass::engine::mio_net::MioNet;
 use underpass::engine::server::Server;
 
 use cli::{Command, Role};
+use stderr_log::StderrLog;
 
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1)) {
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         Command::Demo { once } => return demo::run(once),
         #[cfg(not(feature = "demo"))]
         Command::Demo { .. } => Err("this build has no demo (feature `demo`)".to_owned()),
-        Command::Run { config, role } => run(&config, role).map(|()| String::new()),
+        Command::Run { config, role } => return run(&config, role),
     };
     match done {
         // Whoever closed the pipe has read enough.
@@ -52,10 +53,32 @@ fn main() -> ExitCode {
     }
 }
 
-/// One of the two roles, until a signal or an error ends it.
-fn run(path: &Path, role: Option<Role>) -> Result<(), String> {
-    let config = Config::load(path).map_err(|error| error.to_string())?;
-    start_log();
+/// One of the two roles, until a signal or an error ends it. From where the file has been read, all
+/// that is said goes through the log, which is written to its end before the program is over.
+fn run(path: &Path, role: Option<Role>) -> ExitCode {
+    let start = || {
+        let config = Config::load(path).map_err(|error| error.to_string())?;
+        let log = StderrLog::start().map_err(|error| format!("cannot start the log: {error}"))?;
+        Ok((config, log))
+    };
+    let (config, log) = match start() {
+        Ok(started) => started,
+        Err(error) => {
+            let error: String = error;
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    match run_role(path, config, role) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log.say(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_role(path: &Path, config: Config, role: Option<Role>) -> Result<(), String> {
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
@@ -95,12 +118,6 @@ fn run_client(config: ClientConfig) -> io::Result<()> {
     let mut client = Client::new(config, net)?;
     while client.turn()? == Flow::Continue {}
     Ok(())
-}
-
-/// To stderr, one line an event; RUST_LOG as everywhere, `info` without it.
-fn start_log() {
-    let level = env_logger::Env::default().default_filter_or("info");
-    env_logger::Builder::from_env(level).format_target(false).init();
 }
 
 /// Without `eprintln!`, which panics where stderr is closed.

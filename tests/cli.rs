@@ -16,7 +16,7 @@ fn underpass(args: &[&str]) -> Output {
         .current_dir(folder)
         .env_clear()
         .envs([("UNDERPASS_PRIVATE_KEY", KEY), ("UNDERPASS_PUBLIC_KEY", KEY)])
-        .envs([("PI_TOKEN", "one"), ("LOCAL_TOKEN", "two")])
+        .envs([("PI_TOKEN", "one home's own token"), ("LOCAL_TOKEN", "another home's token")])
         .output()
         .expect("the program runs")
 }
@@ -89,8 +89,9 @@ fn explain_names_the_service_and_the_pattern() {
 #[test]
 fn check_and_explain_show_paths_and_protocols() {
     let file = [env!("CARGO_TARGET_TMPDIR"), "conditions.toml"].iter().collect::<PathBuf>();
-    let service =
-        |name: &str, rest: &str| format!("[server.services.{name}]\ntoken = 'x'\n{rest}\n");
+    let service = |name: &str, rest: &str| {
+        format!("[server.services.{name}]\ntoken = 'long enough a token'\n{rest}\n")
+    };
     let text = [
         format!(
             "[server]\nbind_addr = '[::1]:1'\nhttp_addr = '[::1]:2'\nhttps_addr = '[::1]:3'\n\
@@ -137,6 +138,37 @@ fn check_and_explain_show_paths_and_protocols() {
     ] {
         done(&["explain", file, name], lines);
     }
+}
+
+#[test]
+fn check_shows_limits() {
+    let file = [env!("CARGO_TARGET_TMPDIR"), "limits.toml"].iter().collect::<PathBuf>();
+    let text = format!(
+        "[server]\nbind_addr = '[::1]:1'\nhttp_addr = '[::1]:2'\ndeny = '192.0.2.0/24'\n\
+         idle_timeout = 30\nhead_timeout = 20\nbandwidth = '1.5 GB/s'\n\
+         transport = {{ type = 'noise', noise = {{ local_private_key = '{KEY}' }} }}\n\
+         [server.services.site]\ntoken = 'long enough a token'\ntype = 'http'\nhosts = 'a.b'\n\
+         allow = ['10.0.0.0/8', '192.168.0.0/16', '172.16.0.0/12', '::1', '127.0.0.1']\n\
+         deny = '10.0.0.1'\nmax_visitors = 9\nrate = {{ per_second = 5, burst = 7 }}\n\
+         bandwidth = '8 Mbit/s'\nresponse_timeout = 0\n"
+    );
+    std::fs::write(&file, text).expect("a file");
+    let file = file.to_str().expect("UTF-8");
+    let rows = [
+        ("http", "a.b", "site"),
+        ("limit", "deny 192.0.2.0/24", "all services"),
+        ("limit", "1.5 GB/s each way", "all services"),
+        ("limit", "30 s between requests", "all services"),
+        ("limit", "20 s for a hello or a head", "all services"),
+        ("limit", "allow 10.0.0.0/8, 127.0.0.1, 172.16.0.0/12 and 2 more", "site"),
+        ("limit", "deny 10.0.0.1", "site"),
+        ("limit", "5 a second for a network, 7 at once", "site"),
+        ("limit", "1 MB/s each way", "site"),
+        ("limit", "9 visitors at once", "site"),
+        ("limit", "no limit for an answer", "site"),
+    ];
+    let rows = rows.map(|(entry, limit, whose)| format!("{entry:5}  {limit:53}  {whose}\n"));
+    done(&["check", file], &format!("{file}: ok\n{}", rows.concat()));
 }
 
 #[test]

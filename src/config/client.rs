@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::raw::{Keys, Section, Text};
-use super::service::{
-    UDP_KEYS, check_name, missing_token, or_never, read_kind, read_token, read_udp,
-};
+use super::service::{UDP_KEYS, check_name, or_never, read_kind, read_udp};
+use super::tokens::Tokens;
 use super::transport::{self, Role};
-use super::{ClientConfig, ClientService, HostPort, Protocol, Secret, ServiceKind};
+use super::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind};
 use crate::limits;
 use crate::wire::proxy_header::Version;
 
 pub(super) fn read(
     section: &Section<'_>,
     warnings: &mut Vec<String>,
+    hints: &mut Vec<String>,
 ) -> Result<ClientConfig, ConfigError> {
     let Some(remote_addr) = section.text("remote_addr")? else {
         let place = section.place_of("remote_addr");
@@ -28,7 +28,7 @@ pub(super) fn read(
     };
     let (transport, tcp) = transport::read(section, role, warnings)?;
     let timeout = section.number("heartbeat_timeout", 0..=transport::SECONDS_MAX)?;
-    let default_token = read_token(section, "default_token")?;
+    let mut tokens = Tokens::read(section)?;
     let mut client = ClientConfig {
         remote_addr,
         protocol,
@@ -41,26 +41,26 @@ pub(super) fn read(
     };
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
         check_name(&name, &service)?;
-        let token = read_token(&service, "token")?.or_else(|| default_token.clone());
-        let read = read_service(name, &service, token, &client, warnings)?;
+        let read = read_service(name, &service, &mut tokens, &client, warnings)?;
         client.services.push(read);
     }
     if client.services.is_empty() {
         warnings.push(section.place_of("services").warning("there are no services"));
     }
+    hints.extend(tokens.short());
     Ok(client)
 }
 
 fn read_service(
     name: String,
     section: &Section<'_>,
-    token: Option<Secret>,
+    tokens: &mut Tokens,
     client: &ClientConfig,
     warnings: &mut Vec<String>,
 ) -> Result<ClientService, ConfigError> {
+    let token = tokens.of_service(&name, section)?;
     let kind = read_kind(section)?;
     let targets = Targets::read(section, kind)?;
-    let token = token.ok_or_else(|| missing_token(section))?;
     let retry_interval = match client.protocol {
         Protocol::Rathole => read_retry(section, warnings)?,
         Protocol::Native => {

@@ -13,11 +13,14 @@ mod error;
 mod networks;
 mod pages;
 mod proxy;
+mod quantity;
 mod raw;
 mod secret;
 mod server;
 mod service;
+mod tokens;
 mod transport;
+mod visitors;
 
 use std::collections::HashMap;
 use std::fs;
@@ -36,8 +39,9 @@ use crate::wire::proxy_header;
 
 pub use addr::show_ports;
 pub use error::ConfigError;
-pub use networks::Networks;
+pub use networks::{AccessList, Networks};
 pub use secret::Secret;
+pub use visitors::{HttpTimes, Rate, VisitorLimits};
 
 /// One file: either role or both.
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub struct Config {
     pub client: Option<ClientConfig>,
     /// What loads but deserves a line in the log, each with file and line.
     pub warnings: Vec<String>,
+    /// What works, and may not be what was meant: for `check`. Each with file and line.
+    pub hints: Vec<String>,
 }
 
 impl Config {
@@ -85,16 +91,18 @@ impl Config {
         let source = raw::Source::new(file_name, text, env);
         let tree = source.parse()?;
         let root = source.root(tree.get_ref(), &ROOT_KEYS)?;
-        let mut warnings = Vec::new();
+        let (mut warnings, mut hints) = (Vec::new(), Vec::new());
         let server = root.section("server", &server::KEYS)?;
-        let server =
-            server.map(|section| server::read(&section, file, &mut warnings)).transpose()?;
+        let server = server
+            .map(|section| server::read(&section, file, &mut warnings, &mut hints))
+            .transpose()?;
         let client = root.section("client", &client::KEYS)?;
-        let client = client.map(|section| client::read(&section, &mut warnings)).transpose()?;
+        let client =
+            client.map(|section| client::read(&section, &mut warnings, &mut hints)).transpose()?;
         if server.is_none() && client.is_none() {
             return Err(root.place.error("neither [server] nor [client] is here"));
         }
-        Ok(Config { server, client, warnings })
+        Ok(Config { server, client, warnings, hints })
     }
 }
 
@@ -109,6 +117,8 @@ pub struct ServerConfig {
     pub https_addrs: Vec<SocketAddr>,
     /// How the tunnel is protected.
     pub transport: Transport,
+    /// rathole's clients are served.
+    pub rathole: bool,
     /// Socket options of tunnel connections.
     pub tcp: TcpOptions,
     /// Pause between pings on a native session; `None`: no pings and no dead-peer detection.
@@ -129,6 +139,12 @@ pub struct ServerConfig {
     pub ssh: Option<Ssh>,
     /// Bounds that the file may set.
     pub limits: ServerLimits,
+    /// What the file sets for the visitors of all services together.
+    pub visitors: VisitorLimits,
+    /// How long a visitor may take to say what it wants: a ClientHello, the head of a request.
+    pub head_timeout: Duration,
+    /// Of the HTTP entry, where no service is known.
+    pub http_times: HttpTimes,
     /// Peers of visitors' ports that begin each connection with a PROXY header, and must.
     pub trusted_proxies: Networks,
     /// HTTP proxies whose forwarded fields are kept and appended to.
@@ -200,6 +216,8 @@ pub struct ServerLimits {
     pub max_visitors: usize,
     /// Visitors' connections of one address (an IPv6 /64 counts as one); `None`: half of all.
     pub max_visitors_per_address: Option<usize>,
+    /// Bytes that are held in all, for those who do not take them and until what comes is whole.
+    pub memory: usize,
 }
 
 /// `[server.services.NAME]`.
@@ -219,6 +237,12 @@ pub struct ServerService {
     pub passthrough: Passthrough,
     /// For type `udp`.
     pub udp: UdpOptions,
+    /// What the file sets for its visitors.
+    pub visitors: VisitorLimits,
+    /// How many of them there may be at once.
+    pub max_visitors: Option<usize>,
+    /// For those of the HTTP entry.
+    pub http_times: HttpTimes,
 }
 
 impl ServerService {

@@ -1,6 +1,7 @@
 //! `[server]`.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,15 @@ use std::time::Duration;
 use super::addr::{Layer, Listeners};
 use super::error::ConfigError;
 use super::pages::{self, ReadFile};
+use super::quantity::read_size;
 use super::raw::{Keys, Place, Section, Text};
-use super::service::{check_name, missing_token, or_never, read_kind, read_token, read_udp};
+use super::service::{check_name, or_never, read_kind, read_udp};
+use super::tokens::Tokens;
 use super::transport::{self, Role};
+use super::visitors::check_use;
 use super::{
-    AccessLogConfig, AccessLogFormat, Networks, Passthrough, Refusal, Secret, ServerConfig,
-    ServerLimits, ServerService, ServiceKind, Ssh,
+    AccessLogConfig, AccessLogFormat, HttpTimes, Networks, Passthrough, Refusal, ServerConfig,
+    ServerLimits, ServerService, ServiceKind, Ssh, VisitorLimits,
 };
 use crate::limits;
 use crate::proto::http_entry::Redirect;
@@ -26,6 +30,7 @@ pub(super) fn read(
     section: &Section<'_>,
     file: ReadFile<'_>,
     warnings: &mut Vec<String>,
+    hints: &mut Vec<String>,
 ) -> Result<ServerConfig, ConfigError> {
     let mut listeners = Listeners::default();
     let bind_addrs = listeners.claim(section.texts("bind_addr")?)?;
@@ -37,13 +42,14 @@ pub(super) fn read(
     let https_addrs = listeners.claim(section.texts("https_addr")?)?;
     let (transport, tcp) = transport::read(section, Role::Server, warnings)?;
     let interval = section.number("heartbeat_interval", 0..=transport::SECONDS_MAX)?;
-    let default_token = read_token(section, "default_token")?;
+    let mut tokens = Tokens::read(section)?;
     let mut server = ServerConfig {
         bind_addrs,
         http_addrs,
         https_addrs,
         transport,
         tcp,
+        rathole: section.flag("rathole")?.unwrap_or(true),
         heartbeat_interval: or_never(interval, limits::HEARTBEAT_INTERVAL),
         services: Vec::new(),
         routes: RouteTable::default(),
@@ -53,6 +59,9 @@ pub(super) fn read(
         unknown_sni: read_refusal(section, "unknown_sni", "`hosts = [\"**\"]`")?,
         ssh: None,
         limits: read_limits(section)?,
+        visitors: VisitorLimits::read(section)?,
+        head_timeout: read_head_timeout(section)?,
+        http_times: HttpTimes::read(section, HttpTimes::default())?,
         trusted_proxies: Networks::read(section.texts("trusted_proxies")?)?,
         trusted_http_proxies: Networks::read(section.texts("trusted_http_proxies")?)?,
         forwarded: read_form(section)?,
@@ -61,25 +70,27 @@ pub(super) fn read(
     let mut claims = Claims { ssh: section.text("ssh_service")?, ..Claims::default() };
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
         check_name(&name, &service)?;
-        let token = read_token(&service, "token")?.or_else(|| default_token.clone());
         service.check_nodelay(warnings)?;
         let service =
-            read_service(name, &service, token, &mut server, &mut listeners, &mut claims)?;
+            read_service(name, &service, &mut tokens, &mut server, &mut listeners, &mut claims)?;
         server.services.push(service);
     }
     server.ssh = read_ssh(section, &server, claims.ssh)?;
     warn(section, &server, warnings);
+    hints.extend(tokens.shared());
+    hints.extend(tokens.short());
     Ok(server)
 }
 
 fn read_service(
     name: String,
     section: &Section<'_>,
-    token: Option<Secret>,
+    tokens: &mut Tokens,
     server: &mut ServerConfig,
     listeners: &mut Listeners,
     claims: &mut Claims,
 ) -> Result<ServerService, ConfigError> {
+    let token = tokens.of_service(&name, section)?;
     let kind = read_kind(section)?;
     let layer = if kind == ServiceKind::Udp { Layer::Udp } else { Layer::Tcp };
     let bind_addrs = listeners.claim_ports(layer, section.texts("bind_addr")?)?;
@@ -100,8 +111,19 @@ fn read_service(
     claims.read(section, kind, server)?;
     let redirect_https = read_redirect(section, kind)?;
     let passthrough = read_passthrough(section, kind)?;
-    let token = token.ok_or_else(|| missing_token(section))?;
-    Ok(ServerService { name, kind, token, bind_addrs, redirect_https, passthrough, udp })
+    check_use(section, kind)?;
+    Ok(ServerService {
+        name,
+        kind,
+        token,
+        bind_addrs,
+        redirect_https,
+        passthrough,
+        udp,
+        visitors: VisitorLimits::read(section)?,
+        max_visitors: read_count(section, "max_visitors")?,
+        http_times: HttpTimes::read(section, server.http_times)?,
+    })
 }
 
 /// `sealed` or `raw`.
@@ -135,7 +157,12 @@ fn read_ssh(
     server: &ServerConfig,
     name: Option<Text>,
 ) -> Result<Option<Ssh>, ConfigError> {
-    let wait = section.number("ssh_wait", 1..=limits::CLIENT_HELLO_TIME.as_secs() - 1)?;
+    let longest = server.head_timeout.as_secs() - 1;
+    let wait = section.number("ssh_wait", 1..=longest)?;
+    if name.is_some() && wait.is_none() && limits::SSH_WAIT >= server.head_timeout {
+        let reason = format!("missing: with this `head_timeout`, 1 to {longest}; 2 is the default");
+        return Err(section.place_of("ssh_wait").error(reason));
+    }
     let Some(Text { value, place }) = name else {
         return match wait {
             Some(_) => Err(section.place_of("ssh_wait").error("needs `ssh_service`")),
@@ -292,13 +319,37 @@ fn read_form(section: &Section<'_>) -> Result<Form, ConfigError> {
     }
 }
 
-fn read_limits(section: &Section<'_>) -> Result<ServerLimits, ConfigError> {
-    let mut bounds =
-        ServerLimits { max_visitors: limits::MAX_VISITORS, max_visitors_per_address: None };
-    if let Some(section) = section.section("limits", &LIMIT_KEYS)? {
-        let read = |key| Ok(section.number(key, 1..=VISITORS_MAX)?.map(|number| number as usize));
-        bounds.max_visitors = read("max_visitors")?.unwrap_or(bounds.max_visitors);
-        bounds.max_visitors_per_address = read("max_visitors_per_address")?;
+/// What it says is for hellos and heads; what comes after has times of its own.
+fn read_head_timeout(section: &Section<'_>) -> Result<Duration, ConfigError> {
+    let seconds = section.number("head_timeout", 2..=HEAD_TIMEOUT_MAX)?;
+    Ok(seconds.map_or(limits::CLIENT_HELLO_TIME, Duration::from_secs))
+}
+
+fn read_count(section: &Section<'_>, key: &str) -> Result<Option<usize>, ConfigError> {
+    Ok(section.number(key, 1..=VISITORS_MAX)?.map(|number| number as usize))
+}
+
+fn read_limits(parent: &Section<'_>) -> Result<ServerLimits, ConfigError> {
+    const VISITORS: &str = "max_visitors";
+    // In [server] it is about all visitors too.
+    let of_server = read_count(parent, VISITORS)?;
+    let mut bounds = ServerLimits {
+        max_visitors: of_server.unwrap_or(limits::MAX_VISITORS),
+        max_visitors_per_address: None,
+        memory: limits::MEMORY,
+    };
+    if let Some(section) = parent.section("limits", &LIMIT_KEYS)? {
+        if let Some(most) = read_count(&section, VISITORS)? {
+            if of_server.is_some() {
+                let owner = section.place_of(VISITORS).mention();
+                let reason = format!("the same as {owner}; in one of them");
+                return Err(parent.place_of(VISITORS).error(reason));
+            }
+            bounds.max_visitors = most;
+        }
+        bounds.max_visitors_per_address = read_count(&section, "max_visitors_per_address")?;
+        let memory = read_size(&section, "memory", MEMORY)?;
+        bounds.memory = memory.map_or(bounds.memory, |bytes| bytes as usize); // within MEMORY
     }
     Ok(bounds)
 }
@@ -359,8 +410,17 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "default_token",
     "transport",
     "heartbeat_interval",
+    "rathole",
     "services",
     "limits",
+    "allow",
+    "deny",
+    "max_visitors",
+    "rate",
+    "bandwidth",
+    "response_timeout",
+    "idle_timeout",
+    "head_timeout",
     "trusted_proxies",
     "trusted_http_proxies",
     "forwarded",
@@ -390,12 +450,23 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "nodelay",
     "udp_idle_time",
     "udp_max_sessions",
+    "allow",
+    "deny",
+    "max_visitors",
+    "rate",
+    "bandwidth",
+    "response_timeout",
+    "idle_timeout",
 ];
 
 const LIMIT_KEYS: Keys =
-    Keys { known: &["max_visitors", "max_visitors_per_address"], elsewhere: None };
+    Keys { known: &["max_visitors", "max_visitors_per_address", "memory"], elsewhere: None };
 
 const ACCESS_LOG_KEYS: Keys = Keys { known: &["path", "format"], elsewhere: None };
 
 /// Linux's largest `fs.nr_open` that makes sense here.
 const VISITORS_MAX: u64 = 1 << 30;
+/// Longer, and who says nothing keeps others out.
+const HEAD_TIMEOUT_MAX: u64 = 600;
+/// A quarter of the least is a few of the longest heads; 32 bits can count the most.
+const MEMORY: RangeInclusive<u64> = 1_000_000..=4_000_000_000;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::raw::Section;
-use super::{Secret, ServiceKind, UdpOptions};
+use super::{ServiceKind, UdpOptions};
 use crate::limits;
 
 /// Its `type`; `tcp` without one, as in rathole.
@@ -53,20 +53,6 @@ pub(super) fn check_name(name: &str, section: &Section<'_>) -> Result<(), Config
         1..=255 => Err(section.place.error("a service's name has no control characters")),
         _ => Err(section.place.error("a service's name has 1 to 255 bytes")),
     }
-}
-
-/// A token, under the key of a service's own or of the default.
-pub(super) fn read_token(section: &Section<'_>, key: &str) -> Result<Option<Secret>, ConfigError> {
-    match section.text(key)? {
-        Some(text) if text.value.is_empty() => Err(text.place.error("must not be empty")),
-        text => Ok(text.map(|text| Secret::new(text.value.into_bytes()))),
-    }
-}
-
-/// Neither a token of its own nor a default; the line is the service's header.
-pub(super) fn missing_token(section: &Section<'_>) -> ConfigError {
-    let reason = "missing: a secret that server and client share; or set `default_token`";
-    section.place_of("token").error(reason)
 }
 
 /// Heartbeats: 0 is never, absent is the default.

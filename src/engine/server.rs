@@ -104,6 +104,8 @@ enum Complaint {
     Handshake,
     /// A client of another version.
     Version,
+    /// A client of rathole's, which the file does not want.
+    Rathole,
     /// A client that does not get a service.
     Registration(Registration),
 }

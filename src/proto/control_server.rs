@@ -188,7 +188,7 @@ fn show(name: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Passthrough, Secret, ServiceKind, UdpOptions};
+    use crate::config::{HttpTimes, Passthrough, Secret, ServiceKind, UdpOptions, VisitorLimits};
 
     fn service() -> ServerService {
         ServerService {
@@ -200,6 +200,9 @@ mod tests {
                 .to_vec(),
             redirect_https: None,
             passthrough: Passthrough::Sealed,
+            visitors: VisitorLimits::default(),
+            max_visitors: None,
+            http_times: HttpTimes::default(),
             udp: UdpOptions::default(),
         }
     }

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod admission;
 pub mod backoff;
+pub mod bandwidth;
 pub mod broker;
 pub mod buckets;
 mod cipher;

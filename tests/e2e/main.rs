@@ -34,6 +34,7 @@ mod http_programs;
 mod http_routes;
 mod http_stream;
 mod lifecycle;
+mod log;
 mod names;
 mod pitfalls_close;
 mod pitfalls_flood;

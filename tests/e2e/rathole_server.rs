@@ -15,7 +15,7 @@ use crate::house::{
 };
 use crate::http_house::{Peer, get, naming, read_head};
 use crate::rathole;
-use crate::visitor::{INTERNAL_ERROR, Seen, client_hello, connect, home, look, visit};
+use crate::visitor::{INTERNAL_ERROR, Seen, client_hello, connect, home, look, say, visit};
 
 const TRANSPORTS: [Transport; 2] = [Transport::Noise, Transport::Tcp];
 
@@ -387,6 +387,37 @@ fn wrong_tokens_names_and_keys_are_told_and_disturb_nobody() {
             assert_there_and_back(entry, 1000, 2);
         }
         returns_to(&before, &[&server]);
+    }
+}
+
+/// `rathole = false`: they are turned away before a word, said in a few lines, and native clients
+/// never notice.
+#[test]
+fn rathole_s_clients_are_refused_where_the_file_says_so() {
+    for transport in TRANSPORTS {
+        let mut stack = Stack::new(transport);
+        stack.vps.server_extra += "rathole = false\n";
+        let server = stack.server();
+        let mut refused = stack.client();
+        let line = server.wait_for_log(&["rathole's protocol", "rathole = false"]);
+        assert!(line.contains("client 127."), "{line}");
+        refused.wait_for_log(&["Failed to"]);
+        refused.kill();
+        let ip = stack.vps.ip;
+        let port = Home::named(ip, "port");
+        let native = stack.vps.client_ready("native", &client_port("port", port.address));
+        let before = settled(&[&server, &native]);
+        if matches!(transport, Transport::Tcp) {
+            for _ in 0..100 {
+                let seen = say(stack.vps.tunnel, HELLO);
+                assert!(matches!(seen, Seen::Closed | Seen::Reset), "not even a nonce: {seen:?}");
+            }
+        }
+        assert_eq!(say(stack.port, b"?"), home("port"));
+        returns_to(&before, &[&server, &native]);
+        let said = server.log().lines().filter(|line| line.contains("rathole = false")).count();
+        assert!((1..=11).contains(&said), "{said} lines");
+        assert!(!refused.log().contains("established"), "{}", refused.log());
     }
 }
 

@@ -21,6 +21,17 @@ use crate::wire::rathole::{self, AUTH, Ack, Command, Digest, HELLO, Hello, Rejec
 impl<N: Net> Server<N> {
     /// A stranger that speaks rathole's dialect: hello, and on a control channel auth.
     pub(super) fn greet_rathole(&mut self, id: ConnId) -> Result<(), Gone> {
+        let Some(greeting) = self.greeting(id) else { return Ok(()) };
+        let address = greeting.address;
+        if !self.config.rathole {
+            self.complain(Complaint::Rathole, || {
+                format!(
+                    "client {address} speaks rathole's protocol, and is refused: the file has \
+                     `rathole = false`"
+                )
+            });
+            return Err(Gone::Closed);
+        }
         if self.greeting(id).is_some_and(|greeting| greeting.claim.is_none()) {
             let Some(hello) = self.hear_alone::<HELLO>(id)? else { return Ok(()) };
             self.hear_hello_of_rathole(id, &hello)?;

@@ -1,5 +1,8 @@
 //! Configuration files, good and bad: what loads, and the exact text of what does not.
 
+mod limits;
+mod tokens;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
@@ -78,7 +81,7 @@ remote_public_key = "{KEY}"
 
 #[test]
 fn the_samples_load_without_a_word() {
-    let server = good(include_str!("../config/server.toml"), &[]).server.expect("[server]");
+    let server = good(include_str!("../../config/server.toml"), &[]).server.expect("[server]");
     assert_eq!(server.services.len(), 3);
     assert_eq!(server.heartbeat_interval, Some(Duration::from_secs(10)));
     let names: Vec<_> = server.services.iter().map(|service| &*service.name).collect();
@@ -87,7 +90,7 @@ fn the_samples_load_without_a_word() {
     let Transport::Noise(noise) = server.transport else { panic!("noise") };
     assert_eq!(noise.local_private_key.expect("a key").expose().len(), 32);
 
-    let client = good(include_str!("../config/client.toml"), &[]).client.expect("[client]");
+    let client = good(include_str!("../../config/client.toml"), &[]).client.expect("[client]");
     assert_eq!(client.heartbeat_timeout, Some(Duration::from_secs(25)));
     assert_eq!(client.retry_interval, Duration::from_secs(1));
     let traefik = |port| Some(HostPort { host: "traefik".into(), port });
@@ -97,14 +100,14 @@ fn the_samples_load_without_a_word() {
 
 #[test]
 fn the_articles_files_load_once_they_have_keys() {
-    let server =
-        include_str!("article/rathole.server.toml").replace("private_key\"", &format!("{KEY}\""));
+    let server = include_str!("../article/rathole.server.toml")
+        .replace("private_key\"", &format!("{KEY}\""));
     let server = good(&server, &[]).server.expect("[server]");
     let ports: Vec<_> = server.services.iter().map(|s| s.bind_addrs[0].port()).collect();
     assert_eq!(ports, [5080, 5443, 5081, 5444]);
     for client in [
-        include_str!("article/rathole.client.pi.toml"),
-        include_str!("article/rathole.client.local.toml"),
+        include_str!("../article/rathole.client.pi.toml"),
+        include_str!("../article/rathole.client.local.toml"),
     ] {
         let client = good(&client.replace("\"public_key", &format!("\"{KEY}")), &[]);
         let client = client.client.expect("[client]");
@@ -112,7 +115,7 @@ fn the_articles_files_load_once_they_have_keys() {
         assert_eq!(ports.collect::<Vec<_>>(), [Some(80), Some(443)]);
     }
     bad(
-        include_str!("article/rathole.server.toml"),
+        include_str!("../article/rathole.server.toml"),
         "f.toml:10: server.transport.noise.local_private_key: must be a key of 32 bytes in base64, \
          as `underpass --genkey` prints it",
     );
@@ -428,8 +431,9 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.pi]\nsmell = 1",
             "11: server.services.pi.smell: unknown key; known here: type, token, hosts, fallback, \
-             path_prefix, alpn, redirect_https, passthrough, bind_addr, nodelay, \
-          udp_idle_time, udp_max_sessions",
+             path_prefix, alpn, redirect_https, passthrough, bind_addr, nodelay, udp_idle_time, \
+             udp_max_sessions, allow, deny, max_visitors, rate, bandwidth, response_timeout, \
+             idle_timeout",
         ),
         (
             "[server.services.pi]\nlocal_addr = 'a:1'",
@@ -439,7 +443,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
             "[server.services.'a b\\']\nx = 1",
             "11: server.services.\"a b\\\\\".x: unknown key; known here: \
           type, token, hosts, fallback, path_prefix, alpn, redirect_https, passthrough, bind_addr, \
-          nodelay, udp_idle_time, udp_max_sessions",
+             nodelay, udp_idle_time, udp_max_sessions, allow, deny, max_visitors, rate, bandwidth, \
+             response_timeout, idle_timeout",
         ),
         ("[server.limit]", "10: server.limit: unknown key; did you mean `limits`?"),
         ("[sever]", "10: sever: unknown key; did you mean `server`?"),
@@ -1106,11 +1111,11 @@ fn p6_services_under_one_wildcard_are_pointed_out() {
 #[test]
 fn the_fuzz_check_holds_on_every_prefix_of_every_file_here() {
     for text in [
-        include_str!("../config/server.toml"),
-        include_str!("../config/client.toml"),
-        include_str!("article/rathole.server.toml"),
-        include_str!("article/rathole.client.pi.toml"),
-        include_str!("article/rathole.client.local.toml"),
+        include_str!("../../config/server.toml"),
+        include_str!("../../config/client.toml"),
+        include_str!("../article/rathole.server.toml"),
+        include_str!("../article/rathole.client.pi.toml"),
+        include_str!("../article/rathole.client.local.toml"),
     ] {
         let holed = text.replace("\"\n", "${X}\"\n");
         for end in 0..=holed.len() {
@@ -1198,16 +1203,16 @@ fn a_proxy_is_a_url_with_an_optional_login() {
 #[test]
 fn the_files_of_rathole_s_readme_load_or_say_what_to_use_instead() {
     let clear = "the tunnel is not encrypted; type = \"noise\" is";
-    let server = include_str!("rathole/quickstart.server.toml");
+    let server = include_str!("../rathole/quickstart.server.toml");
     let server = good(server, &[&format!("f.toml:3: server.transport: {clear}")]).server;
     assert_eq!(server.expect("[server]").services[0].name, "my_nas_ssh");
-    let client = include_str!("rathole/quickstart.client.toml");
+    let client = include_str!("../rathole/quickstart.client.toml");
     let client = good(client, &[&format!("f.toml:3: client.transport: {clear}")]).client;
     let client = client.expect("[client]");
     assert_eq!(client.protocol, Protocol::Native);
     assert_eq!(client.services[0].local_addr.as_ref().expect("a port").to_string(), "127.0.0.1:22");
 
-    let whole = include_str!("rathole/specification.toml");
+    let whole = include_str!("../rathole/specification.toml");
     let config = parse(whole).expect("it loads");
     let unused = |warning: &String| warning.contains(": not used: ") || warning.contains(clear);
     assert!(config.warnings.iter().all(unused), "{:#?}", config.warnings);
@@ -1280,6 +1285,19 @@ fn a_client_may_speak_rathole_s_protocol() {
     ] {
         bad(&file(&format!("[client.services.a]\n{service}")), &format!("f.toml:{error}"));
     }
+}
+
+#[test]
+fn rathole_s_clients_are_served_unless_the_file_says_no() {
+    let file = |line: &str| {
+        server(SERVICE).replacen("default_token", &(line.to_owned() + "\ndefault_token"), 1)
+    };
+    let served = |line: &str| good(&file(line), &[]).server.expect("[server]").rathole;
+    assert_eq!(
+        [served(""), served("rathole = true"), served("rathole = false")],
+        [true, true, false]
+    );
+    bad(&file("rathole = 'no'"), "f.toml:5: server.rathole: must be true or false, not a string");
 }
 
 #[test]

@@ -1,0 +1,160 @@
+//! What `check` says of tokens: too short ones, and ones that more than one home would have.
+//!
+//! Whoever has a service's token gets the service, and of two the one that dialled last. So a token
+//! is one home's: a second home that has it can take the first one's visitors.
+
+use super::Secret;
+use super::error::ConfigError;
+use super::raw::{Place, Section};
+
+/// The tokens of one role's services.
+pub(super) struct Tokens {
+    /// `default_token`, with its place.
+    default: Option<(Secret, Place)>,
+    /// In the order of the file.
+    uses: Vec<TokenUse>,
+}
+
+/// A service, as far as its token is of interest.
+struct TokenUse {
+    /// Its place in [`Tokens::uses`].
+    number: usize,
+    service: String,
+    /// Patterns, as in the file.
+    hosts: Vec<String>,
+    token: Secret,
+    /// The token's key: the service's own, or the default.
+    place: Place,
+    is_default: bool,
+}
+
+impl Tokens {
+    /// `default_token` of `[server]` or `[client]`.
+    pub(super) fn read(section: &Section<'_>) -> Result<Tokens, ConfigError> {
+        const KEY: &str = "default_token";
+        let default = read_token(section, KEY)?.map(|token| (token, section.place_of(KEY)));
+        Ok(Tokens { default, uses: Vec::new() })
+    }
+
+    /// A service's own token, or the default one.
+    pub(super) fn of_service(
+        &mut self,
+        name: &str,
+        section: &Section<'_>,
+    ) -> Result<Secret, ConfigError> {
+        let own = read_token(section, "token")?;
+        let is_default = own.is_none();
+        let own = own.map(|token| (token, section.place_of("token")));
+        let Some((token, place)) = own.or_else(|| self.default.clone()) else {
+            let reason = "missing: a secret that server and client share; or set `default_token`";
+            return Err(section.place_of("token").error(reason));
+        };
+        self.uses.push(TokenUse {
+            number: self.uses.len(),
+            service: name.to_owned(),
+            hosts: section.texts("hosts")?.into_iter().map(|text| text.value).collect(),
+            token: token.clone(),
+            place,
+            is_default,
+        });
+        Ok(token)
+    }
+
+    /// One hint for each token that can be guessed.
+    pub(super) fn short(&self) -> Vec<String> {
+        let firsts = groups(&self.uses).into_iter().map(|group| group[0]);
+        let short = firsts.filter(|first| first.token.expose().len() < LEAST_BYTES);
+        let hint = |first: &TokenUse| {
+            let reason = format!(
+                "a token of under {LEAST_BYTES} characters can be guessed; `openssl rand -hex 32` \
+                 makes one that cannot"
+            );
+            first.place.warning(reason)
+        };
+        short.map(hint).collect()
+    }
+
+    /// One hint for each token whose services look like those of more than one home. For the
+    /// server's file: a client's is one home's.
+    pub(super) fn shared(&self) -> Vec<String> {
+        groups(&self.uses).into_iter().filter_map(|group| shared(&group)).collect()
+    }
+}
+
+fn read_token(section: &Section<'_>, key: &str) -> Result<Option<Secret>, ConfigError> {
+    match section.text(key)? {
+        Some(text) if text.value.is_empty() => Err(text.place.error("must not be empty")),
+        text => Ok(text.map(|text| Secret::new(text.value.into_bytes()))),
+    }
+}
+
+fn shared(group: &[&TokenUse]) -> Option<String> {
+    let homes = homes(group);
+    let [first, second, ..] = &homes[..] else { return None };
+    // Where the second home's comes from is the line to change.
+    let at = second.iter().find(|one| !one.is_default).unwrap_or(&second[0]);
+    let show =
+        |home: &Vec<&TokenUse>| home.iter().map(|one| &*one.service).collect::<Vec<_>>().join(", ");
+    let shown: Vec<String> = homes.iter().map(show).collect();
+    let place = match first.iter().find(|one| !one.is_default) {
+        Some(one) if !at.is_default => format!(", as {}", one.place.mention()),
+        _ => String::new(),
+    };
+    Some(at.place.warning(format!(
+        "one token for services {}{place}: a client that has it can take all of them, and of two \
+         clients the one that dialled last has them; if they are at different homes, give the \
+         services of each home a `token` of their own",
+        shown.join(" and "),
+    )))
+}
+
+/// The services that have the same token, for each token; in the order of the file.
+fn groups(uses: &[TokenUse]) -> Vec<Vec<&TokenUse>> {
+    gather(uses.iter().collect(), |one, other| one.token.expose() == other.token.expose())
+}
+
+/// Services that look like one home's, by their names: `pi-http` and `pi-https`, or hosts of which
+/// one is below the other.
+fn homes<'a>(group: &[&'a TokenUse]) -> Vec<Vec<&'a TokenUse>> {
+    gather(group.to_vec(), |one, other| {
+        let stem = |service: &str| {
+            let stem = service.split(|c: char| !c.is_alphanumeric()).next();
+            stem.unwrap_or_default().to_lowercase()
+        };
+        let related = |host: &String| other.hosts.iter().any(|other| are_related(host, other));
+        stem(&one.service) == stem(&other.service) || one.hosts.iter().any(related)
+    })
+}
+
+/// Puts together whatever is alike, also by way of a third one.
+fn gather(
+    uses: Vec<&TokenUse>,
+    alike: impl Fn(&TokenUse, &TokenUse) -> bool,
+) -> Vec<Vec<&TokenUse>> {
+    let mut groups: Vec<Vec<&TokenUse>> = Vec::new();
+    for one in uses {
+        let joins = |group: &Vec<&TokenUse>| group.iter().any(|other| alike(one, other));
+        let (joined, apart): (Vec<_>, _) = groups.into_iter().partition(joins);
+        groups = apart;
+        groups.push([joined.concat(), vec![one]].concat());
+        groups.sort_by_key(|group| group[0].number);
+    }
+    groups
+}
+
+/// The same name, or one below the other. A regex and `**` are like nothing.
+fn are_related(one: &str, other: &str) -> bool {
+    fn fixed(host: &str) -> Option<String> {
+        let fixed = host.trim_start_matches("**.").trim_start_matches("*.");
+        let is_name = !fixed.is_empty() && !fixed.contains(['*', '/']);
+        is_name.then(|| fixed.trim_end_matches('.').to_lowercase())
+    }
+    let (Some(one), Some(other)) = (fixed(one), fixed(other)) else { return false };
+    let below = |name: &str, top: &str| {
+        name.strip_suffix(top).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    below(&one, &other) || below(&other, &one)
+}
+
+/// As many as no dictionary's guess has by chance.
+const LEAST_BYTES: usize = 16;
