@@ -5,6 +5,7 @@
 //! it measures.
 
 mod frozen;
+mod held;
 mod native;
 
 use std::io::{Read, Write};
