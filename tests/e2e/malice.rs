@@ -4,6 +4,7 @@
 //! Hostile ones come from 127.200.0.0/16, honest ones from 127.210.0.0/16; each test is alone while
 //! it measures.
 
+mod address;
 mod frozen;
 mod held;
 mod native;
