@@ -8,6 +8,7 @@ mod address;
 mod frozen;
 mod held;
 mod native;
+mod stalled;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
