@@ -5,6 +5,7 @@
 //! it measures.
 
 mod address;
+mod flood;
 mod frozen;
 mod held;
 mod native;
