@@ -5,6 +5,7 @@
 //! it measures.
 
 mod address;
+mod close;
 mod flood;
 mod frozen;
 mod held;
