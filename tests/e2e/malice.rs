@@ -10,6 +10,7 @@ mod flood;
 mod frozen;
 mod held;
 mod native;
+mod spare;
 mod stalled;
 
 use std::io::{Read, Write};
