@@ -10,6 +10,7 @@ mod flood;
 mod frozen;
 mod held;
 mod native;
+mod reconnect;
 mod spare;
 mod stalled;
 
