@@ -5,6 +5,7 @@
 //! it measures.
 
 mod address;
+mod clients;
 mod close;
 mod flood;
 mod frozen;
