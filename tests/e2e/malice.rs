@@ -10,6 +10,7 @@ mod close;
 mod flood;
 mod frozen;
 mod held;
+mod keys;
 mod native;
 mod reconnect;
 mod spare;
