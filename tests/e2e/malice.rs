@@ -9,6 +9,7 @@ mod clients;
 mod close;
 mod flood;
 mod frozen;
+mod guesses;
 mod held;
 mod keys;
 mod native;
