@@ -14,6 +14,7 @@ mod held;
 mod keys;
 mod native;
 mod reconnect;
+mod seen;
 mod spare;
 mod stalled;
 
