@@ -7,6 +7,7 @@
 mod address;
 mod clients;
 mod close;
+mod datagrams;
 mod flood;
 mod frozen;
 mod guesses;
