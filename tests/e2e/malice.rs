@@ -8,10 +8,12 @@ mod address;
 mod clients;
 mod close;
 mod datagrams;
+mod figures;
 mod flood;
 mod frozen;
 mod guesses;
 mod held;
+mod junk;
 mod keys;
 mod native;
 mod reconnect;
@@ -61,7 +63,8 @@ impl Doors {
     /// `limit` descriptors for the server; `services` are more of its services.
     pub(crate) fn open(mut vps: Vps, limit: usize, services: &str) -> Doors {
         let http = free_port(vps.ip);
-        vps.server_extra += &format!("http_addr = \"{http}\"\n");
+        // Before what may be a table.
+        vps.server_extra = format!("http_addr = \"{http}\"\n{}", vps.server_extra);
         let (echo, site) = (Home::echo(vps.ip), naming(vps.ip, "site"));
         let site_service = format!(
             "[server.services.site]\ntype = \"http\"\ntoken = \"{SECRET}-site\"\n\
@@ -211,38 +214,52 @@ impl std::fmt::Display for Visits {
     }
 }
 
-/// `count` visits of `each` kind, by `at_once` visitors at a time, each from an address of its own.
+/// How many honest visitors there are, and how long each stays away between two visits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) at_once: usize,
+    pub(crate) pause: Duration,
+}
+
+impl Pace {
+    /// As people do, if briskly: visitors are not to measure their own crowd alone.
+    pub(crate) fn of(at_once: usize) -> Pace {
+        Pace { at_once, pause: Duration::from_millis(5) }
+    }
+}
+
+/// `count` visits in all, by `at_once` visitors, for each of `asks` in turn.
 pub(crate) fn visits(asks: &[Ask], count: usize, at_once: usize, patience: Duration) -> Visits {
     let next = AtomicUsize::new(0);
-    come_and_go(asks, at_once, patience, || next.fetch_add(1, Ordering::Relaxed) < count)
+    let goes_on = || next.fetch_add(1, Ordering::Relaxed) < count;
+    come_and_go(asks, Pace::of(at_once), patience, goes_on)
 }
 
 /// Visits until `enough` is set.
 pub(crate) fn visits_until(
     asks: &[Ask],
-    at_once: usize,
+    pace: Pace,
     patience: Duration,
     enough: &AtomicBool,
 ) -> Visits {
-    come_and_go(asks, at_once, patience, || !enough.load(Ordering::Relaxed))
+    come_and_go(asks, pace, patience, || !enough.load(Ordering::Relaxed))
 }
 
 fn come_and_go(
     asks: &[Ask],
-    at_once: usize,
+    Pace { at_once, pause }: Pace,
     patience: Duration,
     goes_on: impl Fn() -> bool + Sync,
 ) -> Visits {
     let goes_on = &goes_on;
     let visitor = |first: usize| {
+        // Not all at the same moment.
+        thread::sleep(pause * first as u32 / at_once as u32);
         let mut seen = Vec::new();
-        for number in (first..).step_by(at_once) {
-            if !goes_on() {
-                break;
-            }
-            seen.push(asks[number % asks.len()].visit(honest(first), patience));
-            // As people do: so that the visitors do not measure their own crowd alone.
-            thread::sleep(Duration::from_millis(5));
+        while goes_on() {
+            let number = first + seen.len();
+            seen.push(asks[number % asks.len()].visit(honest(number), patience));
+            thread::sleep(pause);
         }
         seen
     };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use underpass::wire::message::{Message, Reason, kind};
 
 use super::native::{Native, frame};
-use super::{Clear, hostile, visits, visits_until};
+use super::{Clear, Pace, hostile, visits, visits_until};
 use crate::harness::{PATIENCE, alone};
 use crate::visitor::{client_hello, connect_from, reset};
 
@@ -41,7 +41,7 @@ fn endures(clear: &Clear, flooders: Vec<Native>, lease: u32, limit: Duration) {
                 })
             })
             .collect();
-        let visitors = scope.spawn(|| visits_until(&[clear.ask()], 4, PATIENCE, &ended));
+        let visitors = scope.spawn(|| visits_until(&[clear.ask()], Pace::of(4), PATIENCE, &ended));
         let lives: Vec<_> = floods.into_iter().map(|it| it.join().unwrap()).collect();
         ended.store(true, Ordering::Relaxed);
         (visitors.join().unwrap(), lives)

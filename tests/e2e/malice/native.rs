@@ -164,7 +164,12 @@ impl Session {
 
     /// Dials a link; its READY has come.
     pub(crate) fn link(&self) -> io::Result<Native> {
-        let mut link = Native::dial(self.source, self.tunnel)?;
+        self.link_from(self.source)
+    }
+
+    /// The same from another address.
+    pub(crate) fn link_from(&self, source: Ipv4Addr) -> io::Result<Native> {
+        let mut link = Native::dial(source, self.tunnel)?;
         let proof = proof::link(&self.key, &HandshakeHash::NONE);
         link.say(&Message::LinkHello { version: VERSION, session: self.id, proof })?;
         link.expect(kind::READY)?;

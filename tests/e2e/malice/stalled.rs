@@ -18,7 +18,7 @@ use crate::visitor::{client_hello, reset};
 /// A home that says this much to whoever says anything, and then waits.
 const DOWNLOAD: usize = 640 * 1024;
 
-fn downloads(vps: &Vps) -> Home {
+pub(super) fn downloads(vps: &Vps) -> Home {
     Home::start(vps.ip, |mut stream| {
         let mut buffer = [0; 4096];
         if stream.read(&mut buffer).is_ok_and(|length| length > 0) {
@@ -40,7 +40,7 @@ fn connect_narrow(source: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream
 }
 
 /// A visitor that asks for a download and does not read it.
-fn stalled(source: Ipv4Addr, https: SocketAddr) -> Option<TcpStream> {
+pub(super) fn stalled(source: Ipv4Addr, https: SocketAddr) -> Option<TcpStream> {
     let mut stream = connect_narrow(source, https).ok()?;
     stream.write_all(&client_hello(Some("files.example.com"))).ok()?;
     stream.set_nonblocking(true).unwrap();
