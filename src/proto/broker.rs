@@ -111,7 +111,7 @@ pub enum Effect<I> {
         /// The service.
         service: ServiceId,
     },
-    /// A service has left its session: what its datagrams were on is given up.
+    /// A service has gone to another session: what its datagrams were on is given up.
     Moved {
         /// The service.
         service: ServiceId,
@@ -184,7 +184,10 @@ struct Session<I> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LinkState {
     Spare,
+    /// To a visitor.
     Lent,
+    /// To the datagrams of many.
+    Shared,
 }
 
 impl<I: Copy + Ord + Hash> Broker<I> {
@@ -228,7 +231,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Answer::No(Denial::Offline);
         };
-        if is_owner && let Some(link) = session.lend() {
+        if is_owner && let Some(link) = session.lend(LinkState::Lent) {
             session.pool.note_need(session.queue.len(), now);
             self.effects.push_back(Effect::Ask { session: id });
             return Answer::Link { link, session: id };
@@ -248,7 +251,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
     pub fn ask_for_datagrams(&mut self, service: ServiceId, now: Time) -> Option<(I, I)> {
         let id = self.owner(service)?;
         let session = self.sessions.get_mut(&id)?;
-        let link = session.lend();
+        let link = session.lend(LinkState::Shared);
         session.pool.note_need(session.queue.len(), now);
         self.effects.push_back(Effect::Ask { session: id });
         Some((link?, id))
@@ -335,22 +338,21 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         }
     }
 
-    /// A session's connection has ended. Its links go, and with them what its services' datagrams
-    /// were on; a rathole client's channels that carry a visitor go on, as with rathole: they need
-    /// nothing of the control channel's, and a client that has lost that one alone dials it again.
-    /// Whether it had begun.
+    /// A session's connection has ended. Its links go; a rathole client's channels that carry a
+    /// visitor go on, as with rathole: they need nothing of the control channel's, and a client
+    /// that has lost that one alone dials it again. Those of datagrams go, as with rathole, or
+    /// their visitors would keep to them when it is back. Whether it had begun.
     pub fn end_session(&mut self, id: I) -> bool {
         let Some(session) = self.sessions.remove(&id) else { return false };
         self.owed -= session.pool.owed();
         for service in session.services {
-            self.effects.push_back(Effect::Moved { service });
             if let Some(slot) = self.find_mut(service) {
                 slot.owner = slot.owner.filter(|owner| *owner != id);
             }
         }
         let are_bound = session.instance.is_some();
         for (link, state) in session.links {
-            if are_bound || state == LinkState::Spare {
+            if are_bound || state != LinkState::Lent {
                 self.effects.push_back(Effect::LetGo { link, why: Parted::SessionEnded });
             }
         }
@@ -378,7 +380,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
     /// A link that was lent is free for the next visitor.
     pub fn link_returned(&mut self, id: I, link: I, now: Time) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if let Some(state @ LinkState::Lent) = session.links.get_mut(&link) {
+        if let Some(state @ (LinkState::Lent | LinkState::Shared)) = session.links.get_mut(&link) {
             *state = LinkState::Spare;
             session.pool.returned(link);
         }
@@ -394,7 +396,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         match session.links.remove(&link) {
             Some(LinkState::Spare) => session.pool.lost_spare(link),
-            Some(LinkState::Lent) => session.pool.lost_lent(),
+            Some(LinkState::Lent | LinkState::Shared) => session.pool.lost_lent(),
             None => return,
         }
         self.effects.push_back(Effect::Ask { session: id });
@@ -458,7 +460,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
             let Some((place, (visitor, _))) = next.map(|(place, waits)| (*place, *waits)) else {
                 break;
             };
-            let Some(link) = session.lend() else { break };
+            let Some(link) = session.lend(LinkState::Lent) else { break };
             session.queue.remove(&place);
             session.pool.note_need(session.queue.len(), now);
             self.places.remove(&visitor);
@@ -487,9 +489,9 @@ impl<I: Copy + Ord + Hash> Broker<I> {
 }
 
 impl<I: Copy + Ord> Session<I> {
-    fn lend(&mut self) -> Option<I> {
+    fn lend(&mut self, state: LinkState) -> Option<I> {
         let link = self.pool.lend()?;
-        self.links.insert(link, LinkState::Lent);
+        self.links.insert(link, state);
         Some(link)
     }
 }

@@ -252,6 +252,13 @@ impl Proc {
         let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
         pages * 4096
     }
+
+    /// The most that it has been since the start.
+    pub(crate) fn most_resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
 }
 
 /// One of a process's TCP connections.

@@ -17,6 +17,7 @@ mod harness;
 mod home;
 mod house;
 mod http_house;
+mod malice;
 mod pki;
 mod rathole;
 mod visitor;

@@ -75,7 +75,7 @@ impl Room {
             sessions,
             links: visitors + spare,
             visitors,
-            memory: limits::MEMORY,
+            memory: config.limits.memory,
             visitors_per_network: config.limits.max_visitors_per_address,
         };
         Ok(Room { capacity, channels })

@@ -127,6 +127,19 @@ fn a_rathole_clients_lent_channels_outlive_its_control_channel() {
 }
 
 #[test]
+fn channels_of_datagrams_end_with_their_control_channel() {
+    for instance in [None, CLIENT] {
+        let (mut broker, [a, _]) = with_session(1, instance);
+        assert!(broker.link_arrived(1, 100, at(0)));
+        assert_eq!(broker.ask_for_datagrams(a, at(0)), Some((100, 1)));
+        effects(&mut broker);
+        broker.end_session(1);
+        let let_go = Effect::LetGo { link: 100, why: Parted::SessionEnded };
+        assert_eq!(effects(&mut broker), [let_go]);
+    }
+}
+
+#[test]
 fn what_is_owed_to_others_is_no_room() {
     let (mut broker, _) = with_session(1, CLIENT);
     broker.begin_session(2, OTHER, Terms::NATIVE);
