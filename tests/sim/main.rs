@@ -2,13 +2,16 @@
 //!
 //! - `world`, `tcp`, `udp`, `net`: the network; as strict as Linux under edge-triggered epoll.
 //! - `conformance`: the same script on the simulated and on the real network must read the same.
+//! - `files`: configurations of servers and clients.
+//! - `programs`: everything that runs in a world, as one type.
 //! - `driver`: gives the programs of a world their turns.
 //! - `actors`: scripted visitors and homes, which check every byte.
 //! - `datagrams`: the same for UDP.
 //! - `web`: the same for HTTP, where one connection has many requests and homes.
 //! - `scenario`: a seed's plan, and what must be true of its outcome.
 //! - `diary`: the access log, and what must be true of it.
-//! - `pitfalls`: fixed plays, one for each way in which programs of this kind broke.
+//! - `play`: what fixed plays are made of.
+//! - `pitfalls`: the plays, one for each way in which programs of this kind broke.
 //!
 //! `SEED=123 cargo test --test sim scenario` runs one seed, `SEEDS=2000` so many,
 //! `FIRST=2000 SEEDS=1000` the thousand behind those.
@@ -22,8 +25,11 @@ mod conformance;
 mod datagrams;
 mod diary;
 mod driver;
+mod files;
 mod net;
 mod pitfalls;
+mod play;
+mod programs;
 mod rng;
 mod scenario;
 mod story;

@@ -1,0 +1,60 @@
+//! Every program of a world, as one type.
+
+use std::io;
+
+use underpass::engine::client::Client;
+use underpass::engine::core::Flow;
+use underpass::engine::server::Server;
+use underpass::proto::time::Time;
+
+use super::actors::{Homes, Visitors};
+use super::datagrams::{UdpHomes, UdpVisitors};
+use super::driver::Program;
+use super::net::SimNet;
+use super::web;
+
+/// Bytes that wait on one connection at most: two batches, one that was cut and one behind it.
+const BACKLOG: usize = 2 * underpass::engine::buffers::BATCH;
+
+/// A program of the scenario.
+#[expect(clippy::large_enum_variant, reason = "there are ten of them")]
+pub enum Actor {
+    Server(Server<SimNet>),
+    Client(Client<SimNet>),
+    Visitors(Visitors),
+    Homes(Homes),
+    WebVisitors(web::visitor::Visitors),
+    WebHomes(web::home::Homes),
+    UdpVisitors(UdpVisitors),
+    UdpHomes(UdpHomes),
+}
+
+impl Program for Actor {
+    fn turn(&mut self) -> io::Result<bool> {
+        let (flow, census) = match self {
+            Actor::Server(server) => (server.turn()?, server.census()),
+            Actor::Client(client) => (client.turn()?, client.census()),
+            Actor::Visitors(visitors) => return visitors.turn(),
+            Actor::Homes(homes) => return homes.turn(),
+            Actor::WebVisitors(visitors) => return visitors.turn(),
+            Actor::WebHomes(homes) => return homes.turn(),
+            Actor::UdpVisitors(visitors) => return visitors.turn(),
+            Actor::UdpHomes(homes) => return homes.turn(),
+        };
+        assert!(census.backlog <= BACKLOG, "back-pressure failed: {census:?}");
+        Ok(flow == Flow::Continue)
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        match self {
+            Actor::Server(server) => server.next_deadline(),
+            Actor::Client(client) => client.next_deadline(),
+            Actor::Visitors(visitors) => visitors.next_deadline(),
+            Actor::Homes(homes) => homes.next_deadline(),
+            Actor::WebVisitors(visitors) => visitors.next_deadline(),
+            Actor::WebHomes(homes) => homes.next_deadline(),
+            Actor::UdpVisitors(visitors) => visitors.next_deadline(),
+            Actor::UdpHomes(homes) => homes.next_deadline(),
+        }
+    }
+}
