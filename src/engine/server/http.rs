@@ -231,10 +231,12 @@ impl<N: Net> Server<N> {
     /// Gives the machine what the home says, while the visitor takes what comes of it.
     fn hear_home(&mut self, id: ConnId) -> Step {
         let Some(conn) = self.core.conns.get_mut(id) else { return Step::Left };
-        if !conn.socket.is_clear() {
+        let is_clear = conn.socket.is_clear();
+        let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
+        // A visitor that does not read does not outlive what it does not read from.
+        if !is_clear && http.home_end != Some(End::Reset) {
             return Step::Blocked;
         }
-        let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
         let mut moved = false;
         if !http.unheard.is_empty() {
             let taken = http.entry.handle_home(&http.unheard, &mut self.http_out);

@@ -3,6 +3,7 @@
 use log::debug;
 
 use super::greeting::Why;
+use super::sessions::Control;
 use super::visitor::{Doing, Waiting};
 use super::{Server, Stage};
 use crate::config::Passthrough;
@@ -17,8 +18,6 @@ use crate::proto::broker::ServiceId;
 use crate::proto::lease::{End as LeaseEnd, Lease};
 use crate::wire::message::{Entry, Message, Open, Reason};
 use crate::wire::rathole::Start;
-
-use super::sessions::Control;
 
 /// A link of a session; of a rathole client, a data channel.
 pub(super) struct Link {
@@ -219,7 +218,8 @@ impl<N: Net> Server<N> {
                     self.core.set_deadline(id, Some(now + patience));
                 }
                 self.core.go_on(id, turn);
-                return;
+                // What waits on it was its visitor's until now.
+                return self.account_for(id);
             }
             Ok(Turn::Done(())) => {}
         }
