@@ -153,8 +153,8 @@ impl<S> Socket<S> {
         Ok(received)
     }
 
-    /// The same into the net's pipe, at most `most` bytes. [`Received::End`] may be a mark of urgent
-    /// data that nothing has told of yet: a read decides.
+    /// The same into the net's pipe, at most `most` bytes. [`Received::End`] may be a mark of
+    /// urgent data that nothing has told of yet: a read decides.
     pub fn receive_piped<N: Net<Stream = S>>(
         &mut self,
         net: &mut N,
