@@ -11,11 +11,6 @@ pub const BATCH: usize = 63 * 1024;
 /// wake the other end. Not more, since what the sink does not take has to wait in user space.
 pub const SPLICE: usize = 124 * 1024;
 
-/// DATA in one frame at most. Small enough that the receiver starts on a batch before all of it is
-/// here and that a cut frame is cheap to carry over, large enough that the cipher's set-up is lost
-/// in the noise.
-pub const DATA_PER_FRAME: usize = 16 * 1024;
-
 /// The thread's scratch. Bytes lie here only within one step of one connection.
 ///
 /// ```text

@@ -9,13 +9,12 @@ pub use super::gone::Gone;
 use super::net::Net;
 use super::socket::{Received, Socket};
 use super::timers::Deadline;
-use super::tunnel::Filled;
 pub use super::tunnel::{Dialect, End, Pulled, Tunnel};
 use crate::proto::admission::Permit;
 use crate::proto::lease::Lease;
 use crate::proto::noise::{Channel, HandshakeHash, Side};
 use crate::proto::passage::{self, Passage};
-use crate::wire::Status;
+use crate::proto::tunnel::Tell;
 use crate::wire::frame;
 use crate::wire::message::{Message, Reason};
 
@@ -87,10 +86,10 @@ impl<S, Stage> Conn<S, Stage> {
         self
     }
 
-    /// Bytes that wait here: for the peer to take them, or to be whole.
+    /// Bytes of memory for what waits here: for the peer to take it, or to be whole.
     pub fn held(&self) -> usize {
         let unopened = self.tunnel.as_ref().map_or(0, |it| it.inbox.len() + it.unread.len());
-        self.socket.backlog() + unopened
+        self.socket.footprint() + unopened
     }
 
     /// The same, which has to get through a proxy first.
@@ -111,7 +110,7 @@ impl<S, Stage> Conn<S, Stage> {
 
     /// Of a link: who uses it.
     pub fn lease(&self) -> Option<&Lease> {
-        self.tunnel.as_ref().map(|tunnel| &tunnel.lease)
+        self.tunnel.as_ref().map(|tunnel| tunnel.codec.lease())
     }
 
     /// Takes one batch in: data to the front of `scratch.clear`, and what ended it.
@@ -147,7 +146,7 @@ impl<S, Stage> Conn<S, Stage> {
     /// Whether bytes can lie on it as the other end of a relay has them: with nothing around them,
     /// or as raw runs.
     pub fn is_raw(&self) -> bool {
-        self.tunnel.as_ref().is_none_or(|tunnel| tunnel.raw || tunnel.is_clear_stream())
+        self.tunnel.as_ref().is_none_or(|tunnel| tunnel.codec.is_raw())
     }
 
     /// As [`Conn::pull`] between two that are raw: at least `worth` bytes at once stay in the net's
@@ -178,7 +177,7 @@ impl<S, Stage> Conn<S, Stage> {
     ) -> Result<(), Gone> {
         let Io { net, scratch, buffers } = io;
         let header = frame::run_header(length);
-        let is_run = self.tunnel.as_ref().is_some_and(|tunnel| !tunnel.is_clear_stream());
+        let is_run = self.tunnel.as_ref().is_some_and(|tunnel| !tunnel.codec.is_clear_stream());
         let head = if is_run { &header[..] } else { &[] };
         let sent = self.socket.send_piped(net, buffers, &mut scratch.wire, head, length);
         sent.map_err(Gone::Io)
@@ -186,7 +185,7 @@ impl<S, Stage> Conn<S, Stage> {
 
     /// How the peer of a tunnel connection speaks.
     pub fn dialect(&self) -> Option<Dialect> {
-        self.tunnel.as_ref().map(|tunnel| tunnel.dialect)
+        self.tunnel.as_ref().map(|tunnel| tunnel.codec.dialect())
     }
 
     /// rathole's dialect: the next `LENGTH` bytes, once all are here; what follows them stays.
@@ -200,7 +199,7 @@ impl<S, Stage> Conn<S, Stage> {
                 io.buffers.take_front(&mut tunnel.unread, LENGTH);
                 return Ok(Turn::Done(taken));
             }
-            let pulled = tunnel.pull_stream(&mut self.socket, io)?;
+            let pulled = tunnel.receive(&mut self.socket, io, None)?;
             io.buffers.append(&mut tunnel.unread, &io.scratch.clear[..pulled.data]);
             match pulled.end {
                 None if pulled.moved => {}
@@ -230,11 +229,12 @@ impl<S, Stage> Conn<S, Stage> {
         let Io { net, scratch, buffers } = io;
         let sent = match &mut self.tunnel {
             None => self.socket.send(net, buffers, &scratch.clear[..length]),
-            Some(tunnel) if tunnel.is_clear_stream() => {
+            Some(tunnel) if tunnel.codec.is_clear_stream() => {
                 self.socket.send(net, buffers, &scratch.clear[..length])
             }
             Some(tunnel) => {
-                let sealed = tunnel.wrap(scratch, length)?;
+                let Scratch { clear, wire, .. } = &mut *scratch;
+                let sealed = tunnel.codec.wrap(clear, length, wire)?;
                 self.socket.send(net, buffers, &scratch.wire[..sealed])
             }
         };
@@ -249,18 +249,21 @@ impl<S, Stage> Conn<S, Stage> {
                 Ok(())
             }
             Some(tunnel) => {
-                tunnel.lease.say_fin();
-                if tunnel.dialect == Dialect::Rathole {
-                    self.socket.finish(&mut io.net);
-                    tunnel.release_if_ended();
-                    return Ok(());
-                }
-                if tunnel.side == Side::Initiator && tunnel.lease.has_ended() {
-                    // READY follows as soon as the link is settled, and says it too.
-                    return Ok(());
-                }
-                self.say(io, &Message::Fin)
+                let tell = tunnel.codec.finish();
+                self.tell(io, tell)
             }
+        }
+    }
+
+    /// Tells an end of ours.
+    fn tell<N: Net<Stream = S>>(&mut self, io: &mut Io<N>, tell: Tell) -> Result<(), Gone> {
+        match tell {
+            Tell::Message(message) => self.say(io, &message),
+            Tell::EndOfFile => {
+                self.socket.finish(&mut io.net);
+                Ok(())
+            }
+            Tell::Nothing => Ok(()),
         }
     }
 
@@ -277,11 +280,7 @@ impl<S, Stage> Conn<S, Stage> {
     ) -> Result<(), Gone> {
         let Io { net, scratch, buffers } = io;
         let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
-        debug_assert_ne!(tunnel.dialect, Dialect::Rathole);
-        scratch.message.clear();
-        message.encode(&mut scratch.message);
-        let sealed =
-            tunnel.channel.seal(&scratch.message, &mut scratch.wire).map_err(Gone::Noise)?;
+        let sealed = tunnel.codec.seal(message, &mut scratch.message, &mut scratch.wire)?;
         self.socket.send(net, buffers, &scratch.wire[..sealed]).map_err(Gone::Io)
     }
 
@@ -293,11 +292,8 @@ impl<S, Stage> Conn<S, Stage> {
         reason: Reason,
     ) -> Result<(), Gone> {
         let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
-        let lease = tunnel.lease.number();
-        if tunnel.lease.say_reset() && tunnel.dialect != Dialect::Rathole {
-            self.say(io, &Message::Reset { lease, reason })?;
-        }
-        Ok(())
+        let tell = tunnel.codec.reset(reason);
+        self.tell(io, tell)
     }
 
     /// Server, before [`Conn::shake_hands`]: done once that has a message to read. Whether it then
@@ -305,25 +301,7 @@ impl<S, Stage> Conn<S, Stage> {
     /// nothing has been computed so far.
     pub fn await_hands<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<Turn<bool>, Gone> {
         let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
-        if !tunnel.channel.is_awaiting() {
-            return Ok(Turn::Done(false));
-        }
-        for _ in 0..READS {
-            let most = (frame::HEADER + tunnel.max_body).saturating_sub(tunnel.inbox.len());
-            let filled = match tunnel.fill(&mut self.socket, io, most)? {
-                Filled::To(filled) => filled,
-                Filled::Nothing => return Ok(Turn::Waiting),
-                Filled::End => return Err(Gone::Closed),
-            };
-            let wire = &io.scratch.wire[..filled];
-            let first = frame::first(wire, tunnel.max_body).map_err(Gone::Frame)?;
-            let is_whole = first != Status::Partial;
-            tunnel.keep(io, 0..filled);
-            if is_whole {
-                return Ok(Turn::Done(true));
-            }
-        }
-        Ok(Turn::More)
+        tunnel.await_hands(&mut self.socket, io)
     }
 
     /// A handshake's next steps: reads a message if one is whole, and answers it. Done once nothing
@@ -333,42 +311,14 @@ impl<S, Stage> Conn<S, Stage> {
         io: &mut Io<N>,
     ) -> Result<Turn<HandshakeHash>, Gone> {
         let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
-        match tunnel.pass(&mut self.socket, io)? {
-            Turn::Done(()) => {}
-            Turn::Waiting => return Ok(Turn::Waiting),
-            Turn::More => return Ok(Turn::More),
-        }
-        for _ in 0..READS {
-            io.scratch.message.clear();
-            tunnel.channel.write_handshake(&mut io.scratch.message).map_err(Gone::Noise)?;
-            self.socket
-                .send(&mut io.net, &mut io.buffers, &io.scratch.message)
-                .map_err(Gone::Io)?;
-            if let Some(hash) = tunnel.channel.established().map_err(Gone::Noise)? {
-                return Ok(Turn::Done(hash));
-            }
-            let filled = match tunnel.fill(&mut self.socket, io, usize::MAX)? {
-                Filled::To(filled) => filled,
-                Filled::Nothing => return Ok(Turn::Waiting),
-                Filled::End => return Err(Gone::Closed),
-            };
-            let wire = &io.scratch.wire[..filled];
-            match frame::first(wire, tunnel.max_body).map_err(Gone::Frame)? {
-                Status::Partial => tunnel.keep(io, 0..filled),
-                Status::Complete((body, taken)) => {
-                    tunnel.channel.read_handshake(body).map_err(Gone::Noise)?;
-                    tunnel.keep(io, taken..filled);
-                }
-            }
-        }
-        Ok(Turn::More)
+        tunnel.shake_hands(&mut self.socket, io)
     }
 
     /// Client: both directions of the lease have ended; says that the link is free.
     pub fn say_ready<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<(), Gone> {
         let Some(tunnel) = &mut self.tunnel else { return Err(Gone::Unexpected) };
-        tunnel.lease.say_ready();
-        self.say(io, &Message::Ready)
+        let ready = tunnel.codec.ready();
+        self.say(io, &ready)
     }
 
     /// Closes; what was handed to the network is delivered.

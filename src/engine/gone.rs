@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::proto::{lease, noise, passage};
+use crate::proto::{lease, noise, passage, tunnel};
 use crate::wire::{datagram, frame, message, rathole};
 
 /// Why a connection ends.
@@ -37,6 +37,19 @@ pub enum Gone {
     Guessing,
     /// There is no room for one more of its kind.
     Crowded,
+}
+
+impl From<tunnel::Reject> for Gone {
+    fn from(reject: tunnel::Reject) -> Gone {
+        match reject {
+            tunnel::Reject::Frame(reject) => Gone::Frame(reject),
+            tunnel::Reject::Noise(reject) => Gone::Noise(reject),
+            tunnel::Reject::Message(reject) => Gone::Message(reject),
+            tunnel::Reject::Lease(reject) => Gone::Lease(reject),
+            tunnel::Reject::Unexpected => Gone::Unexpected,
+            tunnel::Reject::Closed => Gone::Closed,
+        }
+    }
 }
 
 impl fmt::Display for Gone {

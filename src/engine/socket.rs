@@ -102,6 +102,11 @@ impl<S> Socket<S> {
         self.pending.len() - self.sent
     }
 
+    /// Bytes of memory that they take, also what of it has been written already.
+    pub fn footprint(&self) -> usize {
+        if self.pending.is_empty() { 0 } else { self.pending.capacity() }
+    }
+
     /// Bytes read from the network so far.
     pub fn read(&self) -> u64 {
         self.read
@@ -153,8 +158,8 @@ impl<S> Socket<S> {
         Ok(received)
     }
 
-    /// The same into the net's pipe, at most `most` bytes. [`Received::End`] may be a mark of urgent
-    /// data that nothing has told of yet: a read decides.
+    /// The same into the net's pipe, at most `most` bytes. [`Received::End`] may be a mark of
+    /// urgent data that nothing has told of yet: a read decides.
     pub fn receive_piped<N: Net<Stream = S>>(
         &mut self,
         net: &mut N,

@@ -1,58 +1,28 @@
-//! What lies around the bytes of a tunnel connection: a proxy to get through, keys, frames, and
-//! whose turn the link is.
-//!
-//! A tunnel connection speaks one of two dialects: the native protocol, messages in frames, or
-//! rathole's, a byte stream whose end of file is TCP's and whose reset is the connection's own.
+//! What lies around the bytes of a tunnel connection: a proxy to get through, and then the codec,
+//! with what it has not taken yet.
 
 use std::ops::Range;
 
-use super::buffers::{BATCH, DATA_PER_FRAME, SPLICE, Scratch};
+use super::buffers::{BATCH, SPLICE};
 use super::conn::{Io, READS, Turn};
 use super::gone::Gone;
 use super::net::Net;
 use super::socket::{Received, Socket};
-use crate::proto::lease::{self, Heard, Lease};
-use crate::proto::noise::{self, Channel, Side};
+use crate::proto::noise::{Channel, HandshakeHash, Side};
 use crate::proto::passage::{self, Passage};
-use crate::wire::Status;
-use crate::wire::frame::{self, Piece};
-use crate::wire::message::{Entry, Message, Reason, kind};
-use crate::wire::rathole;
+use crate::proto::tunnel::{Codec, Expects};
+pub use crate::proto::tunnel::{Dialect, End};
 
 /// What lies around a tunnel connection's bytes.
 pub struct Tunnel {
     /// The way through a proxy, until it is open; all else comes after.
     pub(super) passage: Option<Box<Passage>>,
-    /// Keys, or the way to them.
-    pub channel: Channel,
-    /// Of a link: who uses it.
-    pub lease: Lease,
-    pub(super) dialect: Dialect,
-    /// Which end of the link we are: the client says READY, the server hears it.
-    pub(super) side: Side,
-    /// Received and not yet opened: less than a frame, or what lay behind a message.
+    /// What the bytes mean.
+    pub codec: Codec,
+    /// Received and not yet taken by the codec: less than a frame, or what lay behind a message.
     pub(super) inbox: Vec<u8>,
     /// rathole's dialect: opened and not yet taken.
     pub(super) unread: Vec<u8>,
-    /// The longest body that may come.
-    pub(super) max_body: usize,
-    /// Of the lease in force: DATA may come, and goes, as raw runs.
-    pub(super) raw: bool,
-    /// Bytes of a run that are still to come.
-    run_left: usize,
-    /// The length of the last run: what the next one may be expected to have.
-    last_run: usize,
-}
-
-/// How the peer speaks inside the encryption.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// The server learns it by the first message.
-    Unknown,
-    /// Messages in frames, each with its kind.
-    Native,
-    /// A byte stream: over Noise frames without a kind, over `tcp` no frames at all.
-    Rathole,
 }
 
 /// What a pull gave.
@@ -79,78 +49,25 @@ impl Pulled {
     }
 }
 
-/// What ends a run of data.
-#[derive(Debug)]
-pub enum End {
-    /// End of file, or FIN.
-    Fin,
-    /// RESET of the lease in force.
-    Reset(Reason),
-    /// Another message: its kind, and where its payload lies in `scratch.clear`.
-    Message(u8, Range<usize>),
-}
-
 /// What [`Tunnel::fill`] found.
-pub(super) enum Filled {
+enum Filled {
     /// Bytes up to here.
     To(usize),
     /// Nothing new.
     Nothing,
-    /// The connection's end, behind whole frames.
+    /// The connection's end.
     End,
 }
 
 impl Tunnel {
     /// A tunnel connection before its first byte.
     pub fn new(channel: Channel, side: Side) -> Tunnel {
-        let dialect = match side {
-            Side::Initiator => Dialect::Native,
-            Side::Responder => Dialect::Unknown,
-        };
-        Tunnel {
-            passage: None,
-            channel,
-            lease: Lease::none(),
-            dialect,
-            side,
-            inbox: Vec::new(),
-            unread: Vec::new(),
-            max_body: noise::MAX_HANDSHAKE_MESSAGE,
-            raw: false,
-            run_left: 0,
-            last_run: 0,
-        }
-    }
-
-    /// Client: speaks rathole's dialect from the first message on.
-    pub fn speak_rathole(&mut self) {
-        self.dialect = Dialect::Rathole;
-    }
-
-    /// Server: whether DATA of the lease that begins is raw: where nothing is sealed anyway, and
-    /// where that is `wished` for what is TLS itself.
-    pub fn choose_raw(&mut self, entry: Entry, wished: bool) -> bool {
-        self.raw = match self.channel {
-            Channel::Clear => entry != Entry::Udp,
-            _ => wished && entry == Entry::Https,
-        };
-        self.raw
-    }
-
-    /// Client: what the server has chosen, unless it would bare what nothing else protects.
-    pub fn accept_raw(&mut self, entry: Entry, raw: bool) -> Result<(), Gone> {
-        let allowed = entry == Entry::Https || matches!(self.channel, Channel::Clear);
-        self.raw = raw;
-        if raw && !allowed { Err(Gone::Unexpected) } else { Ok(()) }
-    }
-
-    /// From now on bodies of up to `max` bytes may come.
-    pub fn allow(&mut self, max: usize) {
-        self.max_body = max;
+        let codec = Codec::new(channel, side);
+        Tunnel { passage: None, codec, inbox: Vec::new(), unread: Vec::new() }
     }
 
     /// Goes on through the proxy, if there is one; done when the way is open.
-    pub(super) fn pass<S, N: Net<Stream = S>>(
+    fn pass<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
@@ -172,55 +89,120 @@ impl Tunnel {
         Ok(Turn::More)
     }
 
+    /// See [`Conn::await_hands`](super::conn::Conn::await_hands).
+    pub(super) fn await_hands<S, N: Net<Stream = S>>(
+        &mut self,
+        socket: &mut Socket<S>,
+        io: &mut Io<N>,
+    ) -> Result<Turn<bool>, Gone> {
+        if !self.codec.is_awaiting() {
+            return Ok(Turn::Done(false));
+        }
+        for _ in 0..READS {
+            // What lies behind the message can wait in the kernel.
+            let lacking = self.codec.lacks_of_shake(&self.inbox)?;
+            if lacking == 0 {
+                return Ok(Turn::Done(true));
+            }
+            let room = &mut io.scratch.wire[..lacking];
+            match socket.receive(&mut io.net, room).map_err(Gone::Io)? {
+                Received::Bytes(read) => io.buffers.append(&mut self.inbox, &room[..read]),
+                Received::Blocked => return Ok(Turn::Waiting),
+                Received::End => return Err(Gone::Closed),
+            }
+        }
+        Ok(Turn::More)
+    }
+
+    /// See [`Conn::shake_hands`](super::conn::Conn::shake_hands).
+    pub(super) fn shake_hands<S, N: Net<Stream = S>>(
+        &mut self,
+        socket: &mut Socket<S>,
+        io: &mut Io<N>,
+    ) -> Result<Turn<HandshakeHash>, Gone> {
+        match self.pass(socket, io)? {
+            Turn::Done(()) => {}
+            Turn::Waiting => return Ok(Turn::Waiting),
+            Turn::More => return Ok(Turn::More),
+        }
+        for _ in 0..READS {
+            io.scratch.message.clear();
+            let hash = self.codec.shake(&mut io.scratch.message)?;
+            socket.send(&mut io.net, &mut io.buffers, &io.scratch.message).map_err(Gone::Io)?;
+            if let Some(hash) = hash {
+                return Ok(Turn::Done(hash));
+            }
+            let filled = match self.fill(socket, io, usize::MAX)? {
+                Filled::To(filled) => filled,
+                Filled::Nothing => return Ok(Turn::Waiting),
+                Filled::End => return Err(Gone::Closed),
+            };
+            let taken = self.codec.hear_shake(&io.scratch.wire[..filled])?;
+            self.keep(io, taken..filled);
+        }
+        Ok(Turn::More)
+    }
+
+    /// Takes one batch in.
     pub(super) fn pull<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
     ) -> Result<Pulled, Gone> {
-        if self.dialect == Dialect::Unknown
-            && matches!(self.channel, Channel::Clear)
-            && !self.hear_dialect(socket, io)?
-        {
-            return Ok(Pulled::default());
-        }
-        if !self.unread.is_empty() {
-            let data = self.unread.len();
-            io.scratch.clear[..data].copy_from_slice(&self.unread);
-            io.buffers.give_back(&mut self.unread);
-            return Ok(Pulled { data, moved: true, ..Pulled::default() });
-        }
-        match self.dialect {
-            Dialect::Rathole => self.pull_stream(socket, io),
-            _ if self.is_within_run() => self.pull_run(socket, io),
-            Dialect::Native | Dialect::Unknown => self.pull_frames(socket, io, usize::MAX),
+        match self.unread.len() {
+            0 => self.receive(socket, io, None),
+            data => {
+                io.scratch.clear[..data].copy_from_slice(&self.unread);
+                io.buffers.give_back(&mut self.unread);
+                Ok(Pulled { data, moved: true, ..Pulled::default() })
+            }
         }
     }
 
     /// As [`Tunnel::pull`], but for bytes that go on as they are: at least `worth` of them at once
-    /// stay in the net's pipe. The header of a long run is read by itself for that.
+    /// stay in the net's pipe.
     pub(super) fn draw<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
         worth: usize,
     ) -> Result<Pulled, Gone> {
-        if self.is_clear_stream() {
-            let is_long = self.unread.is_empty() && socket.is_busy(worth);
-            return match is_long {
-                true => self.splice(socket, io, SPLICE),
-                false => self.pull(socket, io),
-            };
-        }
-        let kept = self.inbox.len();
-        if self.last_run >= worth && self.run_left == 0 && kept < frame::RUN_HEADER {
-            let pulled = self.pull_frames(socket, io, frame::RUN_HEADER - kept)?;
-            if self.run_left == 0 {
-                return Ok(pulled);
-            }
-        }
-        match self.is_within_run() && self.run_left >= worth && socket.may_splice() {
-            true => self.splice(socket, io, self.run_left.min(SPLICE)),
+        match self.unread.is_empty() && socket.may_splice() {
+            true => self.receive(socket, io, Some(worth)),
             false => self.pull(socket, io),
+        }
+    }
+
+    /// Takes one batch in, past what was put back. With `worth`, what goes on as it is may stay in
+    /// the net's pipe.
+    pub(super) fn receive<S, N: Net<Stream = S>>(
+        &mut self,
+        socket: &mut Socket<S>,
+        io: &mut Io<N>,
+        worth: Option<usize>,
+    ) -> Result<Pulled, Gone> {
+        loop {
+            match self.codec.expects(self.inbox.len(), worth.unwrap_or(usize::MAX))? {
+                Expects::Frames(most) => {
+                    let pulled = self.receive_frames(socket, io, most)?;
+                    let is_empty = pulled.data == 0 && pulled.end.is_none();
+                    // What was asked for by itself tells how to read on.
+                    if most == usize::MAX || !pulled.moved || !is_empty {
+                        return Ok(pulled);
+                    }
+                }
+                Expects::Data(most) => {
+                    // A stream has no length: it is as long as it was before.
+                    let is_long = |worth| match most {
+                        usize::MAX => socket.is_busy(worth),
+                        most => most >= worth,
+                    };
+                    return match worth.is_some_and(is_long) {
+                        true => self.splice(socket, io, most.min(SPLICE)),
+                        false => self.receive_data(socket, io, most.min(BATCH)),
+                    };
+                }
+            }
         }
     }
 
@@ -230,103 +212,44 @@ impl Tunnel {
         io: &mut Io<N>,
         most: usize,
     ) -> Result<Pulled, Gone> {
-        let received = socket.receive_piped(&mut io.net, most).map_err(Gone::Io)?;
-        if received == Received::End {
-            return self.pull(socket, io);
+        match socket.receive_piped(&mut io.net, most).map_err(Gone::Io)? {
+            Received::End => self.receive_data(socket, io, most.min(BATCH)),
+            received => {
+                let pulled = self.hear_data(received)?;
+                Ok(Pulled { piped: pulled.data > 0, ..pulled })
+            }
         }
-        let pulled = self.hear_raw(received)?;
-        Ok(Pulled { piped: pulled.data > 0, ..pulled })
     }
 
-    /// The rest of a run needs no frame around it.
-    fn pull_run<S, N: Net<Stream = S>>(
+    /// Data that nothing lies around are read to where they are wanted.
+    fn receive_data<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
+        most: usize,
     ) -> Result<Pulled, Gone> {
-        let room = &mut io.scratch.clear[..self.run_left.min(BATCH)];
+        let room = &mut io.scratch.clear[..most];
         let received = socket.receive(&mut io.net, room).map_err(Gone::Io)?;
-        self.hear_raw(received)
+        self.hear_data(received)
     }
 
-    /// Bytes of a run or of a clear stream, as the socket has them.
-    fn hear_raw(&mut self, received: Received) -> Result<Pulled, Gone> {
+    fn hear_data(&mut self, received: Received) -> Result<Pulled, Gone> {
         match received {
-            Received::Bytes(length) if self.dialect != Dialect::Rathole => {
-                let data = self.hear_run(length)?;
+            Received::Bytes(length) => {
+                let data = self.codec.hear_data(length)?;
                 Ok(Pulled { data, moved: true, ..Pulled::default() })
             }
+            Received::Blocked => Ok(Pulled::default()),
             Received::End => self.hear_end_of_file(),
-            received => Ok(Pulled::plain(received)),
         }
     }
 
-    /// So many bytes of a run are here; how many of them are to be used: all or none.
-    fn hear_run(&mut self, length: usize) -> Result<usize, Gone> {
-        self.run_left -= length;
-        Ok(if self.lease.hear_data(length).map_err(Gone::Lease)? { length } else { 0 })
+    fn hear_end_of_file(&mut self) -> Result<Pulled, Gone> {
+        let end = Some(self.codec.hear_end_of_file(self.inbox.len())?);
+        Ok(Pulled { end, moved: true, ..Pulled::default() })
     }
 
-    /// What the socket has next are bytes of a run.
-    fn is_within_run(&self) -> bool {
-        self.run_left > 0 && self.inbox.is_empty()
-    }
-
-    /// Without encryption the connection's first bytes tell the dialect; whether they are here.
-    fn hear_dialect<S, N: Net<Stream = S>>(
-        &mut self,
-        socket: &mut Socket<S>,
-        io: &mut Io<N>,
-    ) -> Result<bool, Gone> {
-        loop {
-            match rathole::is_hello(&self.inbox) {
-                Status::Partial => {}
-                Status::Complete(false) => self.dialect = Dialect::Native,
-                Status::Complete(true) => {
-                    self.dialect = Dialect::Rathole;
-                    self.unread = std::mem::take(&mut self.inbox);
-                }
-            }
-            if self.dialect != Dialect::Unknown {
-                return Ok(true);
-            }
-            let mut tag = [0; rathole::TAG];
-            let room = &mut tag[self.inbox.len()..];
-            match socket.receive(&mut io.net, room).map_err(Gone::Io)? {
-                Received::Bytes(read) => io.buffers.append(&mut self.inbox, &room[..read]),
-                Received::Blocked => return Ok(false),
-                Received::End => return Err(Gone::Closed),
-            }
-        }
-    }
-
-    /// rathole's dialect.
-    pub(super) fn pull_stream<S, N: Net<Stream = S>>(
-        &mut self,
-        socket: &mut Socket<S>,
-        io: &mut Io<N>,
-    ) -> Result<Pulled, Gone> {
-        if self.lease.said() == lease::End::Reset {
-            return Err(Gone::Closed);
-        }
-        if !self.is_clear_stream() {
-            return self.pull_frames(socket, io, usize::MAX);
-        }
-        let room = &mut io.scratch.clear[..BATCH];
-        let received = socket.receive(&mut io.net, room).map_err(Gone::Io)?;
-        self.hear_raw(received)
-    }
-
-    /// ```text
-    /// scratch.wire   | inbox | read now ......................|
-    ///                | frame | frame | frame | cut frame      |   the rest goes back to the inbox
-    /// scratch.clear  | data         kind|
-    ///                        | data        kind|                  each over the kind before it
-    ///                                | message kind|
-    /// ```
-    /// In rathole's dialect there are no kinds: all is data. So is what is here of a raw run. At
-    /// most `most` bytes are read.
-    fn pull_frames<S, N: Net<Stream = S>>(
+    fn receive_frames<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
@@ -337,178 +260,49 @@ impl Tunnel {
             Filled::Nothing => return Ok(Pulled::default()),
             Filled::End => return self.hear_end_of_file(),
         };
-        let mut pulled = Pulled { moved: true, ..Pulled::default() };
-        let mut at = 0;
-        while pulled.end.is_none() {
-            let wire = &io.scratch.wire[at..filled];
-            let clear = &mut io.scratch.clear[pulled.data..];
-            if self.run_left > 0 && !wire.is_empty() {
-                let length = self.run_left.min(wire.len());
-                clear[..length].copy_from_slice(&wire[..length]);
-                pulled.data += self.hear_run(length)?;
-                at += length;
-                continue;
-            }
-            let Status::Complete((piece, taken)) = self.next_piece(wire)? else { break };
-            at += taken;
-            let body = match piece {
-                Piece::Frame(body) => body,
-                Piece::Run(length) => {
-                    self.run_left = length as usize;
-                    self.last_run = self.run_left;
-                    continue;
-                }
-            };
-            let length = self.channel.open(body, clear).map_err(Gone::Noise)?;
-            if self.dialect == Dialect::Unknown {
-                self.dialect = match rathole::is_hello(&clear[..length]) {
-                    Status::Complete(true) => Dialect::Rathole,
-                    _ => Dialect::Native,
-                };
-            }
-            if self.dialect == Dialect::Rathole {
-                pulled.data += length;
-                continue;
-            }
-            let kind = clear[length - 1];
-            let payload = pulled.data..pulled.data + length - 1;
-            pulled.end = match kind {
-                kind::DATA => {
-                    if self.lease.hear_data(payload.len()).map_err(Gone::Lease)? {
-                        pulled.data = payload.end;
-                    }
-                    None
-                }
-                kind::FIN => {
-                    self.lease.hear_fin().map_err(Gone::Lease)?;
-                    Some(End::Fin)
-                }
-                kind::RESET => self.hear_reset(&io.scratch.clear[payload])?,
-                kind::READY if self.side == Side::Responder => {
-                    self.lease.hear_ready().map_err(Gone::Lease)?.then_some(End::Fin)
-                }
-                kind => Some(End::Message(kind, payload)),
-            };
-        }
-        self.keep(io, at..filled);
-        Ok(pulled)
-    }
-
-    /// TCP's end of file: a FIN where a rathole channel is lent, else the connection's end.
-    fn hear_end_of_file(&mut self) -> Result<Pulled, Gone> {
-        if self.dialect != Dialect::Rathole || self.lease.heard() != lease::End::Open {
-            return Err(Gone::Closed);
-        }
-        self.lease.hear_fin().map_err(Gone::Lease)?;
-        self.release_if_ended();
-        Ok(Pulled { end: Some(End::Fin), moved: true, ..Pulled::default() })
-    }
-
-    /// A rathole channel is lent once: when both directions have ended, nothing is to come.
-    pub(super) fn release_if_ended(&mut self) {
-        if self.lease.has_ended() && !self.lease.is_over() {
-            self.lease.say_ready();
-        }
-    }
-
-    pub(super) fn is_clear_stream(&self) -> bool {
-        self.dialect == Dialect::Rathole && matches!(self.channel, Channel::Clear)
-    }
-
-    fn hear_reset(&mut self, payload: &[u8]) -> Result<Option<End>, Gone> {
-        let message = Message::decode(kind::RESET, payload).map_err(Gone::Message)?;
-        let Message::Reset { lease, reason } = message else { return Ok(None) };
-        Ok(match self.lease.hear_reset(lease).map_err(Gone::Lease)? {
-            Heard::Stale => None,
-            Heard::Broken => Some(End::Reset(reason)),
-        })
+        let wire = &io.scratch.wire[..filled];
+        let opened = self.codec.open(wire, &mut io.scratch.clear)?;
+        self.keep(io, opened.taken..filled);
+        Ok(Pulled { data: opened.data, end: opened.end, moved: true, piped: false })
     }
 
     /// Brings the inbox to the front of `scratch.wire`, and what the socket has behind it unless
-    /// the inbox holds a whole frame already: at most `most` bytes. An end inside a frame is an
-    /// error.
-    pub(super) fn fill<S, N: Net<Stream = S>>(
+    /// the codec can take something of the inbox already: at most `most` bytes.
+    fn fill<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
         most: usize,
     ) -> Result<Filled, Gone> {
         let kept = self.inbox.len();
-        let whole = self.has_whole_piece()?;
+        let whole = self.codec.has_whole(&self.inbox)?;
         if !whole && !socket.is_readable() {
             return Ok(Filled::Nothing);
         }
         io.scratch.wire[..kept].copy_from_slice(&self.inbox);
-        let read = match whole {
-            true => 0,
-            false => {
-                let end = kept.saturating_add(most).min(io.scratch.wire.len());
-                let room = &mut io.scratch.wire[kept..end];
-                match socket.receive(&mut io.net, room).map_err(Gone::Io)? {
-                    Received::Bytes(read) => read,
-                    Received::Blocked => return Ok(Filled::Nothing),
-                    Received::End if kept == 0 => return Ok(Filled::End),
-                    Received::End => return Err(Gone::Closed),
-                }
-            }
-        };
-        Ok(Filled::To(kept + read))
+        if whole {
+            return Ok(Filled::To(kept));
+        }
+        let end = kept.saturating_add(most).min(io.scratch.wire.len());
+        let room = &mut io.scratch.wire[kept..end];
+        Ok(match socket.receive(&mut io.net, room).map_err(Gone::Io)? {
+            Received::Bytes(read) => Filled::To(kept + read),
+            Received::Blocked => Filled::Nothing,
+            Received::End => Filled::End,
+        })
     }
 
-    /// Keeps what has not been opened.
-    pub(super) fn keep<N>(&mut self, io: &mut Io<N>, rest: Range<usize>) {
+    /// Keeps what was not taken.
+    fn keep<N>(&mut self, io: &mut Io<N>, rest: Range<usize>) {
         let Io { scratch, buffers, .. } = io;
         if rest.is_empty() {
             buffers.give_back(&mut self.inbox);
+        } else if self.inbox.is_empty() {
+            buffers.append(&mut self.inbox, &scratch.wire[rest]);
         } else {
-            if self.inbox.is_empty() {
-                buffers.append(&mut self.inbox, &scratch.wire[rest]);
-            } else {
-                self.inbox.clear();
-                self.inbox.extend_from_slice(&scratch.wire[rest]);
-            }
+            self.inbox.clear();
+            self.inbox.extend_from_slice(&scratch.wire[rest]);
         }
-    }
-
-    /// Whether there is something to take without reading.
-    fn has_whole_piece(&self) -> Result<bool, Gone> {
-        match self.run_left {
-            0 => Ok(self.next_piece(&self.inbox)? != Status::Partial),
-            _ => Ok(!self.inbox.is_empty()),
-        }
-    }
-
-    fn next_piece<'a>(&self, bytes: &'a [u8]) -> Result<Status<(Piece<'a>, usize)>, Gone> {
-        frame::next(bytes, self.max_body, self.raw).map_err(Gone::Frame)
-    }
-
-    /// Puts the first `length` bytes of `scratch.clear` into `scratch.wire`: sealed, as DATA frames
-    /// or in rathole's dialect as frames without a kind; or as a raw run.
-    pub(super) fn wrap(&mut self, scratch: &mut Scratch, length: usize) -> Result<usize, Gone> {
-        if self.raw {
-            let (head, run) = scratch.wire.split_at_mut(frame::RUN_HEADER);
-            head.copy_from_slice(&frame::run_header(length));
-            run[..length].copy_from_slice(&scratch.clear[..length]);
-            return Ok(frame::RUN_HEADER + length);
-        }
-        let mut sealed = 0;
-        let mut start = 0;
-        while start < length {
-            let end = length.min(start + DATA_PER_FRAME);
-            let out = &mut scratch.wire[sealed..];
-            let result = if self.dialect == Dialect::Rathole {
-                self.channel.seal(&scratch.clear[start..end], out)
-            } else {
-                // The kind goes where the next frame's first byte is, for as long as it takes.
-                let borrowed = std::mem::replace(&mut scratch.clear[end], kind::DATA);
-                let result = self.channel.seal(&scratch.clear[start..=end], out);
-                scratch.clear[end] = borrowed;
-                result
-            };
-            sealed += result.map_err(Gone::Noise)?;
-            start = end;
-        }
-        Ok(sealed)
     }
 }
 
@@ -520,31 +314,15 @@ mod tests {
     use super::*;
     use crate::config::{NoiseConfig, Transport};
     use crate::engine::buffers::Buffers;
+    use crate::engine::buffers::Scratch;
     use crate::engine::conn::Conn;
     use crate::engine::mio_net::MioNet;
     use crate::engine::net::{Token, Wake};
     use crate::engine::relay;
+    use crate::proto::lease::{self, Lease};
     use crate::proto::noise::Protection;
-
-    #[test]
-    fn only_what_is_tls_itself_goes_raw_where_the_rest_is_sealed() {
-        let transport = Transport::Noise(NoiseConfig {
-            patterns: vec!["Noise_NN_25519_ChaChaPoly_BLAKE2s".to_owned()],
-            local_private_key: None,
-            remote_public_key: None,
-        });
-        let protection = Protection::new(&transport, Side::Responder).expect("a pattern");
-        let mut sealed = Tunnel::new(Channel::respond(&protection, [1; 32]), Side::Responder);
-        for entry in [Entry::Tcp, Entry::Http, Entry::Udp] {
-            assert!(!sealed.choose_raw(entry, true), "{entry:?}");
-            assert!(sealed.accept_raw(entry, false).is_ok(), "{entry:?}");
-            assert!(sealed.accept_raw(entry, true).is_err(), "{entry:?}");
-        }
-        assert!(sealed.choose_raw(Entry::Https, true) && !sealed.choose_raw(Entry::Https, false));
-        assert!(sealed.accept_raw(Entry::Https, true).is_ok());
-        let mut clear = Tunnel::new(Channel::Clear, Side::Responder);
-        assert!(clear.choose_raw(Entry::Tcp, false) && !clear.choose_raw(Entry::Udp, true));
-    }
+    use crate::wire::frame;
+    use crate::wire::message::{Entry, Reason, kind};
 
     #[test]
     fn a_raw_run_is_heard_however_it_is_cut_and_only_where_it_may_come() {
@@ -595,15 +373,15 @@ mod tests {
         let most = (READS * Scratch::new().wire.len()) as u64;
         for settles in [false, true] {
             let mut link = Link::leased(false);
-            let lease = &mut link.conn.tunnel.as_mut().expect("it is one").lease;
-            lease.say_reset();
+            link.codec().reset(Reason::Broken);
             if !settles {
-                lease.hear_fin().expect("open");
-                lease.hear_ready().expect("ended");
+                let ends = [1, 0, kind::FIN, 1, 0, kind::READY];
+                assert_eq!(link.hear(&ends[..3], 1).expect("in turn"), b"");
+                assert_eq!(link.hear(&ends[3..], 1).expect("in turn"), b"");
             }
             let mut peer = link.peer.take().expect("it is there");
             let flood = stale.repeat(1 << 20);
-            let writer = std::thread::spawn(move || peer.write_all(&flood));
+            let writer = std::thread::spawn(move || peer.write_all(&flood).map(|()| peer));
             let mut turns = 0;
             let all = 8 << 20;
             while link.conn.socket.read() < all {
@@ -620,7 +398,7 @@ mod tests {
                 assert!(read <= most, "{read} bytes in one turn");
                 turns += usize::from(more.expect("old news is no error"));
             }
-            writer.join().expect("no panic").expect("it was read");
+            drop(writer.join().expect("no panic").expect("it was read"));
             assert!(turns > 0, "no turn was used up");
         }
     }
@@ -652,7 +430,7 @@ mod tests {
                     Turn::More => panic!("one message"),
                 }
             }
-            assert!(link.conn.tunnel.as_ref().is_some_and(|tunnel| tunnel.channel.is_awaiting()));
+            assert!(link.codec().is_awaiting());
         }
         let shaken = link.conn.shake_hands(&mut link.io).expect("fits");
         assert!(matches!(shaken, Turn::Done(_)), "NN has two messages");
@@ -669,9 +447,11 @@ mod tests {
     impl Link {
         fn leased(raw: bool) -> Link {
             let mut link = Link::fresh(Channel::Clear);
-            let tunnel = link.conn.tunnel.as_mut().expect("it is one");
-            (tunnel.dialect, tunnel.raw) = (Dialect::Native, raw);
-            tunnel.lease.open_next();
+            // It has said who it is.
+            let hello = [2, 0, b'?', kind::PING];
+            assert!(matches!(link.hear(&hello, 1), Ok(heard) if heard.is_empty()));
+            let entry = if raw { Entry::Https } else { Entry::Udp };
+            assert_eq!(link.codec().lend(entry, raw).1, raw);
             link
         }
 
@@ -690,13 +470,20 @@ mod tests {
             Link { peer, io, conn }
         }
 
+        fn codec(&mut self) -> &mut Codec {
+            &mut self.conn.tunnel.as_mut().expect("it is one").codec
+        }
+
+        /// Until there is something to read, for a little while.
         fn await_event(&mut self) {
             let mut wakes = Vec::new();
-            let soon = self.io.net.now() + std::time::Duration::from_millis(20);
-            self.io.net.poll(Some(soon), &mut wakes).expect("epoll");
-            for wake in wakes {
-                if let Wake::Ready(readiness) = wake {
-                    self.conn.socket.note(&readiness);
+            let until = self.io.net.now() + std::time::Duration::from_millis(50);
+            while !self.conn.socket.is_readable() && self.io.net.now() < until {
+                self.io.net.poll(Some(until), &mut wakes).expect("epoll");
+                for wake in wakes.drain(..) {
+                    if let Wake::Ready(readiness) = wake {
+                        self.conn.socket.note(&readiness);
+                    }
                 }
             }
         }

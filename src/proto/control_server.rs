@@ -20,8 +20,8 @@ pub struct ControlServer {
     instance: Instance,
     /// Services that the session has now.
     holdings: Vec<Holding>,
-    /// Proofs that were wrong, each once: what was refused may be asked for again and again.
-    wrong: Vec<proof::Proof>,
+    /// Proofs that were wrong.
+    wrong: u8,
     /// Names that are not in the file, while nothing is proved.
     unknown: usize,
     /// Pings and silence.
@@ -61,8 +61,6 @@ pub enum Asked {
         name: String,
         /// Why.
         answer: Registration,
-        /// The first time that it says this wrong proof.
-        is_guess: bool,
         /// It has guessed often enough.
         is_last: bool,
     },
@@ -94,7 +92,7 @@ impl ControlServer {
             nonce,
             instance,
             holdings: Vec::new(),
-            wrong: Vec::new(),
+            wrong: 0,
             unknown: 0,
             pulse,
         }
@@ -130,31 +128,27 @@ impl ControlServer {
     fn judge(&mut self, asked: &Register<'_>, services: &[ServerService]) -> Asked {
         let Register { number, kind, if_free, ports, ref proof, name } = *asked;
         let found = services.iter().position(|service| service.name.as_bytes() == name);
-        let refuse = |answer, is_guess, is_last| {
+        let refuse = |answer, is_last| {
             let name = show(name);
-            Asked::Refuse { number, name, answer, is_guess, is_last }
+            Asked::Refuse { number, name, answer, is_last }
         };
         let Some(index) = found else {
             self.unknown += usize::from(self.holdings.is_empty());
             let is_last = self.unknown > limits::UNKNOWN_NAMES;
-            return refuse(Registration::UnknownService, false, is_last);
+            return refuse(Registration::UnknownService, is_last);
         };
         let service = &services[index];
         let expected = proof::service(service.token.expose(), &self.hash, &self.nonce, kind, name);
         if !proof::matches(&expected, proof) {
-            let is_guess = !self.wrong.contains(proof);
-            if is_guess {
-                self.wrong.push(*proof);
-            }
-            let is_last = self.wrong.len() >= usize::from(limits::WRONG_PROOFS);
-            return refuse(Registration::WrongToken, is_guess, is_last);
+            self.wrong = self.wrong.saturating_add(1);
+            return refuse(Registration::WrongToken, self.wrong >= limits::WRONG_PROOFS);
         }
         // The kind is part of the proof, so who gets here knows the token.
         if service.kind as u8 != kind {
-            return refuse(Registration::WrongKind, false, false);
+            return refuse(Registration::WrongKind, false);
         }
         if ports != 1 && ports != service.ports() {
-            return refuse(Registration::WrongPorts, false, false);
+            return refuse(Registration::WrongPorts, false);
         }
         Asked::Claim { service: index, number, if_free }
     }
@@ -219,23 +213,18 @@ mod tests {
             let register = Message::Register(register);
             session.handle(&register, &services, Time::default()).expect("belongs here")
         };
-        let refused = |answer, is_guess| {
-            let name = "pi".to_owned();
-            Asked::Refuse { number: 7, name, answer, is_guess, is_last: false }
-        };
-        let (refuse, guessed) =
-            (|answer| refused(answer, false), refused(Registration::WrongToken, true));
+        let refuse =
+            |answer| Asked::Refuse { number: 7, name: "pi".to_owned(), answer, is_last: false };
         let unknown = Asked::Refuse {
             number: 7,
             name: "po".to_owned(),
             answer: Registration::UnknownService,
-            is_guess: false,
             is_last: false,
         };
         let claim = Asked::Claim { service: 0, number: 7, if_free: false };
         assert_eq!(ask(b"token", [3; 32], 3, 1, b"pi"), claim);
-        assert_eq!(ask(b"tokem", [3; 32], 3, 1, b"pi"), guessed);
-        assert_eq!(ask(b"token", [4; 32], 3, 1, b"pi"), guessed);
+        assert_eq!(ask(b"tokem", [3; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
+        assert_eq!(ask(b"token", [4; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(ask(b"token", [3; 32], 4, 1, b"pi"), refuse(Registration::WrongKind));
         assert_eq!(ask(b"token", [3; 32], 3, 1, b"po"), unknown);
         // Two ports, each on two addresses.
@@ -259,7 +248,7 @@ mod tests {
             matches!(asked, Ok(Asked::Refuse { is_last: true, .. }))
         };
         for proof in 1..limits::WRONG_PROOFS {
-            assert!(!guess([proof; 32], b"pi") && !guess([1; 32], b"pi"), "{proof}");
+            assert!(!guess([proof; 32], b"pi"), "{proof}");
         }
         assert!(guess([9; 32], b"pi"));
         let names = (0..=limits::UNKNOWN_NAMES).map(|_| guess([1; 32], b"po"));

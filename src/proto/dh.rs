@@ -1,8 +1,8 @@
 //! X25519 for Noise (RFC 7748), without what was computed before.
 //!
 //! snow derives a key pair's public half for each handshake, and a server that tries one pattern
-//! after the other agrees anew for each. The static key's public half is derived once here, and what
-//! it agrees on with a peer is remembered for the next pattern.
+//! after the other agrees anew for each. The static key's public half is derived once here, and
+//! what it agrees on with a peer is remembered for the next pattern.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

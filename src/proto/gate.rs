@@ -19,6 +19,11 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// Whether a client has a session from there.
+    pub fn knows(&self, address: IpAddr) -> bool {
+        self.known.contains_key(&address.into())
+    }
+
     /// Whether to take a connection at all.
     pub fn may_come(&mut self, address: IpAddr, now: Time) -> bool {
         let network = Network::from(address);

@@ -39,6 +39,8 @@ pub struct Lease {
     released: bool,
     /// There has been a lease.
     begun: bool,
+    /// The last lease of which the peer has said RESET.
+    reset: Option<u32>,
     /// DATA that may still be thrown away after we said RESET.
     patience: usize,
 }
@@ -56,6 +58,8 @@ pub enum Reject {
     ReadyEarly,
     /// RESET of a lease that has not begun.
     ResetAhead,
+    /// RESET of a lease for which it has been said, or of one before that.
+    ResetTwice,
     /// Too much DATA after our RESET.
     Deaf,
 }
@@ -77,7 +81,7 @@ impl Lease {
     /// A fresh link: no lease yet.
     pub fn none() -> Lease {
         let (said, heard) = (End::Fin, End::Fin);
-        Lease { number: 0, said, heard, released: true, begun: false, patience: 0 }
+        Lease { number: 0, said, heard, released: true, begun: false, reset: None, patience: 0 }
     }
 
     /// The number that RESET names.
@@ -90,7 +94,8 @@ impl Lease {
         debug_assert!(self.is_over());
         let number = self.number.wrapping_add(1);
         let (said, heard) = (End::Open, End::Open);
-        *self = Lease { number, said, heard, released: false, begun: true, patience: PATIENCE };
+        let (released, begun, reset) = (false, true, self.reset);
+        *self = Lease { number, said, heard, released, begun, reset, patience: PATIENCE };
         number
     }
 
@@ -145,11 +150,15 @@ impl Lease {
         self.released = true;
     }
 
-    /// The peer's RESET.
+    /// The peer's RESET, which it says once for a lease.
     pub fn hear_reset(&mut self, number: u32) -> Result<Heard, Reject> {
         if !self.begun {
             return Err(Reject::ResetAhead);
         }
+        if self.reset.is_some_and(|last| number.wrapping_sub(last).wrapping_sub(1) > u32::MAX / 2) {
+            return Err(Reject::ResetTwice);
+        }
+        self.reset = Some(number);
         if number == self.number {
             if self.has_ended() {
                 return Ok(Heard::Stale);
@@ -251,7 +260,7 @@ mod tests {
         client.say_ready();
         assert_eq!(server.hear_ready(), Ok(false));
         let next = server.open_next();
-        assert_eq!(server.hear_reset(next - 1), Ok(Heard::Stale));
+        assert_eq!(server.hear_reset(next - 1), Err(Reject::ResetTwice));
         assert_eq!(server.heard(), End::Open);
         assert_eq!(client.hear_open(next), Ok(()));
         assert_eq!(client.hear_reset(next + 1), Err(Reject::ResetAhead));
@@ -274,6 +283,6 @@ mod tests {
         assert_eq!(lease.hear_data(1), Err(Reject::Deaf));
         assert_eq!(lease.hear_reset(lease.number()), Ok(Heard::Broken));
         assert!(lease.has_ended() && !lease.is_over());
-        assert_eq!(lease.hear_reset(lease.number()), Ok(Heard::Stale));
+        assert_eq!(lease.hear_reset(lease.number()), Err(Reject::ResetTwice));
     }
 }

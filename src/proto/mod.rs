@@ -25,4 +25,5 @@ pub mod rathole_client;
 pub mod rathole_server;
 pub mod route;
 pub mod time;
+pub mod tunnel;
 pub mod udp_sessions;

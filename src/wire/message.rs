@@ -526,10 +526,11 @@ pub mod fuzz {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn samples() -> Vec<Message<'static>> {
+    /// One of each kind.
+    pub(crate) fn samples() -> Vec<Message<'static>> {
         let visitor = "192.0.2.7:50000".parse().expect("literal");
         let local = "[2001:db8::1]:443".parse().expect("literal");
         vec![

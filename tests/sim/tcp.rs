@@ -120,8 +120,8 @@ struct Pipe {
     fin: Fin,
     /// Bytes written so far.
     written: u64,
-    /// Urgent data stands behind so many bytes, until a read has passed it. The kernel has one mark;
-    /// a second one while there is a first would make the first one's byte a byte like others.
+    /// Urgent data stands behind so many bytes, until a read has passed it. The kernel has one
+    /// mark; a second one while there is a first would make that one's byte a byte like others.
     mark: Option<u64>,
     /// The line is busy until then.
     busy_until: u64,

@@ -128,7 +128,7 @@ impl<N: Net> Client<N> {
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         link_step(conn, LinkStep::Introduced);
         if let Some(tunnel) = &mut conn.tunnel {
-            tunnel.allow(frame::MAX_BODY);
+            tunnel.codec.allow(frame::MAX_BODY);
         }
         let Way::Up { control, .. } = self.lines[line].way else { return Err(Gone::Unexpected) };
         let proof = self.session(control).and_then(|session| session.link_proof(hash));
@@ -205,8 +205,7 @@ impl<N: Net> Client<N> {
         let message = Message::decode(kind, &io.scratch.clear[payload]).map_err(Gone::Message)?;
         let Message::Open(open) = message else { return Err(Gone::Unexpected) };
         let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
-        tunnel.lease.hear_open(open.lease).map_err(Gone::Lease)?;
-        tunnel.accept_raw(open.entry, open.raw)?;
+        tunnel.codec.hear_open(&open)?;
         if open.entry == Entry::Udp {
             let service = usize::from(open.service);
             self.begin_datagrams(id, service);

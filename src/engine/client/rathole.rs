@@ -23,8 +23,8 @@ impl<N: Net> Client<N> {
         let channel = ControlChannel::new(self.config.heartbeat_timeout, self.core.now());
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         if let Some(tunnel) = &mut conn.tunnel {
-            tunnel.speak_rathole();
-            tunnel.allow(limits::CONTROL_BODY);
+            tunnel.codec.speak_rathole();
+            tunnel.codec.allow(limits::CONTROL_BODY);
         }
         if let Stage::Control(control) = &mut conn.stage {
             control.step = Step::Channel(Box::new(channel));
@@ -40,8 +40,8 @@ impl<N: Net> Client<N> {
         self.core.io.net.random(&mut nobody);
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         if let Some(tunnel) = &mut conn.tunnel {
-            tunnel.speak_rathole();
-            tunnel.allow(limits::CONTROL_BODY);
+            tunnel.codec.speak_rathole();
+            tunnel.codec.allow(limits::CONTROL_BODY);
         }
         if let Stage::Control(control) = &mut conn.stage {
             control.step = Step::Asked;
@@ -157,8 +157,8 @@ impl<N: Net> Client<N> {
         if let Some(conn) = self.core.conns.get_mut(id)
             && let Some(tunnel) = &mut conn.tunnel
         {
-            tunnel.speak_rathole();
-            tunnel.allow(frame::MAX_BODY);
+            tunnel.codec.speak_rathole();
+            tunnel.codec.allow(frame::MAX_BODY);
         }
         self.core.push(id, &hello)?;
         self.link_stands(id, line);
@@ -177,13 +177,13 @@ impl<N: Net> Client<N> {
         let service = &self.config.services[link.line];
         match (Start::decode(start).map_err(Gone::Rathole)?, service.kind) {
             (Start::Tcp, kind) if kind != ServiceKind::Udp => {
-                tunnel.lease.open_next();
+                tunnel.codec.lend_stream();
                 let target = service.local_addr.clone();
                 self.welcome_visitor(id, target, Vec::new());
                 Ok(())
             }
             (Start::Udp, ServiceKind::Udp) => {
-                tunnel.lease.open_next();
+                tunnel.codec.lend_stream();
                 let service = link.line;
                 self.begin_datagrams(id, service);
                 Ok(())

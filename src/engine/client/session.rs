@@ -94,7 +94,7 @@ impl<N: Net> Client<N> {
         let now = self.core.now();
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
         if let Some(tunnel) = &mut conn.tunnel {
-            tunnel.allow(limits::CONTROL_BODY);
+            tunnel.codec.allow(limits::CONTROL_BODY);
         }
         let instance = self.instance;
         let hello = Message::Hello { min_version: VERSION, max_version: VERSION, instance };

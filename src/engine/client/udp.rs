@@ -360,6 +360,7 @@ impl<N: Net> Client<N> {
         match self.core.io.net.receive(socket, self.udp.parcel.room()) {
             Ok((length, _)) => {
                 sessions.used(id, self.core.io.net.now());
+                sessions.answered(id);
                 self.send_out(link, name, length);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,

@@ -171,10 +171,14 @@ impl<N: Net> Server<N> {
             debug!("tunnel {address}: too many in a second");
             return self.core.io.net.abort(stream);
         }
-        let (id, holder) = (self.core.conns.next_id(), Holder::Address(address.ip()));
-        let admission = &mut self.core.admission;
-        let Ok(permit) = admission.admit(Class::Stranger, id, holder, Standing::Unproved, now)
-        else {
+        // The links of homes that are here come in rushes, and many homes may share an address: they
+        // have no share there, and go after those whom nobody knows.
+        let (holder, standing) = match self.gate.knows(address.ip()) {
+            true => (Holder::Many, Standing::Idle),
+            false => (Holder::Address(address.ip()), Standing::Unproved),
+        };
+        let (id, admission) = (self.core.conns.next_id(), &mut self.core.admission);
+        let Ok(permit) = admission.admit(Class::Stranger, id, holder, standing, now) else {
             debug!("tunnel {address}: too many that have proved nothing");
             return self.core.io.net.abort(stream);
         };

@@ -109,7 +109,7 @@ impl<N: Net> Server<N> {
         self.core.set_deadline(id, Some(until));
         let Some(conn) = self.core.conns.get_mut(id) else { return Ok(None) };
         if let Some(tunnel) = &mut conn.tunnel {
-            tunnel.allow(limits::CONTROL_BODY);
+            tunnel.codec.allow(limits::CONTROL_BODY);
         }
         if let Stage::Greeting(greeting) = &mut conn.stage {
             greeting.hash = Some(hash);
@@ -194,7 +194,7 @@ impl<N: Net> Server<N> {
         if let Some(conn) = self.core.conns.get_mut(id) {
             conn.stage = Stage::Link(Link { session, usage: LinkUse::Spare });
             if let Some(tunnel) = &mut conn.tunnel {
-                tunnel.allow(frame::MAX_BODY);
+                tunnel.codec.allow(frame::MAX_BODY);
             }
         }
         if !self.broker.link_arrived(session, id, now) {

@@ -137,8 +137,7 @@ impl<N: Net> Server<N> {
             None => self.core.io.net.local_addr(visitor.socket.stream()).map_err(Gone::Io)?,
         };
         let Some(tunnel) = &mut link.tunnel else { return Err(Gone::Unexpected) };
-        let lease = tunnel.lease.open_next();
-        let raw = tunnel.choose_raw(entry, passthrough == Passthrough::Raw);
+        let (lease, raw) = tunnel.codec.lend(entry, passthrough == Passthrough::Raw);
         let visitor = address;
         let open = Open { lease, service, entry, visitor, local, offset, raw, name, first_bytes };
         link.say(&mut self.core.io, &Message::Open(open))?;

@@ -191,7 +191,7 @@ impl<N: Net> Server<N> {
     ) -> Result<(), Gone> {
         let conn = self.core.conns.get_mut(link).ok_or(Gone::Unexpected)?;
         let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
-        tunnel.lease.open_next();
+        tunnel.codec.lend_stream();
         self.core.push(link, &[&start.encode()[..], said].concat())
     }
 }

@@ -94,8 +94,10 @@ impl<N: Net> Server<N> {
                     let service = self.broker.service_at(service);
                     self.claim(id, Holding { service, number }, if_free)?;
                 }
-                Asked::Refuse { number, name, answer, is_guess, is_last } => {
-                    if is_guess && let Some(session) = self.session(id) {
+                Asked::Refuse { number, name, answer, is_last } => {
+                    if answer == Registration::WrongToken
+                        && let Some(session) = self.session(id)
+                    {
                         let address = session.address.ip();
                         self.gate.failed(address, now);
                     }

@@ -262,9 +262,8 @@ impl<N: Net> Server<N> {
         let service = number.ok_or(Gone::Unexpected)?;
         let conn = self.core.conns.get_mut(id).ok_or(Gone::Unexpected)?;
         let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
-        let lease = tunnel.lease.open_next();
         let (entry, name, first_bytes) = (Entry::Udp, &[][..], &[][..]);
-        let (offset, raw) = (0, tunnel.choose_raw(entry, false));
+        let (offset, (lease, raw)) = (0, tunnel.codec.lend(entry, false));
         let open = Open { lease, service, entry, visitor, local, offset, raw, name, first_bytes };
         conn.say(&mut self.core.io, &Message::Open(open))
     }
