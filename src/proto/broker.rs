@@ -130,6 +130,8 @@ pub enum Effect<I> {
 pub enum Parted {
     /// It is spare, and more are than are needed.
     Surplus,
+    /// It is spare, and others need its place.
+    Needed,
     /// Its session has ended.
     SessionEnded,
 }
@@ -402,20 +404,36 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         self.effects.push_back(Effect::Ask { session: id });
     }
 
-    /// Whether more wait for a session's links than are spare or on their way.
-    pub fn is_short(&self, id: I) -> bool {
-        self.sessions.get(&id).is_some_and(|session| session.pool.is_short(session.queue.len()))
-    }
-
-    /// How many links to ask a session's client for; they are owed from then on. `room` and `free`
-    /// are as for [`LinkPool::ask`], those owed not taken off yet; there need be no `room` but for a
-    /// session that [`Broker::is_short`].
-    pub fn links_to_ask(&mut self, id: I, room: usize, free: usize, now: Time) -> usize {
+    /// How many links to ask a session's client for; they are owed from then on. `free` is for how
+    /// many more there is room, those owed not taken off yet. Where that is too little for those
+    /// who wait, other sessions give up what they have beyond their rest.
+    pub fn links_to_ask(&mut self, id: I, free: usize, now: Time) -> usize {
+        let Some(session) = self.sessions.get(&id) else { return 0 };
+        let shortage = session.pool.shortage(session.queue.len());
+        let mut room = free.saturating_sub(self.owed);
+        while room < shortage && self.reclaim(id) {
+            room += 1;
+        }
         let Some(session) = self.sessions.get_mut(&id) else { return 0 };
-        let (room, free) = (room.saturating_sub(self.owed), free.saturating_sub(self.owed));
-        let missing = session.pool.ask(session.queue.len(), room, free, now);
+        let missing = session.pool.ask(session.queue.len(), room, now);
         self.owed += missing;
         missing
+    }
+
+    /// Lets a spare link go of the session that has most of them, but not of `heir`'s.
+    fn reclaim(&mut self, heir: I) -> bool {
+        let others = self.sessions.iter_mut().filter(|(id, _)| **id != heir);
+        let Some((_, session)) = others.max_by_key(|(id, session)| (session.pool.ease(), **id))
+        else {
+            return false;
+        };
+        if session.pool.ease() == 0 {
+            return false;
+        }
+        let Some(link) = session.pool.yield_one() else { return false };
+        session.links.remove(&link);
+        self.effects.push_back(Effect::LetGo { link, why: Parted::Needed });
+        true
     }
 
     /// A session's own time has come: what is surplus goes, what was owed for too long is asked for

@@ -266,6 +266,7 @@ impl From<Parted> for Why {
     fn from(parted: Parted) -> Why {
         Why::Text(match parted {
             Parted::Surplus => "no longer needed",
+            Parted::Needed => "others need its place",
             Parted::SessionEnded => "its session has ended",
         })
     }

@@ -233,12 +233,8 @@ impl<N: Net> Server<N> {
     /// Asks a session's client for as many links as are missing.
     pub(super) fn ask_for_links(&mut self, id: ConnId) {
         let now = self.core.now();
-        let admission = &self.core.admission;
-        let room = match self.broker.is_short(id) {
-            true => admission.room(Class::Link, Holder::Session(id.to_bits())),
-            false => 0,
-        };
-        let missing = self.broker.links_to_ask(id, room, admission.free(Class::Link), now);
+        let free = self.core.admission.free(Class::Link);
+        let missing = self.broker.links_to_ask(id, free, now);
         let Some(session) = self.session(id) else { return };
         let asked = match session.control {
             Control::Native(_) => self.say_links(id, missing),

@@ -143,10 +143,28 @@ fn channels_of_datagrams_end_with_their_control_channel() {
 fn what_is_owed_to_others_is_no_room() {
     let (mut broker, _) = with_session(1, CLIENT);
     broker.begin_session(2, OTHER, Terms::NATIVE);
-    assert_eq!(broker.links_to_ask(1, 6, 6, at(0)), 4);
-    assert_eq!(broker.links_to_ask(2, 6, 6, at(0)), 2);
+    assert_eq!(broker.links_to_ask(1, 6, at(0)), 4);
+    assert_eq!(broker.links_to_ask(2, 6, at(0)), 2);
     broker.end_session(1);
-    assert_eq!(broker.links_to_ask(2, 6, 6, at(0)), 2);
+    assert_eq!(broker.links_to_ask(2, 6, at(0)), 2);
+}
+
+#[test]
+fn spare_links_beyond_the_rest_are_given_up_for_those_who_wait_elsewhere() {
+    let (mut broker, [a, b]) = with_session(1, CLIENT);
+    broker.begin_session(2, OTHER, Terms::NATIVE);
+    broker.claim(2, b, at(0));
+    assert_eq!(broker.links_to_ask(1, 6, at(0)), 4);
+    (100..106).for_each(|link| assert!(broker.link_arrived(1, link, at(0))));
+    for visitor in 10..15 {
+        assert_eq!(broker.ask(visitor, b, at(0)), Answer::Queued);
+    }
+    effects(&mut broker);
+    // No room is left: two that the other one has beyond its four go, and no more.
+    assert_eq!(broker.links_to_ask(2, 0, at(0)), 2);
+    let let_go = |link| Effect::LetGo { link, why: Parted::Needed };
+    assert_eq!(effects(&mut broker), [let_go(100), let_go(101)]);
+    assert_eq!(broker.ask(20, a, at(0)), Answer::Link { link: 105, session: 1 });
 }
 
 /// What may happen to an engine.
@@ -290,7 +308,7 @@ impl Engine {
                 assert!(self.waiting.remove(&visitor), "turned away, but does not wait");
             }
             Effect::Ask { session } => {
-                self.broker.links_to_ask(session, 100, 100, self.now);
+                self.broker.links_to_ask(session, 100, self.now);
             }
             Effect::LetGo { link, .. } => self.lose(link),
             Effect::Cut { visitor, .. } => assert!(self.served.remove(&visitor)),
