@@ -369,38 +369,39 @@ mod tests {
 
     #[test]
     fn who_says_nothings_without_end_has_its_turns_like_others() {
-        let stale = [&[6, 0][..], &0_u32.to_le_bytes(), &[0, kind::RESET]].concat();
+        // After our own RESET, DATA of no bytes, which costs none of our patience.
+        let nothing = [1, 0, kind::DATA];
         let most = (READS * Scratch::new().wire.len()) as u64;
-        for settles in [false, true] {
-            let mut link = Link::leased(false);
-            link.codec().reset(Reason::Broken);
-            if !settles {
-                let ends = [1, 0, kind::FIN, 1, 0, kind::READY];
-                assert_eq!(link.hear(&ends[..3], 1).expect("in turn"), b"");
-                assert_eq!(link.hear(&ends[3..], 1).expect("in turn"), b"");
-            }
-            let mut peer = link.peer.take().expect("it is there");
-            let flood = stale.repeat(1 << 20);
-            let writer = std::thread::spawn(move || peer.write_all(&flood).map(|()| peer));
-            let mut turns = 0;
-            let all = 8 << 20;
-            while link.conn.socket.read() < all {
-                let before = link.conn.socket.read();
-                link.await_event();
-                let more = match settles {
-                    true => relay::settle(&mut link.io, &mut link.conn, Lease::is_over)
-                        .map(|turn| matches!(turn, Turn::More)),
-                    false => {
-                        link.conn.hear_nothing(&mut link.io).map(|turn| matches!(turn, Turn::More))
-                    }
-                };
-                let read = link.conn.socket.read() - before;
-                assert!(read <= most, "{read} bytes in one turn");
-                turns += usize::from(more.expect("old news is no error"));
-            }
-            drop(writer.join().expect("no panic").expect("it was read"));
-            assert!(turns > 0, "no turn was used up");
+        let mut link = Link::leased(false);
+        link.codec().reset(Reason::Broken);
+        let mut peer = link.peer.take().expect("it is there");
+        let flood = nothing.repeat(1 << 20);
+        let all = flood.len() as u64;
+        let writer = std::thread::spawn(move || peer.write_all(&flood).map(|()| peer));
+        let mut turns = 0;
+        while link.conn.socket.read() < all {
+            let before = link.conn.socket.read();
+            link.await_event();
+            let turn = relay::settle(&mut link.io, &mut link.conn, Lease::is_over);
+            let read = link.conn.socket.read() - before;
+            assert!(read <= most, "{read} bytes in one turn");
+            turns += usize::from(matches!(turn.expect("nothing wrong"), Turn::More));
         }
+        drop(writer.join().expect("no panic").expect("it was read"));
+        assert!(turns > 0, "no turn was used up");
+    }
+
+    #[test]
+    fn a_reset_is_said_once_for_a_lease_and_not_without_one() {
+        let reset = [&[6, 0][..], &1_u32.to_le_bytes(), &[0, kind::RESET]].concat();
+        let mut link = Link::leased(false);
+        link.codec().reset(Reason::Broken);
+        let ends = [1, 0, kind::FIN, 1, 0, kind::READY];
+        assert_eq!(link.hear(&ends[..3], 1).expect("in turn"), b"");
+        assert_eq!(link.hear(&ends[3..], 1).expect("in turn"), b"");
+        assert!(link.hear(&reset, 1).is_ok(), "it may have crossed our end");
+        let twice = link.hear(&reset, 1);
+        assert!(matches!(twice, Err(Gone::Lease(lease::Reject::ResetTwice))));
     }
 
     #[test]
