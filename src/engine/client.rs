@@ -30,6 +30,7 @@ use self::line::{Line, LineId};
 use self::link::{Link, LinkStep};
 use self::session::Control;
 use self::udp::Udp;
+use super::conn::Conn;
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Wake};
@@ -43,7 +44,7 @@ use crate::wire::message::{Message, Reason};
 
 /// The client; [`Client::turn`] until it says stop.
 pub struct Client<N: Net> {
-    core: Core<N, Stage>,
+    core: Core<N, Home, Tunnel>,
     config: ClientConfig,
     protection: Protection,
     /// Names this process to the server.
@@ -61,14 +62,12 @@ pub struct Client<N: Net> {
     complaints: BTreeMap<Complaint, Quiet>,
 }
 
-/// What a connection is.
-enum Stage {
+/// What a tunnel connection is. A plain one is a [`Home`].
+enum Tunnel {
     /// The control connection.
     Control(Box<Control>),
     /// A link.
     Link(Link),
-    /// A connection to a service at home.
-    Home(Home),
 }
 
 /// Kinds of lines that may come over and over; none silences another.
@@ -180,21 +179,20 @@ impl<N: Net> Client<N> {
         self.udp.close();
         let all: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
         for id in all {
-            match self.core.stage(id) {
-                Some(Stage::Control(_)) => {
-                    if self.config.protocol == Protocol::Native {
+            let is_rathole = self.config.protocol == Protocol::Rathole;
+            let stage = self.core.tunnel(id).map(|conn| &conn.stage);
+            match stage {
+                Some(Tunnel::Control(_)) => {
+                    if !is_rathole {
                         // Whether it arrives or not, the session ends here.
                         let _ = self.core.say(id, &Message::Goodbye);
                     }
                     self.core.close(id);
                 }
+                Some(Tunnel::Link(_)) if !is_rathole => self.core.close(id),
                 // A service that is cut off must not take it for the end of the request, nor a
                 // rathole server for the end of the answer.
-                Some(Stage::Home(_)) => self.core.abort(id),
-                Some(Stage::Link(_)) if self.config.protocol == Protocol::Rathole => {
-                    self.core.abort(id);
-                }
-                _ => self.core.close(id),
+                Some(Tunnel::Link(_)) | None => self.core.abort(id),
             }
         }
     }
@@ -207,28 +205,24 @@ impl<N: Net> Client<N> {
 
     /// One connection's turn.
     fn advance(&mut self, id: ConnId) {
-        match self.core.stage(id) {
+        match self.core.conns.get(id) {
             None => {}
-            Some(Stage::Control(_)) => self.advance_control(id),
-            Some(Stage::Link(link)) => match &link.step {
-                LinkStep::Connecting | LinkStep::Shaking | LinkStep::Introduced => {
-                    self.advance_new_link(id);
-                }
-                LinkStep::Spare => self.hear_spare(id),
-                LinkStep::Resolving { .. } => self.watch_link(id),
-                LinkStep::Leased { home } => {
-                    let home = *home;
-                    self.relay(id, home);
-                }
-                LinkStep::Datagrams { .. } => self.hear_datagrams(id),
-                LinkStep::Settling => self.settle(id),
+            Some(Conn::Tunnel(conn)) => match &conn.stage {
+                Tunnel::Control(_) => self.advance_control(id),
+                Tunnel::Link(link) => match link.step {
+                    LinkStep::Connecting | LinkStep::Shaking | LinkStep::Introduced => {
+                        self.advance_new_link(id);
+                    }
+                    LinkStep::Spare => self.hear_spare(id),
+                    LinkStep::Resolving { .. } => self.watch_link(id),
+                    LinkStep::Leased { home } => self.relay(id, home),
+                    LinkStep::Datagrams { .. } => self.hear_datagrams(id),
+                    LinkStep::Settling => self.settle(id),
+                },
             },
-            Some(Stage::Home(home)) => match &home.step {
+            Some(Conn::Plain(home)) => match home.stage.step {
                 HomeStep::Dialling { .. } => self.advance_dial(id),
-                HomeStep::Relayed { link } => {
-                    let link = *link;
-                    self.relay(link, id);
-                }
+                HomeStep::Relayed { link } => self.relay(link, id),
                 HomeStep::Parting => self.part(id),
             },
         }
@@ -236,19 +230,18 @@ impl<N: Net> Client<N> {
 
     /// One connection's deadline has passed.
     fn overdue(&mut self, id: ConnId) {
-        match self.core.stage(id) {
+        match self.core.conns.get(id) {
             None => {}
-            Some(Stage::Control(_)) => self.tend_control(id),
-            Some(Stage::Link(link)) => match link.step {
-                LinkStep::Resolving { .. } => self.refuse_visitor(id, Reason::Unresolved),
-                _ => self.lose_link(id, "no answer in time"),
-            },
-            Some(Stage::Home(home)) => match &home.step {
-                HomeStep::Dialling { .. } => self.dial_failed(id, ErrorKind::TimedOut.into()),
-                HomeStep::Relayed { link } => {
-                    let link = *link;
-                    self.cut_silent(link, id);
+            Some(Conn::Tunnel(conn)) => match &conn.stage {
+                Tunnel::Control(_) => self.tend_control(id),
+                Tunnel::Link(Link { step: LinkStep::Resolving { .. }, .. }) => {
+                    self.refuse_visitor(id, Reason::Unresolved);
                 }
+                Tunnel::Link(_) => self.lose_link(id, "no answer in time"),
+            },
+            Some(Conn::Plain(home)) => match home.stage.step {
+                HomeStep::Dialling { .. } => self.dial_failed(id, ErrorKind::TimedOut.into()),
+                HomeStep::Relayed { link } => self.cut_silent(link, id),
                 HomeStep::Parting => self.core.abort(id),
             },
         }

@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::buffers::{BATCH, Buffers, Scratch};
-use super::conn::{Conn, Gone, Io, Turn};
-use super::conns::{ConnId, Conns};
+use super::conn::{Carrier as _, Conn, Gone, Io, PlainConn, TunnelConn, Turn};
+use super::conns::ConnId;
 use super::net::{Net, Readiness, Wake};
+use super::table::{Seat, Table};
 use super::timers::Timers;
-use crate::proto::admission::{Admission, Class, Holder, Refused, Standing};
+use crate::proto::admission::{Admission, Class, Holder, Permit, Refused, Standing};
 use crate::proto::time::Time;
 use crate::wire::message::Message;
 
@@ -48,26 +49,27 @@ const CLASSES: [Class; 4] = [Class::Stranger, Class::Session, Class::Link, Class
 /// Below this, entries in the heap of deadlines are not worth a sweep.
 const TIMERS_UNSWEPT: usize = 1024;
 
-/// The part of an engine that knows nothing of its role; `Stage` is the role's.
-pub struct Core<N: Net, Stage> {
+/// The part of an engine that knows nothing of its role: `P` and `T` say what plain and tunnel
+/// connections are to it.
+pub struct Core<N: Net, P, T> {
     /// The network, the scratch and the buffers.
     pub io: Io<N>,
     /// Who may stay.
     pub admission: Admission<ConnId>,
     /// All connections.
-    pub conns: Conns<Conn<N::Stream, Stage>>,
+    pub conns: Table<N::Stream, P, T>,
     timers: Timers,
     ready: VecDeque<ConnId>,
     wakes: Vec<Wake>,
 }
 
-impl<N: Net, Stage> Core<N, Stage> {
+impl<N: Net, P, T> Core<N, P, T> {
     /// No connections yet.
-    pub fn new(net: N, admission: Admission<ConnId>) -> Core<N, Stage> {
+    pub fn new(net: N, admission: Admission<ConnId>) -> Core<N, P, T> {
         Core {
             admission,
             io: Io { net, scratch: Scratch::new(), buffers: Buffers::default() },
-            conns: Conns::new(),
+            conns: Table::new(),
             timers: Timers::default(),
             ready: VecDeque::new(),
             wakes: Vec::new(),
@@ -105,23 +107,23 @@ impl<N: Net, Stage> Core<N, Stage> {
     /// Notes an event and queues its connection, unless that has ended.
     pub fn note(&mut self, id: ConnId, readiness: &Readiness) {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.socket.note(readiness);
+            conn.socket_mut().note(readiness);
             self.enqueue(id);
         }
     }
 
     /// Gives a connection a turn.
     pub fn enqueue(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && !conn.queued
+        if let Some(seat) = self.conns.seat(id)
+            && !seat.queued
         {
-            conn.queued = true;
+            seat.queued = true;
             self.ready.push_back(id);
         }
     }
 
     /// What a step has come to; one that has used up its budget has another turn.
-    pub fn go_on<T>(&mut self, id: ConnId, turn: Turn<T>) -> Option<T> {
+    pub fn go_on<D>(&mut self, id: ConnId, turn: Turn<D>) -> Option<D> {
         match turn {
             Turn::Done(done) => return Some(done),
             Turn::More => self.enqueue(id),
@@ -138,8 +140,8 @@ impl<N: Net, Stage> Core<N, Stage> {
     /// The next one in the queue.
     pub fn next_ready(&mut self) -> Option<ConnId> {
         while let Some(id) = self.ready.pop_front() {
-            if let Some(conn) = self.conns.get_mut(id) {
-                conn.queued = false;
+            if let Some(seat) = self.conns.seat(id) {
+                seat.queued = false;
                 return Some(id);
             }
         }
@@ -150,8 +152,8 @@ impl<N: Net, Stage> Core<N, Stage> {
     pub fn next_due(&mut self) -> Option<ConnId> {
         let now = self.now();
         while let Some(entry) = self.timers.pop(now) {
-            if let Some(conn) = self.conns.get_mut(entry.1)
-                && self.timers.is_due(entry, &mut conn.deadline, now)
+            if let Some(seat) = self.conns.seat(entry.1)
+                && self.timers.is_due(entry, &mut seat.deadline, now)
             {
                 return Some(entry.1);
             }
@@ -161,25 +163,29 @@ impl<N: Net, Stage> Core<N, Stage> {
 
     /// Sets, moves or clears a connection's deadline.
     pub fn set_deadline(&mut self, id: ConnId, at: Option<Time>) {
-        if let Some(conn) = self.conns.get_mut(id) {
-            self.timers.set(id, &mut conn.deadline, at);
+        if let Some(seat) = self.conns.seat(id) {
+            self.timers.set(id, &mut seat.deadline, at);
         }
         // Short connections leave entries behind that would pile up for minutes. Sweeping when the
         // live ones are the fewer costs a constant for each entry.
         if self.timers.len() > TIMERS_UNSWEPT + 2 * self.conns.len() {
             let conns = &self.conns;
-            self.timers.sweep(|id| conns.get(id).map(|conn| conn.deadline));
+            self.timers.sweep(|id| conns.armed(id));
         }
     }
 
     /// Takes a connection into the table; its events come from here on.
-    pub fn adopt(&mut self, mut conn: Conn<N::Stream, Stage>) -> io::Result<ConnId> {
+    pub fn adopt(
+        &mut self,
+        mut conn: Conn<N::Stream, P, T>,
+        permit: Option<Permit>,
+    ) -> io::Result<ConnId> {
         let token = self.conns.next_id().token();
-        match self.io.net.register(conn.socket.stream_mut(), token) {
-            Ok(()) => Ok(self.conns.insert(conn)),
+        match self.io.net.register(conn.socket_mut().stream_mut(), token) {
+            Ok(()) => Ok(self.conns.insert(conn, permit)),
             Err(error) => {
-                self.dismiss(&mut conn);
-                conn.close(&mut self.io);
+                self.dismiss(permit);
+                conn.into_socket(&mut self.io.buffers).close(&mut self.io.buffers);
                 Err(error)
             }
         }
@@ -194,18 +200,17 @@ impl<N: Net, Stage> Core<N, Stage> {
         standing: Standing,
     ) -> Result<(), Refused> {
         let now = self.now();
-        let Some(conn) = self.conns.get_mut(id) else { return Ok(()) };
+        let Some(seat) = self.conns.seat(id) else { return Ok(()) };
         let permit = self.admission.admit(class, id, holder, standing, now)?;
-        if let Some(former) = conn.permit.replace(permit) {
-            self.admission.release(former);
-        }
+        let former = seat.permit.replace(permit);
+        self.dismiss(former);
         Ok(())
     }
 
     /// Whose share a connection takes is known better now.
     pub fn name(&mut self, id: ConnId, holder: Holder) -> Result<(), Refused> {
         let now = self.now();
-        match self.conns.get(id).and_then(|conn| conn.permit.as_ref()) {
+        match self.conns.permit(id) {
             Some(permit) => self.admission.name(permit, holder, now),
             None => Ok(()),
         }
@@ -214,7 +219,7 @@ impl<N: Net, Stage> Core<N, Stage> {
     /// How dispensable a connection is from now on.
     pub fn set_standing(&mut self, id: ConnId, standing: Standing) {
         let now = self.now();
-        if let Some(permit) = self.conns.get(id).and_then(|conn| conn.permit.as_ref()) {
+        if let Some(permit) = self.conns.permit(id) {
             self.admission.stand(permit, standing, now);
         }
     }
@@ -223,29 +228,29 @@ impl<N: Net, Stage> Core<N, Stage> {
     /// as that grows, it does not stall.
     pub fn charge(&mut self, id: ConnId, bytes: usize, written: u64) {
         let now = self.now();
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let moved = std::mem::replace(&mut conn.written_when_charged, written) != written;
-        if let Some(permit) = &conn.permit {
+        let Some(seat) = self.conns.seat(id) else { return };
+        let moved = std::mem::replace(&mut seat.written_when_charged, written) != written;
+        if let Some(permit) = &seat.permit {
             self.admission.charge(permit, bytes, moved, now);
         }
     }
 
     /// Takes a connection's place back.
-    fn dismiss(&mut self, conn: &mut Conn<N::Stream, Stage>) {
-        if let Some(permit) = conn.permit.take() {
+    fn dismiss(&mut self, permit: Option<Permit>) {
+        if let Some(permit) = permit {
             self.admission.release(permit);
         }
     }
 
     /// Sends a native message on a tunnel connection.
     pub fn say(&mut self, id: ConnId, message: &Message<'_>) -> Result<(), Gone> {
-        let conn = self.conns.get_mut(id).ok_or(Gone::Unexpected)?;
+        let conn = self.conns.tunnel(id).ok_or(Gone::Unexpected)?;
         conn.say(&mut self.io, message)
     }
 
-    /// Sends bytes on a connection; on a link, as DATA.
+    /// Sends bytes on a tunnel connection; on a link, as DATA.
     pub fn push(&mut self, id: ConnId, bytes: &[u8]) -> Result<(), Gone> {
-        let conn = self.conns.get_mut(id).ok_or(Gone::Unexpected)?;
+        let conn = self.conns.tunnel(id).ok_or(Gone::Unexpected)?;
         for part in bytes.chunks(BATCH) {
             self.io.scratch.clear[..part.len()].copy_from_slice(part);
             conn.push(&mut self.io, part.len())?;
@@ -255,28 +260,35 @@ impl<N: Net, Stage> Core<N, Stage> {
 
     /// Closes a connection, and says what it was.
     pub fn close(&mut self, id: ConnId) {
-        if let Some(mut conn) = self.conns.remove(id) {
-            self.dismiss(&mut conn);
-            conn.close(&mut self.io);
+        if let Some(Seat { conn, permit, .. }) = self.conns.remove(id) {
+            self.dismiss(permit);
+            let buffers = &mut self.io.buffers;
+            conn.into_socket(buffers).close(buffers);
         }
     }
 
     /// Closes a connection with a reset.
     pub fn abort(&mut self, id: ConnId) {
-        if let Some(mut conn) = self.conns.remove(id) {
-            self.dismiss(&mut conn);
-            conn.abort(&mut self.io);
+        if let Some(Seat { conn, permit, .. }) = self.conns.remove(id) {
+            self.dismiss(permit);
+            let Io { net, buffers, .. } = &mut self.io;
+            conn.into_socket(buffers).abort(net, buffers);
         }
     }
 
-    /// The stage of a connection.
-    pub fn stage(&mut self, id: ConnId) -> Option<&mut Stage> {
-        self.conns.get_mut(id).map(|conn| &mut conn.stage)
+    /// A plain connection.
+    pub fn plain(&mut self, id: ConnId) -> Option<&mut PlainConn<N::Stream, P>> {
+        self.conns.plain(id)
+    }
+
+    /// A tunnel connection.
+    pub fn tunnel(&mut self, id: ConnId) -> Option<&mut TunnelConn<N::Stream, T>> {
+        self.conns.tunnel(id)
     }
 
     /// What the engine holds.
     pub fn census(&self) -> Census {
-        let backlogs = self.conns.iter().map(|(_, conn)| conn.socket.backlog());
+        let backlogs = self.conns.iter().map(|(_, conn)| conn.socket().backlog());
         Census {
             conns: self.conns.len(),
             buffers: self.io.buffers.lent(),
@@ -302,14 +314,15 @@ mod tests {
     fn work_that_never_ends_keeps_no_deadline_waiting() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let admission = Admission::new(Capacity::NONE);
-        let mut core: Core<MioNet, ()> = Core::new(MioNet::new().expect("epoll"), admission);
+        let mut core: Core<MioNet, (), ()> = Core::new(MioNet::new().expect("epoll"), admission);
         let mut peers = Vec::new();
-        let mut adopt = |core: &mut Core<MioNet, ()>| {
+        let mut adopt = |core: &mut Core<MioNet, (), ()>| {
             let address = listener.local_addr().expect("bound");
             peers.push(TcpStream::connect(address).expect("loopback"));
             let stream = listener.accept().expect("loopback").0;
             let socket = Socket::accepted(mio::net::TcpStream::from_std(stream));
-            core.adopt(Conn::plain(socket, ())).expect("registered")
+            let conn = PlainConn { socket, stage: () };
+            core.adopt(Conn::Plain(conn), None).expect("registered")
         };
         let (busy, idle) = (adopt(&mut core), adopt(&mut core));
         let until = core.now() + Duration::from_millis(30);

@@ -11,6 +11,7 @@ pub mod net;
 pub mod relay;
 mod resolve;
 pub mod socket;
+pub mod table;
 pub mod timers;
 pub mod tunnel;
 pub mod udp;

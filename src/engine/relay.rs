@@ -1,9 +1,10 @@
 //! The relay between a link and a plain connection: one copy loop, used for both directions and by
 //! both roles.
 
-use super::conn::{Conn, Dialect, End, Gone, Io, READS, Turn};
-use super::conns::{ConnId, Conns};
+use super::conn::{Carrier, Dialect, End, Gone, Io, PlainConn, READS, TunnelConn, Turn};
+use super::conns::ConnId;
 use super::net::Net;
+use super::table::Table;
 use crate::proto::lease;
 use crate::wire::message::Reason;
 
@@ -47,13 +48,13 @@ pub struct Progress {
 }
 
 /// Moves what can be moved between `link` and `plain`.
-pub fn relay<N: Net, Stage>(
+pub fn relay<N: Net, P, T>(
     io: &mut Io<N>,
-    conns: &mut Conns<Conn<N::Stream, Stage>>,
+    conns: &mut Table<N::Stream, P, T>,
     link: ConnId,
     plain: ConnId,
 ) -> Outcome {
-    let Some((link, plain)) = conns.pair_mut(link, plain) else {
+    let Some((link, plain)) = conns.pair(link, plain) else {
         return Outcome::LinkGone(Gone::Unexpected);
     };
     let mut progress = Progress { moved: false, awaits_end: false };
@@ -76,12 +77,12 @@ pub fn relay<N: Net, Stage>(
                 };
             }
         }
-        let lease = lease_of(link);
+        let lease = link.lease();
         if lease.has_ended() {
             return Outcome::Done;
         }
         let one_has_ended = match link.dialect() {
-            Some(Dialect::Rathole) => lease.said() != lease.heard(),
+            Dialect::Rathole => lease.said() != lease.heard(),
             _ => lease.said() == lease::End::Open && lease.heard() != lease::End::Open,
         };
         progress.awaits_end = one_has_ended && link.socket.is_clear() && plain.socket.is_clear();
@@ -102,14 +103,14 @@ pub fn relay<N: Net, Stage>(
 
 /// Reads a link whose plain connection has gone up to `until` (the peer's end; for a server, its
 /// READY), and writes what is left.
-pub fn settle<N: Net, Stage>(
+pub fn settle<N: Net, T>(
     io: &mut Io<N>,
-    link: &mut Conn<N::Stream, Stage>,
+    link: &mut TunnelConn<N::Stream, T>,
     until: fn(&lease::Lease) -> bool,
 ) -> Result<Turn<()>, Gone> {
     link.flush(io)?;
     for _ in 0..READS {
-        if until(lease_of(link)) {
+        if until(link.lease()) {
             return Ok(if link.socket.is_clear() { Turn::Done(()) } else { Turn::Waiting });
         }
         let pulled = link.pull(io)?;
@@ -124,9 +125,9 @@ pub fn settle<N: Net, Stage>(
 }
 
 /// Tells the peer that the plain connection is broken.
-pub fn plain_broken<N: Net, Stage>(
+pub fn plain_broken<N: Net, T>(
     io: &mut Io<N>,
-    link: &mut Conn<N::Stream, Stage>,
+    link: &mut TunnelConn<N::Stream, T>,
     reason: Reason,
 ) -> Outcome {
     match link.say_reset(io, reason) {
@@ -141,21 +142,21 @@ enum Cut {
     Reset(Reason),
 }
 
-fn up<N: Net, Stage>(
+fn up<N: Net, P, T>(
     io: &mut Io<N>,
-    plain: &mut Conn<N::Stream, Stage>,
-    link: &mut Conn<N::Stream, Stage>,
+    plain: &mut PlainConn<N::Stream, P>,
+    link: &mut TunnelConn<N::Stream, T>,
 ) -> Result<bool, Cut> {
-    let open = lease_of(link).said() == lease::End::Open;
+    let open = link.lease().said() == lease::End::Open;
     pump(io, plain, link, open)
 }
 
-fn down<N: Net, Stage>(
+fn down<N: Net, P, T>(
     io: &mut Io<N>,
-    link: &mut Conn<N::Stream, Stage>,
-    plain: &mut Conn<N::Stream, Stage>,
+    link: &mut TunnelConn<N::Stream, T>,
+    plain: &mut PlainConn<N::Stream, P>,
 ) -> Result<bool, Cut> {
-    match lease_of(link).heard() {
+    match link.lease().heard() {
         lease::End::Open => pump(io, link, plain, true),
         _ => Ok(pump(io, link, plain, false)? | hear_reset(io, link)?),
     }
@@ -163,11 +164,8 @@ fn down<N: Net, Stage>(
 
 /// Behind its FIN the peer may say RESET as long as our direction is open. It brings nothing, so it
 /// does not wait for a slow reader. rathole has no word for it: there the link itself breaks.
-fn hear_reset<N: Net, Stage>(
-    io: &mut Io<N>,
-    link: &mut Conn<N::Stream, Stage>,
-) -> Result<bool, Cut> {
-    if lease_of(link).has_ended() || link.dialect() == Some(Dialect::Rathole) {
+fn hear_reset<N: Net, T>(io: &mut Io<N>, link: &mut TunnelConn<N::Stream, T>) -> Result<bool, Cut> {
+    if link.lease().has_ended() || link.dialect() == Dialect::Rathole {
         return Ok(false);
     }
     let pulled = link.pull(io).map_err(Cut::Source)?;
@@ -180,14 +178,14 @@ fn hear_reset<N: Net, Stage>(
 
 /// One batch in one direction; whether anything moved. What could not be written before goes
 /// first, and as long as it cannot, nothing is read: that is the flow control.
-fn pump<N: Net, Stage>(
+fn pump<N: Net>(
     io: &mut Io<N>,
-    source: &mut Conn<N::Stream, Stage>,
-    sink: &mut Conn<N::Stream, Stage>,
+    source: &mut impl Carrier<N>,
+    sink: &mut impl Carrier<N>,
     open: bool,
 ) -> Result<bool, Cut> {
     let flushed = sink.flush(io).map_err(Cut::Sink)?;
-    if !open || !sink.socket.is_clear() {
+    if !open || !sink.socket().is_clear() {
         return Ok(flushed);
     }
     let is_raw = source.is_raw() && sink.is_raw();
@@ -210,8 +208,4 @@ fn pump<N: Net, Stage>(
         Some(End::Reset(reason)) => Err(Cut::Reset(reason)),
         Some(End::Message(..)) => Err(Cut::Source(Gone::Unexpected)),
     }
-}
-
-fn lease_of<S, Stage>(link: &Conn<S, Stage>) -> &lease::Lease {
-    link.lease().expect("a link is a tunnel connection")
 }

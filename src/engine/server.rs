@@ -42,6 +42,7 @@ use self::links::{Link, LinkUse};
 use self::sessions::{Control, Session};
 use self::udp::Udp;
 use self::visitor::{Doing, Visitor};
+use super::conn::Conn;
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Wake};
@@ -58,7 +59,7 @@ use crate::wire::message::{Message, Registration};
 
 /// The server; [`Server::turn`] until it says stop.
 pub struct Server<N: Net> {
-    core: Core<N, Stage>,
+    core: Core<N, Visitor, Tunnel>,
     config: ServerConfig,
     protection: Protection,
     /// A listener's token is its index. A range of ports is many doors, so only those in
@@ -83,16 +84,14 @@ pub struct Server<N: Net> {
     access: Option<Box<dyn Sink>>,
 }
 
-/// What a connection is.
-enum Stage {
+/// What a tunnel connection is. A plain one is a [`Visitor`].
+enum Tunnel {
     /// A tunnel connection that has proved nothing.
     Greeting(Greeting),
     /// A client's control session.
     Control(Box<Session>),
     /// A link of a session.
     Link(Link),
-    /// A visitor.
-    Visitor(Visitor),
 }
 
 /// Kinds of such lines; none silences another.
@@ -238,8 +237,8 @@ impl<N: Net> Server<N> {
         self.close_udp();
         let all: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
         for id in all {
-            match self.core.stage(id) {
-                Some(Stage::Control(session)) => {
+            match self.core.tunnel(id).map(|conn| &conn.stage) {
+                Some(Tunnel::Control(session)) => {
                     if let Control::Native(_) = session.control {
                         // Whether it arrives or not, the session ends here.
                         let _ = self.core.say(id, &Message::Goodbye);
@@ -247,15 +246,15 @@ impl<N: Net> Server<N> {
                     self.core.close(id);
                 }
                 // A visitor that is cut off must not take it for the end of the answer.
-                Some(Stage::Visitor(_)) => {
+                None => {
                     self.log_end(id, Ended::Stopped);
                     self.core.abort(id);
                 }
                 // Nor may a home, for which the end of a rathole channel is the visitor's.
-                Some(Stage::Link(Link { usage: LinkUse::Leased { .. }, .. })) => {
+                Some(Tunnel::Link(Link { usage: LinkUse::Leased { .. }, .. })) => {
                     self.core.abort(id);
                 }
-                _ => self.core.close(id),
+                Some(Tunnel::Link(_) | Tunnel::Greeting(_)) => self.core.close(id),
             }
         }
     }
@@ -268,26 +267,25 @@ impl<N: Net> Server<N> {
 
     /// One connection's turn.
     fn advance(&mut self, id: ConnId) {
-        match self.core.stage(id) {
+        match self.core.conns.get(id) {
             None => {}
-            Some(Stage::Greeting(_)) => self.greet(id),
-            Some(Stage::Control(_)) => self.hear_control(id),
-            Some(Stage::Link(link)) => match link.usage {
-                LinkUse::Spare => self.watch_spare(id),
-                LinkUse::Leased { visitor } => self.serve(id, visitor),
-                LinkUse::Udp { .. } => self.hear_datagrams(id),
-                LinkUse::Settling => self.settle(id),
+            Some(Conn::Tunnel(conn)) => match &conn.stage {
+                Tunnel::Greeting(_) => self.greet(id),
+                Tunnel::Control(_) => self.hear_control(id),
+                Tunnel::Link(link) => match link.usage {
+                    LinkUse::Spare => self.watch_spare(id),
+                    LinkUse::Leased { visitor } => self.serve(id, visitor),
+                    LinkUse::Udp { .. } => self.hear_datagrams(id),
+                    LinkUse::Settling => self.settle(id),
+                },
             },
-            Some(Stage::Visitor(visitor)) => match &visitor.doing {
+            Some(Conn::Plain(visitor)) => match visitor.stage.doing {
                 Doing::Arriving => {}
                 Doing::Proxied(_) => self.hear_proxy(id),
                 Doing::Hello(_) => self.hear_hello(id),
                 Doing::Http(_) => self.hear_http(id),
                 Doing::Waiting(_) => self.watch_waiting(id),
-                Doing::Relayed { link } => {
-                    let link = *link;
-                    self.relay(link, id);
-                }
+                Doing::Relayed { link } => self.relay(link, id),
                 Doing::Parting { .. } => self.part(id),
             },
         }
@@ -295,12 +293,14 @@ impl<N: Net> Server<N> {
 
     /// One connection's deadline has passed.
     fn overdue(&mut self, id: ConnId) {
-        match self.core.stage(id) {
+        match self.core.conns.get(id) {
             None => {}
-            Some(Stage::Greeting(_)) => self.greeting_overdue(id),
-            Some(Stage::Control(_)) => self.tend_control(id),
-            Some(Stage::Link(_)) => self.lose_link(id, "no end in time"),
-            Some(Stage::Visitor(visitor)) => match visitor.doing {
+            Some(Conn::Tunnel(conn)) => match &conn.stage {
+                Tunnel::Greeting(_) => self.greeting_overdue(id),
+                Tunnel::Control(_) => self.tend_control(id),
+                Tunnel::Link(_) => self.lose_link(id, "no end in time"),
+            },
+            Some(Conn::Plain(visitor)) => match visitor.stage.doing {
                 Doing::Arriving => {}
                 Doing::Proxied(_) => self.abort_visitor(id, Ended::Timeout),
                 Doing::Hello(_) => self.hello_overdue(id),
@@ -344,12 +344,14 @@ impl<N: Net> Server<N> {
             Pressure::MadeRoom => ("made room for others", Ended::MadeRoom),
             Pressure::Stalled => ("holds too much that is not read", Ended::Stalled),
         };
-        match self.core.stage(id) {
+        match self.core.conns.get(id) {
             None => {}
-            Some(Stage::Greeting(_)) => self.close_stranger(id, why),
-            Some(Stage::Control(_)) => self.end_session(id, why),
-            Some(Stage::Link(_)) => self.lose_link(id, why),
-            Some(Stage::Visitor(_)) => self.evict_visitor(id, end),
+            Some(Conn::Tunnel(conn)) => match &conn.stage {
+                Tunnel::Greeting(_) => self.close_stranger(id, why),
+                Tunnel::Control(_) => self.end_session(id, why),
+                Tunnel::Link(_) => self.lose_link(id, why),
+            },
+            Some(Conn::Plain(_)) => self.evict_visitor(id, end),
         }
     }
 

@@ -1,55 +1,44 @@
-//! What lies around the bytes of a tunnel connection: a proxy to get through, and then the codec,
-//! with what it has not taken yet.
+//! A tunnel connection: a socket, a proxy to get through, and then the codec, with what it has not
+//! taken yet.
 
+use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::ops::Range;
 
-use super::buffers::{BATCH, SPLICE};
-use super::conn::{Io, READS, Turn};
+use super::buffers::{BATCH, Buffers, SPLICE, Scratch};
+use super::conn::{Carrier, Io, Pulled, READS, Turn};
 use super::gone::Gone;
 use super::net::Net;
 use super::socket::{Received, Socket};
+use crate::proto::lease::Lease;
 use crate::proto::noise::{Channel, HandshakeHash, Side};
 use crate::proto::passage::{self, Passage};
-use crate::proto::tunnel::{Codec, Expects};
-pub use crate::proto::tunnel::{Dialect, End};
+use crate::proto::tunnel::{Codec, Dialect, Expects, Tell};
+use crate::wire::frame;
+use crate::wire::message::{Message, Reason};
 
-/// What lies around a tunnel connection's bytes.
-pub struct Tunnel {
+/// A tunnel connection.
+pub struct TunnelConn<S, T> {
+    /// The TCP connection.
+    pub socket: Socket<S>,
+    around: Box<Around>,
+    /// What it is.
+    pub stage: T,
+}
+
+/// What lies around its bytes.
+struct Around {
     /// The way through a proxy, until it is open; all else comes after.
-    pub(super) passage: Option<Box<Passage>>,
+    passage: Option<Box<Passage>>,
     /// What the bytes mean.
-    pub codec: Codec,
+    codec: Codec,
     /// Received and not yet taken by the codec: less than a frame, or what lay behind a message.
-    pub(super) inbox: Vec<u8>,
+    inbox: Vec<u8>,
     /// rathole's dialect: opened and not yet taken.
-    pub(super) unread: Vec<u8>,
+    unread: Vec<u8>,
 }
 
-/// What a pull gave.
-#[derive(Debug, Default)]
-pub struct Pulled {
-    /// Bytes at the front of `scratch.clear` for the other end of the relay.
-    pub data: usize,
-    /// They lie in the net's pipe instead.
-    pub piped: bool,
-    /// What came behind them.
-    pub end: Option<End>,
-    /// Something was read or opened, if only a part of a frame.
-    pub moved: bool,
-}
-
-impl Pulled {
-    /// What a plain connection gave.
-    pub(super) fn plain(received: Received) -> Pulled {
-        match received {
-            Received::Bytes(data) => Pulled { data, moved: true, ..Pulled::default() },
-            Received::End => Pulled { end: Some(End::Fin), moved: true, ..Pulled::default() },
-            Received::Blocked => Pulled::default(),
-        }
-    }
-}
-
-/// What [`Tunnel::fill`] found.
+/// What [`Around::fill`] found.
 enum Filled {
     /// Bytes up to here.
     To(usize),
@@ -59,13 +48,214 @@ enum Filled {
     End,
 }
 
-impl Tunnel {
-    /// A tunnel connection before its first byte.
-    pub fn new(channel: Channel, side: Side) -> Tunnel {
+impl<S, T> TunnelConn<S, T> {
+    /// One before its first byte.
+    pub fn new(socket: Socket<S>, channel: Channel, side: Side, stage: T) -> TunnelConn<S, T> {
         let codec = Codec::new(channel, side);
-        Tunnel { passage: None, codec, inbox: Vec::new(), unread: Vec::new() }
+        let around = Around { passage: None, codec, inbox: Vec::new(), unread: Vec::new() };
+        TunnelConn { socket, around: Box::new(around), stage }
     }
 
+    /// The same, which has to get through a proxy first.
+    pub fn through(mut self, passage: Passage) -> TunnelConn<S, T> {
+        self.around.passage = Some(Box::new(passage));
+        self
+    }
+
+    /// What its bytes mean.
+    pub fn codec(&mut self) -> &mut Codec {
+        &mut self.around.codec
+    }
+
+    /// How the peer speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.around.codec.dialect()
+    }
+
+    /// Of a link: who uses it.
+    pub fn lease(&self) -> &Lease {
+        self.around.codec.lease()
+    }
+
+    /// Why it ends when nothing comes in time.
+    pub fn silence(&self) -> Gone {
+        match self.around.passage {
+            Some(_) => Gone::Proxy(passage::Reject::Silent),
+            None => Gone::Io(ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Bytes that wait here: for the peer to take them, or to be whole.
+    pub fn held(&self) -> usize {
+        self.socket.footprint() + self.around.inbox.len() + self.around.unread.len()
+    }
+
+    /// rathole's dialect: the first `length` bytes of `scratch.clear` were pulled and are still to
+    /// be taken.
+    pub fn put_back<N>(&mut self, io: &mut Io<N>, length: usize) {
+        debug_assert!(self.around.unread.is_empty());
+        io.buffers.append(&mut self.around.unread, &io.scratch.clear[..length]);
+    }
+
+    /// rathole's dialect: whether bytes are here that nobody has taken.
+    pub fn has_unread(&self) -> bool {
+        !self.around.unread.is_empty()
+    }
+
+    /// Server, before [`TunnelConn::shake_hands`]: done once that has a message to read. Whether it
+    /// then agrees on keys, which is the one thing that a stranger can make the server pay dearly
+    /// for: nothing has been computed so far.
+    pub fn await_hands<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<Turn<bool>, Gone> {
+        self.around.await_hands(&mut self.socket, io)
+    }
+
+    /// A handshake's next steps: reads a message if one is whole, and answers it. Done once nothing
+    /// of the handshake is left to read; messages may follow.
+    pub fn shake_hands<N: Net<Stream = S>>(
+        &mut self,
+        io: &mut Io<N>,
+    ) -> Result<Turn<HandshakeHash>, Gone> {
+        self.around.shake_hands(&mut self.socket, io)
+    }
+
+    /// Writes what waits, where the peer has nothing to say: what comes is its end, or a message
+    /// that does not belong here. Never done.
+    pub fn hear_nothing<N: Net<Stream = S>>(
+        &mut self,
+        io: &mut Io<N>,
+    ) -> Result<Turn<Infallible>, Gone> {
+        self.flush(io)?;
+        for _ in 0..READS {
+            let pulled = self.pull(io)?;
+            if pulled.end.is_some() || pulled.data > 0 {
+                return Err(Gone::Unexpected);
+            }
+            if !pulled.moved {
+                return Ok(Turn::Waiting);
+            }
+        }
+        Ok(Turn::More)
+    }
+
+    /// rathole's dialect: the next `LENGTH` bytes, once all are here; what follows them stays.
+    pub fn take<const LENGTH: usize, N: Net<Stream = S>>(
+        &mut self,
+        io: &mut Io<N>,
+    ) -> Result<Turn<[u8; LENGTH]>, Gone> {
+        let around = &mut *self.around;
+        for _ in 0..READS {
+            if let Some(taken) = around.unread.first_chunk::<LENGTH>().copied() {
+                io.buffers.take_front(&mut around.unread, LENGTH);
+                return Ok(Turn::Done(taken));
+            }
+            let pulled = around.receive(&mut self.socket, io, None)?;
+            io.buffers.append(&mut around.unread, &io.scratch.clear[..pulled.data]);
+            match pulled.end {
+                None if pulled.moved => {}
+                None => return Ok(Turn::Waiting),
+                Some(_) => return Err(Gone::Closed),
+            }
+        }
+        Ok(Turn::More)
+    }
+
+    /// Sends a native message.
+    pub fn say<N: Net<Stream = S>>(
+        &mut self,
+        io: &mut Io<N>,
+        message: &Message<'_>,
+    ) -> Result<(), Gone> {
+        let Io { net, scratch, buffers } = io;
+        let sealed = self.around.codec.seal(message, &mut scratch.message, &mut scratch.wire)?;
+        self.socket.send(net, buffers, &scratch.wire[..sealed]).map_err(Gone::Io)
+    }
+
+    /// Says RESET if there is anybody left to tell. rathole's dialect has no word for it: the next
+    /// pull fails, and whoever closes the connection aborts it.
+    pub fn say_reset<N: Net<Stream = S>>(
+        &mut self,
+        io: &mut Io<N>,
+        reason: Reason,
+    ) -> Result<(), Gone> {
+        let tell = self.around.codec.reset(reason);
+        self.tell(io, tell)
+    }
+
+    /// Client: both directions of the lease have ended; says that the link is free.
+    pub fn say_ready<N: Net<Stream = S>>(&mut self, io: &mut Io<N>) -> Result<(), Gone> {
+        let ready = self.around.codec.ready();
+        self.say(io, &ready)
+    }
+
+    /// Tells an end of ours.
+    fn tell<N: Net<Stream = S>>(&mut self, io: &mut Io<N>, tell: Tell) -> Result<(), Gone> {
+        match tell {
+            Tell::Message(message) => self.say(io, &message),
+            Tell::EndOfFile => {
+                self.socket.finish(&mut io.net);
+                Ok(())
+            }
+            Tell::Nothing => Ok(()),
+        }
+    }
+
+    /// Gives what it was lent back, but for what waits to be written.
+    pub(super) fn into_socket(mut self, buffers: &mut Buffers) -> Socket<S> {
+        buffers.give_back(&mut self.around.inbox);
+        buffers.give_back(&mut self.around.unread);
+        self.socket
+    }
+}
+
+impl<N: Net, T> Carrier<N> for TunnelConn<N::Stream, T> {
+    fn socket(&mut self) -> &mut Socket<N::Stream> {
+        &mut self.socket
+    }
+
+    fn pull(&mut self, io: &mut Io<N>) -> Result<Pulled, Gone> {
+        self.around.pull(&mut self.socket, io)
+    }
+
+    fn push(&mut self, io: &mut Io<N>, length: usize) -> Result<(), Gone> {
+        let Io { net, scratch, buffers } = io;
+        let Scratch { clear, wire, .. } = scratch;
+        let codec = &mut self.around.codec;
+        let sent = match codec.is_clear_stream() {
+            true => self.socket.send(net, buffers, &clear[..length]),
+            false => {
+                let sealed = codec.wrap(clear, length, wire)?;
+                self.socket.send(net, buffers, &wire[..sealed])
+            }
+        };
+        sent.map_err(Gone::Io)
+    }
+
+    fn is_raw(&self) -> bool {
+        self.around.codec.is_raw()
+    }
+
+    fn draw(&mut self, io: &mut Io<N>, worth: usize) -> Result<Pulled, Gone> {
+        self.around.draw(&mut self.socket, io, worth)
+    }
+
+    fn push_piped(&mut self, io: &mut Io<N>, length: usize) -> Result<(), Gone> {
+        let Io { net, scratch, buffers } = io;
+        let header = frame::run_header(length);
+        let head = match self.around.codec.is_clear_stream() {
+            true => &[][..],
+            false => &header,
+        };
+        let sent = self.socket.send_piped(net, buffers, &mut scratch.wire, head, length);
+        sent.map_err(Gone::Io)
+    }
+
+    fn finish(&mut self, io: &mut Io<N>) -> Result<(), Gone> {
+        let tell = self.around.codec.finish();
+        self.tell(io, tell)
+    }
+}
+
+impl Around {
     /// Goes on through the proxy, if there is one; done when the way is open.
     fn pass<S, N: Net<Stream = S>>(
         &mut self,
@@ -89,8 +279,7 @@ impl Tunnel {
         Ok(Turn::More)
     }
 
-    /// See [`Conn::await_hands`](super::conn::Conn::await_hands).
-    pub(super) fn await_hands<S, N: Net<Stream = S>>(
+    fn await_hands<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
@@ -114,8 +303,7 @@ impl Tunnel {
         Ok(Turn::More)
     }
 
-    /// See [`Conn::shake_hands`](super::conn::Conn::shake_hands).
-    pub(super) fn shake_hands<S, N: Net<Stream = S>>(
+    fn shake_hands<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
@@ -144,7 +332,7 @@ impl Tunnel {
     }
 
     /// Takes one batch in.
-    pub(super) fn pull<S, N: Net<Stream = S>>(
+    fn pull<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
@@ -159,9 +347,9 @@ impl Tunnel {
         }
     }
 
-    /// As [`Tunnel::pull`], but for bytes that go on as they are: at least `worth` of them at once
+    /// As [`Around::pull`], but for bytes that go on as they are: at least `worth` of them at once
     /// stay in the net's pipe.
-    pub(super) fn draw<S, N: Net<Stream = S>>(
+    fn draw<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
@@ -175,7 +363,7 @@ impl Tunnel {
 
     /// Takes one batch in, past what was put back. With `worth`, what goes on as it is may stay in
     /// the net's pipe.
-    pub(super) fn receive<S, N: Net<Stream = S>>(
+    fn receive<S, N: Net<Stream = S>>(
         &mut self,
         socket: &mut Socket<S>,
         io: &mut Io<N>,
@@ -307,211 +495,4 @@ impl Tunnel {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::net::{TcpListener, TcpStream};
-
-    use super::*;
-    use crate::config::{NoiseConfig, Transport};
-    use crate::engine::buffers::Buffers;
-    use crate::engine::buffers::Scratch;
-    use crate::engine::conn::Conn;
-    use crate::engine::mio_net::MioNet;
-    use crate::engine::net::{Token, Wake};
-    use crate::engine::relay;
-    use crate::proto::lease::{self, Lease};
-    use crate::proto::noise::Protection;
-    use crate::wire::frame;
-    use crate::wire::message::{Entry, Reason, kind};
-
-    #[test]
-    fn a_raw_run_is_heard_however_it_is_cut_and_only_where_it_may_come() {
-        let run = [&frame::run_header(300)[..], &[7; 300]].concat();
-        for raw in [true, false] {
-            for worth in [1, 100, 1000] {
-                let mut link = Link::leased(raw);
-                let heard: Result<Vec<_>, _> =
-                    run.chunks(41).map(|part| link.hear(part, worth)).collect();
-                match heard {
-                    Ok(heard) => assert!(raw && heard.concat() == [7; 300]),
-                    Err(Gone::Frame(frame::Reject::Empty)) => assert!(!raw),
-                    Err(gone) => panic!("{gone}"),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn no_run_comes_behind_an_end_and_no_end_inside_a_run() {
-        let fin = [1, 0, kind::FIN];
-        let run = [&frame::run_header(3)[..], b"abc"].concat();
-        let mut link = Link::leased(true);
-        let heard = link.hear(&[&run[..], &fin, &run].concat(), 1000).expect("the end hides it");
-        assert_eq!(heard, b"abc");
-        assert!(matches!(link.hear(b"", 1000), Err(Gone::Lease(lease::Reject::AfterEnd))));
-
-        let mut link = Link::leased(true);
-        assert_eq!(link.hear(&run[..8], 1000).expect("a part"), b"ab");
-        drop(link.peer.take());
-        assert!(matches!(link.hear(b"", 1000), Err(Gone::Closed)));
-    }
-
-    #[test]
-    fn after_our_reset_a_run_is_thrown_away() {
-        let run = [&frame::run_header(300)[..], &[7; 300]].concat();
-        let mut link = Link::leased(true);
-        link.conn.say_reset(&mut link.io, Reason::Broken).expect("open");
-        assert_eq!(link.hear(&run[..100], 1).expect("nothing wrong"), b"");
-        assert_eq!(link.hear(&run[100..], 1).expect("nothing wrong"), b"");
-        assert!(link.hear(&[1, 0, kind::FIN], 1).is_ok());
-        assert!(link.conn.lease().is_some_and(Lease::has_ended));
-    }
-
-    #[test]
-    fn who_says_nothings_without_end_has_its_turns_like_others() {
-        // After our own RESET, DATA of no bytes, which costs none of our patience.
-        let nothing = [1, 0, kind::DATA];
-        let most = (READS * Scratch::new().wire.len()) as u64;
-        let mut link = Link::leased(false);
-        link.codec().reset(Reason::Broken);
-        let mut peer = link.peer.take().expect("it is there");
-        let flood = nothing.repeat(1 << 20);
-        let all = flood.len() as u64;
-        let writer = std::thread::spawn(move || peer.write_all(&flood).map(|()| peer));
-        let mut turns = 0;
-        while link.conn.socket.read() < all {
-            let before = link.conn.socket.read();
-            link.await_event();
-            let turn = relay::settle(&mut link.io, &mut link.conn, Lease::is_over);
-            let read = link.conn.socket.read() - before;
-            assert!(read <= most, "{read} bytes in one turn");
-            turns += usize::from(matches!(turn.expect("nothing wrong"), Turn::More));
-        }
-        drop(writer.join().expect("no panic").expect("it was read"));
-        assert!(turns > 0, "no turn was used up");
-    }
-
-    #[test]
-    fn a_reset_is_said_once_for_a_lease_and_not_without_one() {
-        let reset = [&[6, 0][..], &1_u32.to_le_bytes(), &[0, kind::RESET]].concat();
-        let mut link = Link::leased(false);
-        link.codec().reset(Reason::Broken);
-        let ends = [1, 0, kind::FIN, 1, 0, kind::READY];
-        assert_eq!(link.hear(&ends[..3], 1).expect("in turn"), b"");
-        assert_eq!(link.hear(&ends[3..], 1).expect("in turn"), b"");
-        assert!(link.hear(&reset, 1).is_ok(), "it may have crossed our end");
-        let twice = link.hear(&reset, 1);
-        assert!(matches!(twice, Err(Gone::Lease(lease::Reject::ResetTwice))));
-    }
-
-    #[test]
-    fn no_keys_are_agreed_on_before_somebody_says_so() {
-        let transport = Transport::Noise(NoiseConfig {
-            patterns: vec!["Noise_NN_25519_ChaChaPoly_BLAKE2s".to_owned()],
-            local_private_key: None,
-            remote_public_key: None,
-        });
-        let protection = |side| Protection::new(&transport, side).expect("a pattern");
-        let client = Channel::initiate(&protection(Side::Initiator), 0, [2; 32]);
-        let mut client = client.expect("a channel");
-        let mut message = Vec::new();
-        client.write_handshake(&mut message).expect("its turn");
-        let responder = Channel::respond(&protection(Side::Responder), [1; 32]);
-        let mut link = Link::fresh(responder);
-        let mut peer = link.peer.take().expect("it is there");
-        let (first, rest) = message.split_at(20);
-        for (part, whole) in [(&b""[..], false), (first, false), (rest, true)] {
-            peer.write_all(part).expect("loopback");
-            link.await_event();
-            // Asked twice: what is here is here.
-            for _ in 0..2 {
-                match link.conn.await_hands(&mut link.io).expect("no fault") {
-                    Turn::Waiting => assert!(!whole),
-                    Turn::Done(costs) => assert!(whole && costs),
-                    Turn::More => panic!("one message"),
-                }
-            }
-            assert!(link.codec().is_awaiting());
-        }
-        let shaken = link.conn.shake_hands(&mut link.io).expect("fits");
-        assert!(matches!(shaken, Turn::Done(_)), "NN has two messages");
-        assert!(matches!(link.conn.await_hands(&mut link.io), Ok(Turn::Done(false))));
-    }
-
-    /// A server's link over loopback, in a lease.
-    struct Link {
-        peer: Option<TcpStream>,
-        io: Io<MioNet>,
-        conn: Conn<mio::net::TcpStream, ()>,
-    }
-
-    impl Link {
-        fn leased(raw: bool) -> Link {
-            let mut link = Link::fresh(Channel::Clear);
-            // It has said who it is.
-            let hello = [2, 0, b'?', kind::PING];
-            assert!(matches!(link.hear(&hello, 1), Ok(heard) if heard.is_empty()));
-            let entry = if raw { Entry::Https } else { Entry::Udp };
-            assert_eq!(link.codec().lend(entry, raw).1, raw);
-            link
-        }
-
-        fn fresh(channel: Channel) -> Link {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-            let address = listener.local_addr().expect("bound");
-            let peer = Some(TcpStream::connect(address).expect("loopback"));
-            let stream = listener.accept().expect("loopback").0;
-            stream.set_nonblocking(true).expect("a socket");
-            let mut net = MioNet::new().expect("epoll");
-            assert!(net.splice_worth().is_some(), "no pipe");
-            let mut io = Io { net, scratch: Scratch::new(), buffers: Buffers::default() };
-            let socket = Socket::accepted(mio::net::TcpStream::from_std(stream));
-            let mut conn = Conn::tunnel(socket, channel, Side::Responder, ());
-            io.net.register(conn.socket.stream_mut(), Token(1)).expect("epoll");
-            Link { peer, io, conn }
-        }
-
-        fn codec(&mut self) -> &mut Codec {
-            &mut self.conn.tunnel.as_mut().expect("it is one").codec
-        }
-
-        /// Until there is something to read, for a little while.
-        fn await_event(&mut self) {
-            let mut wakes = Vec::new();
-            let until = self.io.net.now() + std::time::Duration::from_millis(50);
-            while !self.conn.socket.is_readable() && self.io.net.now() < until {
-                self.io.net.poll(Some(until), &mut wakes).expect("epoll");
-                for wake in wakes.drain(..) {
-                    if let Wake::Ready(readiness) = wake {
-                        self.conn.socket.note(&readiness);
-                    }
-                }
-            }
-        }
-
-        /// The peer says `bytes`; what the relay gets of it.
-        fn hear(&mut self, bytes: &[u8], worth: usize) -> Result<Vec<u8>, Gone> {
-            if let Some(peer) = &mut self.peer {
-                peer.write_all(bytes).expect("loopback");
-            }
-            self.await_event();
-            let mut heard = Vec::new();
-            loop {
-                let pulled = self.conn.draw(&mut self.io, worth)?;
-                let bytes = match pulled.piped {
-                    true => {
-                        let Io { net, scratch, .. } = &mut self.io;
-                        let left = net.empty_pipe(&mut scratch.wire);
-                        &scratch.wire[..left]
-                    }
-                    false => &self.io.scratch.clear[..pulled.data],
-                };
-                assert_eq!(bytes.len(), pulled.data);
-                heard.extend_from_slice(bytes);
-                if !pulled.moved || pulled.end.is_some() {
-                    return Ok(heard);
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! Datagrams on links: what both roles share.
 
 use super::buffers::Buffers;
-use super::conn::{Conn, Dialect, Gone, Io, Pulled};
+use super::conn::{Carrier as _, Dialect, Gone, Io, Pulled, TunnelConn};
 use super::net::Net;
 use crate::wire::Status;
 use crate::wire::datagram::{self, MAX_DATAGRAM, MAX_HEADER, Record, SessionName};
@@ -45,10 +45,10 @@ pub struct Records {
 
 impl Records {
     /// Pulls a batch of a link's; `cut` is what the last one left.
-    pub fn pull<N: Net, Stage>(
+    pub fn pull<N: Net, T>(
         &mut self,
         io: &mut Io<N>,
-        link: &mut Conn<N::Stream, Stage>,
+        link: &mut TunnelConn<N::Stream, T>,
         mut cut: Vec<u8>,
     ) -> Result<Pulled, Gone> {
         self.bytes.clear();
@@ -61,10 +61,10 @@ impl Records {
     }
 
     /// The next whole record.
-    pub fn next(&mut self, dialect: Option<Dialect>) -> Result<Option<Record<'_>>, Gone> {
+    pub fn next(&mut self, dialect: Dialect) -> Result<Option<Record<'_>>, Gone> {
         let rest = &self.bytes[self.at..];
         let found = match dialect {
-            Some(Dialect::Rathole) => datagram::first_of_rathole(rest),
+            Dialect::Rathole => datagram::first_of_rathole(rest),
             _ => datagram::first(rest),
         };
         match found.map_err(Gone::Datagram)? {

@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use log::debug;
 
 use super::link::LinkStep;
-use super::{Client, Complaint, Stage, in_order};
+use super::{Client, Complaint, in_order};
 use crate::config::HostPort;
-use crate::engine::conn::Conn;
+use crate::engine::conn::{Carrier as _, Conn, PlainConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay::{self, Outcome, Progress};
@@ -60,7 +60,7 @@ impl<N: Net> Client<N> {
         };
         self.found_udp_homes(&target, &addresses);
         for link in links {
-            let Some(Stage::Link(details)) = self.core.stage(link) else { continue };
+            let Some(details) = self.link(link) else { continue };
             let LinkStep::Resolving { held } = &mut details.step else { continue };
             if addresses.is_empty() {
                 self.refuse_visitor(link, Reason::Unresolved);
@@ -103,15 +103,15 @@ impl<N: Net> Client<N> {
                 }
             };
             let step = HomeStep::Dialling { link, dial };
-            let conn = Conn::plain(Socket::connecting(stream), Stage::Home(Home { step }));
-            let home = match self.core.adopt(conn) {
+            let conn = PlainConn { socket: Socket::connecting(stream), stage: Home { step } };
+            let home = match self.core.adopt(Conn::Plain(conn), None) {
                 Ok(home) => home,
                 Err(error) => {
                     debug!("dial to {address}: {error}");
                     break;
                 }
             };
-            if let Some(conn) = self.core.conns.get_mut(home) {
+            if let Some(conn) = self.core.plain(home) {
                 conn.socket.hold(held);
             }
             return Some(home);
@@ -122,12 +122,11 @@ impl<N: Net> Client<N> {
 
     /// A dial's event: it has succeeded, or failed, or neither.
     pub(super) fn advance_dial(&mut self, id: ConnId) {
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let Some(conn) = self.core.conns.plain(id) else { return };
         match self.core.io.net.connect_result(conn.socket.stream_mut()) {
             Ok(()) => {
-                let Stage::Home(home) = &mut conn.stage else { return };
-                let HomeStep::Dialling { link, .. } = home.step else { return };
-                home.step = HomeStep::Relayed { link };
+                let HomeStep::Dialling { link, .. } = conn.stage.step else { return };
+                conn.stage.step = HomeStep::Relayed { link };
                 self.core.set_deadline(id, None);
                 self.relay(link, id);
             }
@@ -138,11 +137,10 @@ impl<N: Net> Client<N> {
 
     /// The next address has its turn, or the visitor is told.
     pub(super) fn dial_failed(&mut self, id: ConnId, error: io::Error) {
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let Some(conn) = self.core.plain(id) else { return };
         let held = conn.socket.take_held();
-        let Stage::Home(home) = &mut conn.stage else { return };
         let HomeStep::Dialling { link, dial } =
-            std::mem::replace(&mut home.step, HomeStep::Parting)
+            std::mem::replace(&mut conn.stage.step, HomeStep::Parting)
         else {
             return;
         };
@@ -163,8 +161,8 @@ impl<N: Net> Client<N> {
 
     /// Moves bytes between a link and a connection at home.
     pub(super) fn relay(&mut self, link: ConnId, home: ConnId) {
-        let Some(Stage::Home(details)) = self.core.stage(home) else { return };
-        if matches!(details.step, HomeStep::Dialling { .. }) {
+        let Some(conn) = self.core.plain(home) else { return };
+        if matches!(conn.stage.step, HomeStep::Dialling { .. }) {
             return self.watch_link(link);
         }
         let outcome = relay::relay(&mut self.core.io, &mut self.core.conns, link, home);
@@ -173,7 +171,7 @@ impl<N: Net> Client<N> {
 
     /// One direction has ended and the other has been silent for too long.
     pub(super) fn cut_silent(&mut self, link: ConnId, home: ConnId) {
-        if let Some(conn) = self.core.conns.get_mut(link) {
+        if let Some(conn) = self.core.conns.tunnel(link) {
             let outcome = relay::plain_broken(&mut self.core.io, conn, Reason::Idle);
             self.after_relay(link, home, outcome);
         }
@@ -200,7 +198,7 @@ impl<N: Net> Client<N> {
 
     fn note_progress(&mut self, id: ConnId, progress: Progress) {
         let now = self.core.now();
-        let set = self.core.conns.get(id).is_some_and(|conn| conn.deadline.is_set());
+        let set = self.core.conns.deadline(id).is_some();
         if !progress.awaits_end {
             if set {
                 self.core.set_deadline(id, None);
@@ -214,8 +212,8 @@ impl<N: Net> Client<N> {
 
     fn leave_after_flush(&mut self, id: ConnId) {
         let now = self.core.now();
-        if let Some(Stage::Home(home)) = self.core.stage(id) {
-            home.step = HomeStep::Parting;
+        if let Some(conn) = self.core.plain(id) {
+            conn.stage.step = HomeStep::Parting;
             self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
             self.part(id);
         }
@@ -224,7 +222,7 @@ impl<N: Net> Client<N> {
     /// Both directions have ended; what waits is still written.
     pub(super) fn part(&mut self, id: ConnId) {
         let now = self.core.now();
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let Some(conn) = self.core.conns.plain(id) else { return };
         let flushed = conn.flush(&mut self.core.io);
         if flushed.is_err() || conn.socket.is_broken() {
             self.core.abort(id);

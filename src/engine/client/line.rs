@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::session::Control;
-use super::{Client, Complaint, Lookup, Stage, in_order};
+use super::{Client, Complaint, Lookup, Tunnel, in_order};
 use crate::config::Protocol;
-use crate::engine::conn::Conn;
+use crate::engine::conn::{Conn, TunnelConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::socket::Socket;
@@ -129,7 +129,7 @@ impl<N: Net> Client<N> {
         let Way::Dialling { rest } = &mut self.lines[id].way else { return };
         let Some(server) = rest.pop_front() else { return self.rest(id, why) };
         let control = Control::connecting(id, server);
-        if let Err(error) = self.dial_tunnel(id, server, Stage::Control(Box::new(control))) {
+        if let Err(error) = self.dial_tunnel(id, server, Tunnel::Control(Box::new(control))) {
             self.dial_server(id, format!("{server}: {error}"));
         }
     }
@@ -139,7 +139,7 @@ impl<N: Net> Client<N> {
         &mut self,
         line: LineId,
         server: SocketAddr,
-        stage: Stage,
+        stage: Tunnel,
     ) -> io::Result<ConnId> {
         let pattern = self.lines[line].pattern;
         let mut seed = [0; 32];
@@ -148,11 +148,11 @@ impl<N: Net> Client<N> {
             .map_err(|_| io::Error::other("the Noise keys do not fit the pattern"))?;
         let stream = self.core.io.net.connect(server)?;
         let socket = Socket::connecting(stream);
-        let mut conn = Conn::tunnel(socket, channel, Side::Initiator, stage);
+        let mut conn = TunnelConn::new(socket, channel, Side::Initiator, stage);
         if let Some(proxy) = &self.config.tcp.proxy {
             conn = conn.through(Passage::new(proxy, &self.config.remote_addr));
         }
-        let id = self.core.adopt(conn)?;
+        let id = self.core.adopt(Conn::Tunnel(conn), None)?;
         let deadline = self.core.now() + limits::SERVER_DIAL_TIME;
         self.core.set_deadline(id, Some(deadline));
         Ok(id)

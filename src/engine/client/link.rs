@@ -5,9 +5,9 @@ use std::ops::Range;
 use log::debug;
 
 use super::line::{LineId, Way};
-use super::{Client, Stage};
+use super::{Client, Tunnel};
 use crate::config::{HostPort, Protocol};
-use crate::engine::conn::{End, Gone, READS, Turn};
+use crate::engine::conn::{Carrier as _, Conn, End, Gone, READS, Turn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay;
@@ -69,7 +69,7 @@ impl<N: Net> Client<N> {
                 return;
             }
             let link = Link { line: id, step: LinkStep::Connecting };
-            match self.dial_tunnel(id, server, Stage::Link(link)) {
+            match self.dial_tunnel(id, server, Tunnel::Link(link)) {
                 Ok(_) => {
                     self.lines[id].dialling += 1;
                     self.links += 1;
@@ -96,8 +96,8 @@ impl<N: Net> Client<N> {
     }
 
     fn try_advance_new_link(&mut self, id: ConnId) -> Result<(), Gone> {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
-        let Stage::Link(link) = &mut conn.stage else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
+        let Tunnel::Link(link) = &mut conn.stage else { return Ok(()) };
         let line = link.line;
         match link.step {
             LinkStep::Connecting => {
@@ -125,11 +125,9 @@ impl<N: Net> Client<N> {
 
     /// The handshake of a link is done: says whose it is.
     fn introduce(&mut self, id: ConnId, line: LineId, hash: &HandshakeHash) -> Result<(), Gone> {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
-        link_step(conn, LinkStep::Introduced);
-        if let Some(tunnel) = &mut conn.tunnel {
-            tunnel.codec.allow(frame::MAX_BODY);
-        }
+        self.set_step(id, LinkStep::Introduced);
+        let Some(conn) = self.core.tunnel(id) else { return Ok(()) };
+        conn.codec().allow(frame::MAX_BODY);
         let Way::Up { control, .. } = self.lines[line].way else { return Err(Gone::Unexpected) };
         let proof = self.session(control).and_then(|session| session.link_proof(hash));
         let Some((session, proof)) = proof else { return Err(Gone::Unexpected) };
@@ -139,7 +137,7 @@ impl<N: Net> Client<N> {
 
     fn await_ready(&mut self, id: ConnId, line: LineId) -> Result<(), Gone> {
         for _ in 0..READS {
-            let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+            let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
             conn.flush(&mut self.core.io)?;
             let pulled = conn.pull(&mut self.core.io)?;
             match pulled.end {
@@ -184,7 +182,7 @@ impl<N: Net> Client<N> {
 
     fn try_hear_spare(&mut self, id: ConnId) -> Result<(), Gone> {
         for _ in 0..READS {
-            let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+            let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
             conn.flush(&mut self.core.io)?;
             let pulled = conn.pull(&mut self.core.io)?;
             match pulled.end {
@@ -200,12 +198,11 @@ impl<N: Net> Client<N> {
 
     /// A message on a spare link, which lies in `scratch.clear`: it can only be OPEN.
     fn hear_open(&mut self, id: ConnId, kind: u8, payload: Range<usize>) -> Result<(), Gone> {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         let io = &mut self.core.io;
         let message = Message::decode(kind, &io.scratch.clear[payload]).map_err(Gone::Message)?;
         let Message::Open(open) = message else { return Err(Gone::Unexpected) };
-        let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
-        tunnel.codec.hear_open(&open)?;
+        conn.codec().hear_open(&open)?;
         if open.entry == Entry::Udp {
             let service = usize::from(open.service);
             self.begin_datagrams(id, service);
@@ -253,8 +250,8 @@ impl<N: Net> Client<N> {
     /// The visitor cannot be served: says so on its link.
     pub(super) fn refuse_visitor(&mut self, id: ConnId, reason: Reason) {
         self.core.set_deadline(id, None);
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
-        if let Stage::Link(Link { step: LinkStep::Resolving { held }, .. }) = &mut conn.stage {
+        let Some(conn) = self.core.conns.tunnel(id) else { return };
+        if let Tunnel::Link(Link { step: LinkStep::Resolving { held }, .. }) = &mut conn.stage {
             self.core.io.buffers.give_back(held);
         }
         match conn.say_reset(&mut self.core.io, reason) {
@@ -265,7 +262,7 @@ impl<N: Net> Client<N> {
 
     /// A link whose visitor waits for an address is not read from; only its breaking matters.
     pub(super) fn watch_link(&mut self, id: ConnId) {
-        if self.core.conns.get(id).is_some_and(|conn| conn.socket.is_broken()) {
+        if self.core.conns.is_broken(id) {
             self.lose_link(id, "broken");
         }
     }
@@ -281,16 +278,17 @@ impl<N: Net> Client<N> {
             return self.settle_channel(id);
         }
         let now = self.core.now();
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let is_set = self.core.conns.deadline(id).is_some();
+        let Some(conn) = self.core.conns.tunnel(id) else { return };
         let settled = relay::settle(&mut self.core.io, conn, Lease::has_ended);
-        let reset = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Reset);
+        let reset = conn.lease().said() == LeaseEnd::Reset;
         let done = settled.and_then(|settled| {
             if let Turn::Done(()) = settled {
                 conn.say_ready(&mut self.core.io)?;
             }
             Ok(settled)
         });
-        let patience = match reset && !conn.deadline.is_set() {
+        let patience = match reset && !is_set {
             true => Some(limits::RESET_ANSWER_TIME),
             // In order, the end may take as long as a slow visitor takes to read.
             false => None,
@@ -313,7 +311,7 @@ impl<N: Net> Client<N> {
 
     /// Closes a link that has served its one visitor.
     pub(super) fn close_link(&mut self, id: ConnId) {
-        if let Some(Stage::Link(_)) = self.core.stage(id) {
+        if self.link(id).is_some() {
             self.core.close(id);
             self.links -= 1;
         }
@@ -321,7 +319,7 @@ impl<N: Net> Client<N> {
 
     /// Closes a link, and resets the connection at home that is on it.
     pub(super) fn lose_link(&mut self, id: ConnId, why: impl std::fmt::Display) {
-        let Some(Stage::Link(link)) = self.core.stage(id) else { return };
+        let Some(link) = self.link(id) else { return };
         let line = link.line;
         let mut step = std::mem::replace(&mut link.step, LinkStep::Settling);
         debug!("link: {why}");
@@ -348,16 +346,15 @@ impl<N: Net> Client<N> {
     /// rathole's client: they need nothing of the control channel.
     pub(super) fn lose_links_of(&mut self, id: LineId) {
         let are_bound = self.config.protocol == Protocol::Native;
-        let is_lost = |stage: &Stage| {
-            let is_lost = |link: &Link| {
-                let is_idle = link.step.is_new() || matches!(link.step, LinkStep::Spare);
-                link.line == id && (are_bound || is_idle)
-            };
-            matches!(stage, Stage::Link(link) if is_lost(link))
+        let is_lost = |link: &Link| {
+            let is_idle = link.step.is_new() || matches!(link.step, LinkStep::Spare);
+            link.line == id && (are_bound || is_idle)
         };
-        let conns = self.core.conns.iter();
-        let links: Vec<ConnId> =
-            conns.filter(|(_, conn)| is_lost(&conn.stage)).map(|(id, _)| id).collect();
+        let lost = self.core.conns.iter().filter(|(_, conn)| match conn {
+            Conn::Tunnel(conn) => matches!(&conn.stage, Tunnel::Link(link) if is_lost(link)),
+            Conn::Plain(_) => false,
+        });
+        let links: Vec<ConnId> = lost.map(|(id, _)| id).collect();
         for link in links {
             self.lose_link(link, "its session has ended");
         }
@@ -368,8 +365,15 @@ impl<N: Net> Client<N> {
     }
 
     pub(super) fn set_step(&mut self, id: ConnId, step: LinkStep) {
-        if let Some(conn) = self.core.conns.get_mut(id) {
-            link_step(conn, step);
+        if let Some(link) = self.link(id) {
+            link.step = step;
+        }
+    }
+
+    pub(super) fn link(&mut self, id: ConnId) -> Option<&mut Link> {
+        match &mut self.core.tunnel(id)?.stage {
+            Tunnel::Link(link) => Some(link),
+            Tunnel::Control(_) => None,
         }
     }
 
@@ -381,12 +385,6 @@ impl<N: Net> Client<N> {
         let (addresses, found_at) = self.resolved.get(target)?;
         let now: Time = self.core.now();
         (now - *found_at < limits::RESOLVED_FRESH).then(|| addresses.clone())
-    }
-}
-
-fn link_step<S>(conn: &mut crate::engine::conn::Conn<S, Stage>, step: LinkStep) {
-    if let Stage::Link(link) = &mut conn.stage {
-        link.step = step;
     }
 }
 

@@ -4,10 +4,11 @@
 use log::info;
 
 use super::line::{LineId, Way};
+use super::link::Link;
 use super::session::{BUDGET, Control, Step};
-use super::{Client, Complaint, Stage};
+use super::{Client, Complaint, Tunnel};
 use crate::config::ServiceKind;
-use crate::engine::conn::Gone;
+use crate::engine::conn::{Carrier as _, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay;
@@ -21,12 +22,10 @@ impl<N: Net> Client<N> {
     /// The handshake of a control connection is done: asks for the line's service.
     pub(super) fn open_channel(&mut self, id: ConnId, line: LineId) -> Result<(), Gone> {
         let channel = ControlChannel::new(self.config.heartbeat_timeout, self.core.now());
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
-        if let Some(tunnel) = &mut conn.tunnel {
-            tunnel.codec.speak_rathole();
-            tunnel.codec.allow(limits::CONTROL_BODY);
-        }
-        if let Stage::Control(control) = &mut conn.stage {
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
+        conn.codec().speak_rathole();
+        conn.codec().allow(limits::CONTROL_BODY);
+        if let Tunnel::Control(control) = &mut conn.stage {
             control.step = Step::Channel(Box::new(channel));
         }
         let hello = rathole_client::hello(&self.config.services[line]);
@@ -38,12 +37,10 @@ impl<N: Net> Client<N> {
     pub(super) fn ask_dialect(&mut self, id: ConnId) -> Result<(), Gone> {
         let mut nobody = [0; 32];
         self.core.io.net.random(&mut nobody);
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
-        if let Some(tunnel) = &mut conn.tunnel {
-            tunnel.codec.speak_rathole();
-            tunnel.codec.allow(limits::CONTROL_BODY);
-        }
-        if let Stage::Control(control) = &mut conn.stage {
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
+        conn.codec().speak_rathole();
+        conn.codec().allow(limits::CONTROL_BODY);
+        if let Tunnel::Control(control) = &mut conn.stage {
             control.step = Step::Asked;
         }
         self.core.push(id, &Hello::Control(nobody).encode())?;
@@ -54,19 +51,19 @@ impl<N: Net> Client<N> {
     /// service; underpass, which speaks that protocol too, wants to see a token first.
     pub(super) fn hear_dialect(&mut self, id: ConnId) -> Result<(), Gone> {
         let now = self.core.now();
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         conn.flush(&mut self.core.io)?;
         let is_asked = |control: &Control| matches!(control.step, Step::Asked);
-        if matches!(&conn.stage, Stage::Control(control) if is_asked(control)) {
+        if matches!(&conn.stage, Tunnel::Control(control) if is_asked(control)) {
             let turn = conn.take(&mut self.core.io)?;
             let Some(hello) = self.core.go_on(id, turn) else { return Ok(()) };
             Hello::decode(&hello).map_err(Gone::Rathole)?;
-            if let Some(Stage::Control(control)) = self.core.stage(id) {
+            if let Some(control) = self.control(id) {
                 control.step = Step::Answered;
             }
             self.core.set_deadline(id, Some(now + limits::PROBE_ACK_TIME));
         }
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         let turn = conn.take(&mut self.core.io)?;
         match self.core.go_on(id, turn).map(Ack::decode) {
             None => Ok(()),
@@ -78,9 +75,9 @@ impl<N: Net> Client<N> {
     /// What the server says on a control channel.
     pub(super) fn hear_channel(&mut self, id: ConnId) -> Result<(), Gone> {
         for _ in 0..BUDGET {
-            let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+            let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
             conn.flush(&mut self.core.io)?;
-            let Stage::Control(control) = &conn.stage else { return Ok(()) };
+            let Tunnel::Control(control) = &conn.stage else { return Ok(()) };
             let Step::Channel(channel) = &control.step else { return Ok(()) };
             let heard = match channel.due() {
                 Due::Hello => self.hear_hello(id)?,
@@ -98,14 +95,15 @@ impl<N: Net> Client<N> {
 
     /// The next message of a server's, if it is here.
     fn take<const LENGTH: usize>(&mut self, id: ConnId) -> Result<Option<[u8; LENGTH]>, Gone> {
-        let conn = self.core.conns.get_mut(id).ok_or(Gone::Unexpected)?;
+        let conn = self.core.conns.tunnel(id).ok_or(Gone::Unexpected)?;
         let turn = conn.take(&mut self.core.io)?;
         Ok(self.core.go_on(id, turn))
     }
 
     fn hear_hello(&mut self, id: ConnId) -> Result<bool, Gone> {
         let Some(hello) = self.take(id)? else { return Ok(false) };
-        let Some(Stage::Control(control)) = self.core.stage(id) else { return Ok(false) };
+        let Some(conn) = self.core.tunnel(id) else { return Ok(false) };
+        let Tunnel::Control(control) = &mut conn.stage else { return Ok(false) };
         let Step::Channel(channel) = &mut control.step else { return Ok(false) };
         let token = self.config.services[control.line].token.expose();
         let auth = channel.handle_hello(&hello, token).map_err(Gone::Rathole)?;
@@ -116,7 +114,7 @@ impl<N: Net> Client<N> {
     fn hear_ack(&mut self, id: ConnId) -> Result<bool, Gone> {
         let now = self.core.now();
         let Some(ack) = self.take(id)? else { return Ok(false) };
-        let Some(Stage::Control(control)) = self.core.stage(id) else { return Ok(false) };
+        let Some(control) = self.control(id) else { return Ok(false) };
         let Step::Channel(channel) = &mut control.step else { return Ok(false) };
         let (line, server) = (control.line, control.server);
         match channel.handle_ack(ack, now).map_err(Gone::Rathole)? {
@@ -133,11 +131,12 @@ impl<N: Net> Client<N> {
     fn hear_command(&mut self, id: ConnId) -> Result<bool, Gone> {
         let now = self.core.now();
         let Some(command) = self.take(id)? else { return Ok(false) };
-        let Some(Stage::Control(control)) = self.core.stage(id) else { return Ok(false) };
+        let Some(control) = self.control(id) else { return Ok(false) };
+        let line = control.line;
         let Step::Channel(channel) = &mut control.step else { return Ok(false) };
         match channel.handle_command(command, now).map_err(Gone::Rathole)? {
             Command::CreateDataChannel => {
-                let owed = &mut self.lines[control.line].owed;
+                let owed = &mut self.lines[line].owed;
                 *owed = self.most_links.min(*owed + 1);
             }
             Command::Heartbeat => {}
@@ -149,16 +148,14 @@ impl<N: Net> Client<N> {
     /// has a visitor.
     pub(super) fn join_channel(&mut self, id: ConnId, line: LineId) -> Result<(), Gone> {
         let Way::Up { control, .. } = self.lines[line].way else { return Err(Gone::Unexpected) };
-        let Some(Stage::Control(control)) = self.core.stage(control) else {
+        let Some(control) = self.control(control) else {
             return Err(Gone::Unexpected);
         };
         let Step::Channel(channel) = &control.step else { return Err(Gone::Unexpected) };
         let hello = channel.data_hello().ok_or(Gone::Unexpected)?;
-        if let Some(conn) = self.core.conns.get_mut(id)
-            && let Some(tunnel) = &mut conn.tunnel
-        {
-            tunnel.codec.speak_rathole();
-            tunnel.codec.allow(frame::MAX_BODY);
+        if let Some(conn) = self.core.tunnel(id) {
+            conn.codec().speak_rathole();
+            conn.codec().allow(frame::MAX_BODY);
         }
         self.core.push(id, &hello)?;
         self.link_stands(id, line);
@@ -167,24 +164,22 @@ impl<N: Net> Client<N> {
 
     /// A data channel waits for its visitor.
     pub(super) fn hear_start(&mut self, id: ConnId) -> Result<(), Gone> {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         conn.flush(&mut self.core.io)?;
         let Some(start) = self.take(id)? else { return Ok(()) };
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
-        let (Stage::Link(link), Some(tunnel)) = (&conn.stage, &mut conn.tunnel) else {
-            return Err(Gone::Unexpected);
-        };
-        let service = &self.config.services[link.line];
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
+        let Tunnel::Link(Link { line, .. }) = conn.stage else { return Err(Gone::Unexpected) };
+        let service = &self.config.services[line];
         match (Start::decode(start).map_err(Gone::Rathole)?, service.kind) {
             (Start::Tcp, kind) if kind != ServiceKind::Udp => {
-                tunnel.codec.lend_stream();
+                conn.codec().lend_stream();
                 let target = service.local_addr.clone();
                 self.welcome_visitor(id, target, Vec::new());
                 Ok(())
             }
             (Start::Udp, ServiceKind::Udp) => {
-                tunnel.codec.lend_stream();
-                let service = link.line;
+                conn.codec().lend_stream();
+                let service = line;
                 self.begin_datagrams(id, service);
                 Ok(())
             }
@@ -203,11 +198,12 @@ impl<N: Net> Client<N> {
     /// nothing of it for long is given up.
     pub(super) fn settle_channel(&mut self, id: ConnId) {
         let now = self.core.now();
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let is_set = self.core.conns.deadline(id).is_some();
+        let Some(conn) = self.core.conns.tunnel(id) else { return };
         let before = conn.socket.backlog();
         // Over is what has ended in order: after a reset the channel is aborted, for the server.
         let settled = relay::settle(&mut self.core.io, conn, Lease::is_over);
-        let moves = conn.socket.backlog() < before || !conn.deadline.is_set();
+        let moves = conn.socket.backlog() < before || !is_set;
         match settled.map(|turn| self.core.go_on(id, turn)) {
             Err(gone) => self.lose_link(id, gone),
             Ok(Some(())) => self.close_link(id),

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use log::{debug, error, info};
 
 use super::line::{LineId, Way};
-use super::{Client, Complaint, Stage};
+use super::{Client, Complaint, Tunnel};
 use crate::config::Protocol;
-use crate::engine::conn::{End, Gone};
+use crate::engine::conn::{Carrier as _, End, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -59,8 +59,8 @@ impl<N: Net> Client<N> {
     }
 
     fn try_advance_control(&mut self, id: ConnId) -> Result<(), Gone> {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
-        let Stage::Control(control) = &mut conn.stage else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
+        let Tunnel::Control(control) = &mut conn.stage else { return Ok(()) };
         let (line, is_probe) = (control.line, control.probe.is_some());
         match &mut control.step {
             Step::Connecting => {
@@ -92,16 +92,14 @@ impl<N: Net> Client<N> {
     /// The handshake is done: says hello.
     fn greet_server(&mut self, id: ConnId, hash: HandshakeHash) -> Result<(), Gone> {
         let now = self.core.now();
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
-        if let Some(tunnel) = &mut conn.tunnel {
-            tunnel.codec.allow(limits::CONTROL_BODY);
-        }
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
+        conn.codec().allow(limits::CONTROL_BODY);
         let instance = self.instance;
         let hello = Message::Hello { min_version: VERSION, max_version: VERSION, instance };
         conn.say(&mut self.core.io, &hello)?;
         let services = self.config.services.len();
         let session = ControlClient::new(hash, services, self.config.heartbeat_timeout, now);
-        if let Stage::Control(control) = &mut conn.stage {
+        if let Tunnel::Control(control) = &mut conn.stage {
             control.step = Step::Session(Box::new(session));
         }
         self.hear_session(id)
@@ -110,13 +108,13 @@ impl<N: Net> Client<N> {
     fn hear_session(&mut self, id: ConnId) -> Result<(), Gone> {
         for _ in 0..BUDGET {
             let now = self.core.now();
-            let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+            let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
             conn.flush(&mut self.core.io)?;
             if conn.socket.backlog() > limits::CONTROL_BACKLOG {
                 return Err(Gone::Unexpected);
             }
             let pulled = conn.pull(&mut self.core.io)?;
-            let Stage::Control(control) = &mut conn.stage else { return Ok(()) };
+            let Tunnel::Control(control) = &mut conn.stage else { return Ok(()) };
             let Step::Session(session) = &mut control.step else { return Ok(()) };
             let (line, server) = (control.line, control.server);
             let asked = match pulled.end {
@@ -159,8 +157,8 @@ impl<N: Net> Client<N> {
     }
 
     fn register(&mut self, id: ConnId) -> Result<(), Gone> {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
-        let Stage::Control(control) = &conn.stage else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
+        let Tunnel::Control(control) = &conn.stage else { return Ok(()) };
         let Step::Session(session) = &control.step else { return Ok(()) };
         for message in session.registrations(&self.config.services) {
             conn.say(&mut self.core.io, &message)?;
@@ -230,9 +228,9 @@ impl<N: Net> Client<N> {
         services: &[crate::config::ClientService],
         now: Time,
     ) -> Result<(), Gone> {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         let silence = conn.silence();
-        let Stage::Control(control) = &mut conn.stage else { return Ok(()) };
+        let Tunnel::Control(control) = &mut conn.stage else { return Ok(()) };
         let session = match &mut control.step {
             Step::Session(session) => session,
             Step::Channel(channel) if channel.is_up() => match channel.pulse.poll(now) {
@@ -260,7 +258,7 @@ impl<N: Net> Client<N> {
     }
 
     pub(super) fn set_session_deadline(&mut self, id: ConnId) {
-        let Some(Stage::Control(control)) = self.core.stage(id) else { return };
+        let Some(control) = self.control(id) else { return };
         let at = match &control.step {
             Step::Session(session) if session.is_welcome() => session.deadline(),
             Step::Channel(channel) if channel.is_up() => channel.pulse.deadline(),
@@ -273,7 +271,8 @@ impl<N: Net> Client<N> {
     /// Ends the control connection, with it every link, and dials again.
     fn end_session(&mut self, id: ConnId, why: Gone) {
         let now = self.core.now();
-        let Some(Stage::Control(control)) = self.core.stage(id) else { return };
+        let Some(conn) = self.core.tunnel(id) else { return };
+        let Tunnel::Control(control) = &mut conn.stage else { return };
         let (line, server) = (control.line, control.server);
         let hint = match (&control.step, &why) {
             (Step::Shaking, Gone::Closed | Gone::Io(_)) => {
@@ -317,14 +316,20 @@ impl<N: Net> Client<N> {
     fn probe(&mut self, line: LineId, server: SocketAddr, why: String) {
         let probe = Some(why.clone());
         let control = Control { line, server, probe, step: Step::Connecting };
-        if self.dial_tunnel(line, server, Stage::Control(Box::new(control))).is_err() {
+        if self.dial_tunnel(line, server, Tunnel::Control(Box::new(control))).is_err() {
             self.line_failed(line, why);
         }
     }
 
+    pub(super) fn control(&mut self, id: ConnId) -> Option<&mut Control> {
+        match &mut self.core.tunnel(id)?.stage {
+            Tunnel::Control(control) => Some(control),
+            Tunnel::Link(_) => None,
+        }
+    }
+
     pub(super) fn session(&mut self, id: ConnId) -> Option<&mut ControlClient> {
-        let Some(Stage::Control(control)) = self.core.stage(id) else { return None };
-        match &mut control.step {
+        match &mut self.control(id)?.step {
             Step::Session(session) => Some(session),
             _ => None,
         }

@@ -12,9 +12,9 @@ use log::debug;
 use slab::Slab;
 
 use super::link::LinkStep;
-use super::{Client, Complaint, Stage, in_order};
+use super::{Client, Complaint, Tunnel, in_order};
 use crate::config::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind};
-use crate::engine::conn::{End, Gone};
+use crate::engine::conn::{Carrier as _, End, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::{Net, Token};
 use crate::engine::udp::{Parcel, Records};
@@ -160,7 +160,7 @@ impl<N: Net> Client<N> {
     }
 
     fn take_records(&mut self, id: ConnId, records: &mut Records) -> Result<(), Gone> {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         conn.flush(&mut self.core.io)?;
         let dialect = conn.dialect();
         let Some((service, cut)) = udp_step(&mut conn.stage) else { return Ok(()) };
@@ -189,7 +189,7 @@ impl<N: Net> Client<N> {
                 }
             }
         }
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         let Some((_, cut)) = udp_step(&mut conn.stage) else { return Ok(()) };
         *cut = records.cut(&mut self.core.io.buffers);
         match pulled.end {
@@ -372,7 +372,8 @@ impl<N: Net> Client<N> {
     /// Sends the datagram in the parcel out.
     fn send_out(&mut self, link: ConnId, name: SessionName, length: usize) {
         let Some(conn) = self.core.conns.get(link) else { return };
-        if conn.socket.backlog() + length > limits::UDP_BACKLOG || length > datagram::MAX_DATAGRAM {
+        if conn.socket().backlog() + length > limits::UDP_BACKLOG || length > datagram::MAX_DATAGRAM
+        {
             self.udp.dropped += 1;
             return;
         }
@@ -425,7 +426,7 @@ impl<N: Net> Client<N> {
 
     /// The sessions of a link that carries no more datagrams.
     pub(super) fn forget_datagrams(&mut self, service: usize, link: ConnId) {
-        if let Some((_, cut)) = self.core.stage(link).and_then(udp_step) {
+        if let Some((_, cut)) = self.core.tunnel(link).and_then(|link| udp_step(&mut link.stage)) {
             let mut cut = std::mem::take(cut);
             self.core.io.buffers.give_back(&mut cut);
         }
@@ -453,9 +454,9 @@ fn send<N: Net>(net: &mut N, socket: &mut N::Udp, preface: &mut Vec<u8>, datagra
     sent.is_ok()
 }
 
-fn udp_step(stage: &mut Stage) -> Option<(usize, &mut Vec<u8>)> {
+fn udp_step(stage: &mut Tunnel) -> Option<(usize, &mut Vec<u8>)> {
     match stage {
-        Stage::Link(link) => match &mut link.step {
+        Tunnel::Link(link) => match &mut link.step {
             LinkStep::Datagrams { service, cut } => Some((*service, cut)),
             _ => None,
         },

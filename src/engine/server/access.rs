@@ -9,9 +9,9 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Server;
 use super::doors::LeadsTo;
 use super::visitor::{Doing, Visitor};
-use super::{Server, Stage};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::proto::access::{End, Entry, Record, Sink};
@@ -88,10 +88,7 @@ impl<N: Net> Server<N> {
     }
 
     fn account(&mut self, id: ConnId) -> Option<&mut Account> {
-        match self.core.stage(id) {
-            Some(Stage::Visitor(visitor)) => visitor.account.as_deref_mut(),
-            _ => None,
-        }
+        self.visitor(id)?.account.as_deref_mut()
     }
 
     /// What the visitor asks for, and who has it.
@@ -129,10 +126,8 @@ impl<N: Net> Server<N> {
     /// Bytes may have gone out to a visitor.
     pub(super) fn note_first_byte(&mut self, id: ConnId) {
         let now = self.core.now();
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
-        let Stage::Visitor(Visitor { doing, account: Some(account), .. }) = &mut conn.stage else {
-            return;
-        };
+        let Some(conn) = self.core.conns.plain(id) else { return };
+        let Visitor { doing, account: Some(account), .. } = &mut conn.stage else { return };
         let has_answer = match doing {
             Doing::Http(http) => http.has_answered(),
             _ => conn.socket.written() > 0,
@@ -145,7 +140,7 @@ impl<N: Net> Server<N> {
     /// The first byte of a request may have come.
     pub(super) fn note_request(&mut self, id: ConnId) {
         let now = self.core.now();
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         if let (Some(account), Doing::Http(http)) = (&mut visitor.account, &visitor.doing)
             && account.began.is_none()
             && !http.is_idle()
@@ -176,8 +171,8 @@ impl<N: Net> Server<N> {
 
     /// After 101: the request's record is written at the connection's end.
     pub(super) fn note_upgrade(&mut self, id: ConnId, summary: Option<Summary>, unread: usize) {
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
-        let Stage::Visitor(visitor) = &mut conn.stage else { return };
+        let Some(conn) = self.core.conns.plain(id) else { return };
+        let visitor = &mut conn.stage;
         if let (Some(account), Some(summary)) = (&mut visitor.account, summary) {
             let read = conn.socket.read().saturating_sub(unread as u64);
             let written = conn.socket.written() + conn.socket.backlog() as u64;
@@ -187,11 +182,9 @@ impl<N: Net> Server<N> {
 
     /// The visitor's connection is about to be closed.
     pub(super) fn log_end(&mut self, id: ConnId, end: End) {
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let Some(conn) = self.core.conns.plain(id) else { return };
         let (read, written) = (conn.socket.read(), conn.socket.written());
-        let Stage::Visitor(Visitor { doing, account: Some(account), .. }) = &mut conn.stage else {
-            return;
-        };
+        let Visitor { doing, account: Some(account), .. } = &mut conn.stage else { return };
         if let Some((mut summary, read_before, written_before)) = account.upgrade.take() {
             summary.bytes_in = read.saturating_sub(read_before);
             summary.bytes_out = written.saturating_sub(written_before);
@@ -217,8 +210,8 @@ impl<N: Net> Server<N> {
     ) {
         let now = self.core.now();
         let Some(sink) = &mut self.access else { return };
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
-        let Visitor { address, account: Some(account), .. } = visitor else { return };
+        let Some(visitor) = self.core.plain(id) else { return };
+        let Visitor { address, account: Some(account), .. } = &visitor.stage else { return };
         let began = account.began.unwrap_or(now);
         let status = summary.and_then(|summary| summary.status);
         let first_byte = account.first_byte.or(status.map(|_| now));

@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 
 use log::debug;
 
+use super::Server;
 use super::doors::LeadsTo;
 use super::http::Http;
 use super::visitor::{Doing, Hello, Visitor, Waiting};
-use super::{Server, Stage};
-use crate::engine::conn::Conn;
+use crate::engine::conn::{Conn, PlainConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::socket::Socket;
@@ -50,8 +50,8 @@ impl<N: Net> Server<N> {
         };
         let account = self.open_account(leads_to);
         let visitor = Visitor { address, local: None, doing: Doing::Arriving, account };
-        let conn = Conn::plain(Socket::accepted(stream), Stage::Visitor(visitor));
-        let id = match self.core.adopt(conn.admitted(permit)) {
+        let conn = PlainConn { socket: Socket::accepted(stream), stage: visitor };
+        let id = match self.core.adopt(Conn::Plain(conn), Some(permit)) {
             Ok(id) => id,
             Err(error) => return debug!("visitor {address}: {error}"),
         };
@@ -78,7 +78,7 @@ impl<N: Net> Server<N> {
             if !self.hold_more(id) {
                 return;
             }
-            let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+            let Some(visitor) = self.visitor(id) else { return };
             let Doing::Proxied(proxied) = &visitor.doing else { return };
             match proxy_header::read(&proxied.held) {
                 Ok(Status::Complete(header)) => return self.introduce(id, header),
@@ -94,13 +94,13 @@ impl<N: Net> Server<N> {
 
     /// The proxy has said who it is: what follows is the visitor's own.
     fn introduce(&mut self, id: ConnId, header: Header) {
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         let proxy = visitor.address;
         let address = header.ends.map_or(proxy, |ends| ends.source);
         if self.core.name(id, self.holder(address.ip())).is_err() {
             return self.abort_visitor(id, Ended::Crowded);
         }
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         let Doing::Proxied(proxied) = &mut visitor.doing else { return };
         let leads_to = proxied.leads_to;
         let port = header.ends.map_or(proxied.port, |ends| ends.destination.port());
@@ -116,7 +116,7 @@ impl<N: Net> Server<N> {
 
     /// Sends a visitor on its way; it has said `held`.
     fn direct(&mut self, id: ConnId, leads_to: LeadsTo, port: u16, held: Vec<u8>) {
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         let address = visitor.address;
         match leads_to {
             LeadsTo::Service { index, offset } => {
@@ -141,7 +141,7 @@ impl<N: Net> Server<N> {
                 self.set_doing(id, Doing::Http(Box::new(http)));
             }
             LeadsTo::Https | LeadsTo::Tunnel => {
-                let until = self.core.conns.get(id).and_then(|conn| conn.deadline.at());
+                let until = self.core.conns.deadline(id);
                 self.set_doing(id, Doing::Hello(Box::new(Hello::new(held, until))));
                 if let Some(ssh) = self.config.ssh {
                     let silent_until = Some(self.core.now() + ssh.wait);
@@ -152,7 +152,7 @@ impl<N: Net> Server<N> {
     }
 
     fn set_doing(&mut self, id: ConnId, doing: Doing) {
-        if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
+        if let Some(visitor) = self.visitor(id) {
             visitor.doing = doing;
         }
     }

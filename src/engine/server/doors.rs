@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use log::{debug, info};
 
 use super::greeting::Greeting;
-use super::{Complaint, Server, Stage};
+use super::{Complaint, Server, Tunnel};
 use crate::config::{ServerConfig, ServiceKind, show_ports};
-use crate::engine::conn::Conn;
+use crate::engine::conn::{Conn, TunnelConn};
 use crate::engine::net::{Net, Token};
 use crate::engine::socket::Socket;
 use crate::limits;
@@ -186,9 +186,9 @@ impl<N: Net> Server<N> {
         self.core.io.net.random(&mut seed);
         let channel = Channel::respond(&self.protection, seed);
         let until = now + limits::TUNNEL_PROOF_TIME;
-        let stage = Stage::Greeting(Greeting::new(address, until));
-        let conn = Conn::tunnel(Socket::accepted(stream), channel, Side::Responder, stage);
-        match self.core.adopt(conn.admitted(permit)) {
+        let stage = Tunnel::Greeting(Greeting::new(address, until));
+        let conn = TunnelConn::new(Socket::accepted(stream), channel, Side::Responder, stage);
+        match self.core.adopt(Conn::Tunnel(conn), Some(permit)) {
             Ok(id) => self.core.set_deadline(id, Some(until)),
             Err(error) => debug!("tunnel {address}: {error}"),
         }

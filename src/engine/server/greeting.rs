@@ -9,8 +9,8 @@ use log::debug;
 
 use super::links::{Link, LinkUse};
 use super::sessions::{Control, Session};
-use super::{Complaint, Server, Stage};
-use crate::engine::conn::{Dialect, End, Gone};
+use super::{Complaint, Server, Tunnel};
+use crate::engine::conn::{Carrier as _, Dialect, End, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -53,15 +53,15 @@ impl<N: Net> Server<N> {
 
     fn try_greet(&mut self, id: ConnId) -> Result<(), Gone> {
         let Some(hash) = self.shake_hands(id)? else { return Ok(()) };
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         conn.flush(&mut self.core.io)?;
-        if conn.dialect() == Some(Dialect::Rathole) {
+        if conn.dialect() == Dialect::Rathole {
             return self.greet_rathole(id);
         }
         for _ in 0..BUDGET {
-            let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+            let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
             let pulled = conn.pull(&mut self.core.io)?;
-            if conn.dialect() == Some(Dialect::Rathole) {
+            if conn.dialect() == Dialect::Rathole {
                 conn.put_back(&mut self.core.io, pulled.data);
                 return self.greet_rathole(id);
             }
@@ -90,8 +90,8 @@ impl<N: Net> Server<N> {
 
     /// The handshake's hash, once it is done.
     fn shake_hands(&mut self, id: ConnId) -> Result<Option<HandshakeHash>, Gone> {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(None) };
-        let Stage::Greeting(greeting) = &conn.stage else { return Ok(None) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(None) };
+        let Tunnel::Greeting(greeting) = &conn.stage else { return Ok(None) };
         if greeting.hash.is_some() {
             return Ok(greeting.hash);
         }
@@ -103,15 +103,13 @@ impl<N: Net> Server<N> {
             self.core.set_deadline(id, Some(at.min(until)));
             return Ok(None);
         }
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(None) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(None) };
         let turn = conn.shake_hands(&mut self.core.io)?;
         let Some(hash) = self.core.go_on(id, turn) else { return Ok(None) };
         self.core.set_deadline(id, Some(until));
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(None) };
-        if let Some(tunnel) = &mut conn.tunnel {
-            tunnel.codec.allow(limits::CONTROL_BODY);
-        }
-        if let Stage::Greeting(greeting) = &mut conn.stage {
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(None) };
+        conn.codec().allow(limits::CONTROL_BODY);
+        if let Tunnel::Greeting(greeting) = &mut conn.stage {
             greeting.hash = Some(hash);
         }
         Ok(Some(hash))
@@ -145,8 +143,8 @@ impl<N: Net> Server<N> {
         self.core.say(id, &welcome)?;
         let pulse = control_server::pulse(self.config.heartbeat_interval, self.core.now());
         let control = Control::Native(ControlServer::new(hash, instance, key, nonce, pulse));
-        if let Some(stage) = self.core.stage(id) {
-            *stage = Stage::Control(Box::new(Session::new(address, control)));
+        if let Some(conn) = self.core.tunnel(id) {
+            conn.stage = Tunnel::Control(Box::new(Session::new(address, control)));
         }
         self.core.enqueue(id);
         Ok(())
@@ -191,11 +189,9 @@ impl<N: Net> Server<N> {
             return false;
         }
         self.core.set_deadline(id, None);
-        if let Some(conn) = self.core.conns.get_mut(id) {
-            conn.stage = Stage::Link(Link { session, usage: LinkUse::Spare });
-            if let Some(tunnel) = &mut conn.tunnel {
-                tunnel.codec.allow(frame::MAX_BODY);
-            }
+        if let Some(conn) = self.core.conns.tunnel(id) {
+            conn.stage = Tunnel::Link(Link { session, usage: LinkUse::Spare });
+            conn.codec().allow(frame::MAX_BODY);
         }
         if !self.broker.link_arrived(session, id, now) {
             self.lose_link(id, "more than were asked for");
@@ -218,8 +214,8 @@ impl<N: Net> Server<N> {
     /// Closes a connection that has proved nothing: a greeting, or a session without a proof.
     pub(super) fn close_stranger(&mut self, id: ConnId, why: impl Into<Why>) {
         let why = why.into();
-        match self.core.stage(id) {
-            Some(Stage::Greeting(greeting)) => {
+        match self.core.tunnel(id).map(|conn| &conn.stage) {
+            Some(Tunnel::Greeting(greeting)) => {
                 let (address, is_shaken) = (greeting.address, greeting.hash.is_some());
                 debug!("tunnel {address}: {why}");
                 self.core.close(id);
@@ -229,15 +225,15 @@ impl<N: Net> Server<N> {
                     });
                 }
             }
-            Some(Stage::Control(_)) => self.end_session(id, why),
-            _ => {}
+            Some(Tunnel::Control(_)) => self.end_session(id, why),
+            Some(Tunnel::Link(_)) | None => {}
         }
     }
 
     pub(super) fn greeting(&mut self, id: ConnId) -> Option<&mut Greeting> {
-        match self.core.stage(id) {
-            Some(Stage::Greeting(greeting)) => Some(greeting),
-            _ => None,
+        match &mut self.core.tunnel(id)?.stage {
+            Tunnel::Greeting(greeting) => Some(greeting),
+            Tunnel::Control(_) | Tunnel::Link(_) => None,
         }
     }
 }

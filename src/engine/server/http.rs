@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use log::debug;
 
+use super::Server;
 use super::greeting::Why;
-use super::links::{Link, LinkUse, Opening};
-use super::visitor::Doing;
-use super::{Server, Stage};
+use super::links::{LinkUse, Opening};
+use super::visitor::{self, Doing};
 use crate::engine::buffers::BATCH;
-use crate::engine::conn;
+use crate::engine::conn::{self, Carrier as _};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
+use crate::engine::table::Table;
 use crate::limits;
 use crate::proto::access::End as Ended;
 use crate::proto::admission::Standing;
@@ -130,8 +131,7 @@ impl<N: Net> Server<N> {
 
     /// The machine's deadline has passed.
     pub(super) fn http_overdue(&mut self, id: ConnId) {
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
-        let Doing::Http(http) = &mut visitor.doing else { return };
+        let Some(http) = http_of(&mut self.core.conns, id) else { return };
         http.awaits = None;
         http.entry.handle_timeout(&mut self.http_out);
         self.forget_waiting(id);
@@ -173,7 +173,7 @@ impl<N: Net> Server<N> {
     pub(super) fn leave_http(&mut self, id: ConnId) {
         self.forget_waiting(id);
         self.leave_link(id, End::Reset);
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         let Doing::Http(http) = &mut visitor.doing else { return };
         let (mut unread, mut unheard) =
             (std::mem::take(&mut http.unread), std::mem::take(&mut http.unheard));
@@ -182,11 +182,11 @@ impl<N: Net> Server<N> {
     }
 
     fn step_http(&mut self, id: ConnId) -> Step {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Step::Left };
+        let Some(conn) = self.core.conns.plain(id) else { return Step::Left };
         let Ok(mut moved) = conn.flush(&mut self.core.io) else { return self.visitor_broke(id) };
         let Some(http) = self.http(id) else { return Step::Left };
         if let Some(link) = http.link {
-            let Some(conn) = self.core.conns.get_mut(link) else { return Step::Left };
+            let Some(conn) = self.core.conns.tunnel(link) else { return Step::Left };
             match conn.flush(&mut self.core.io) {
                 Ok(flushed) => moved |= flushed,
                 Err(gone) => self.lose_http_link(id, link, gone),
@@ -215,13 +215,11 @@ impl<N: Net> Server<N> {
         if moved {
             return Step::Moved;
         }
-        if self.core.conns.get(id).is_some_and(|conn| conn.socket.is_broken()) {
+        if self.core.conns.is_broken(id) {
             return self.visitor_broke(id);
         }
         let link = self.http(id).and_then(|http| http.link);
-        let is_broken =
-            |link| self.core.conns.get(link).is_some_and(|conn| conn.socket.is_broken());
-        if let Some(link) = link.filter(|link| is_broken(*link)) {
+        if let Some(link) = link.filter(|link| self.core.conns.is_broken(*link)) {
             self.lose_http_link(id, link, "broken");
             return Step::Moved;
         }
@@ -230,7 +228,7 @@ impl<N: Net> Server<N> {
 
     /// Gives the machine what the home says, while the visitor takes what comes of it.
     fn hear_home(&mut self, id: ConnId) -> Step {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Step::Left };
+        let Some(conn) = self.core.conns.plain(id) else { return Step::Left };
         let is_clear = conn.socket.is_clear();
         let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
         // A visitor that does not read does not outlive what it does not read from.
@@ -243,7 +241,7 @@ impl<N: Net> Server<N> {
             moved = self.core.io.buffers.take_front(&mut http.unheard, taken);
         }
         if let Some(link_id) = http.link.filter(|_| !moved && http.home_end.is_none()) {
-            let Some(link) = self.core.conns.get_mut(link_id) else { return Step::Left };
+            let Some(link) = self.core.conns.tunnel(link_id) else { return Step::Left };
             let pulled = match link.pull(&mut self.core.io) {
                 Ok(pulled) => pulled,
                 Err(gone) => {
@@ -292,12 +290,12 @@ impl<N: Net> Server<N> {
     fn hear_visitor(&mut self, id: ConnId) -> Step {
         let Some(http) = self.http(id) else { return Step::Left };
         let link = http.link;
-        let is_clear = |conn| self.core.conns.get(conn).is_some_and(|conn| conn.socket.is_clear());
+        let is_clear = |conn| self.core.conns.is_clear(conn);
         let may_go_on = match link {
             // An upload goes on while the visitor is slow to read; pages do not pile up for ever.
             Some(link) => {
                 is_clear(link)
-                    && self.core.conns.get(id).is_some_and(|conn| conn.socket.backlog() < BATCH)
+                    && self.core.conns.get(id).is_some_and(|conn| conn.socket().backlog() < BATCH)
             }
             None => is_clear(id),
         };
@@ -312,7 +310,7 @@ impl<N: Net> Server<N> {
         }
         let wants = http.unread.is_empty() || http.entry.wants_visitor();
         if !moved && wants && http.visitor_end.is_none() {
-            let Some(conn) = self.core.conns.get_mut(id) else { return Step::Left };
+            let Some(conn) = self.core.conns.plain(id) else { return Step::Left };
             let Ok(pulled) = conn.pull(&mut self.core.io) else { return self.visitor_broke(id) };
             moved = pulled.moved;
             let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
@@ -393,7 +391,7 @@ impl<N: Net> Server<N> {
         {
             self.lose_http_link(id, link, gone);
         }
-        let sent = self.core.conns.get_mut(id).is_some_and(|conn| {
+        let sent = self.core.conns.plain(id).is_some_and(|conn| {
             let io = &mut self.core.io;
             conn.socket.send(&mut io.net, &mut io.buffers, &out.visitor).is_ok()
         });
@@ -474,8 +472,8 @@ impl<N: Net> Server<N> {
 
     fn finish_link(&mut self, id: ConnId) {
         let Some(link) = self.http(id).and_then(|http| http.link) else { return };
-        let Some(conn) = self.core.conns.get_mut(link) else { return };
-        if conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Open)
+        let Some(conn) = self.core.conns.tunnel(link) else { return };
+        if conn.lease().said() == LeaseEnd::Open
             && let Err(gone) = conn.finish(&mut self.core.io)
         {
             self.lose_http_link(id, link, gone);
@@ -489,8 +487,8 @@ impl<N: Net> Server<N> {
         self.core.io.buffers.give_back(&mut http.unheard);
         let Some(link_id) = http.link.take() else { return };
         let now = self.core.now();
-        let Some(conn) = self.core.conns.get_mut(link_id) else { return };
-        let is_open = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Open);
+        let Some(conn) = self.core.conns.tunnel(link_id) else { return };
+        let is_open = conn.lease().said() == LeaseEnd::Open;
         let said = match end {
             End::Fin if is_open => conn.finish(&mut self.core.io),
             End::Fin => Ok(()),
@@ -513,7 +511,7 @@ impl<N: Net> Server<N> {
 
     /// After 101: both directions are raw from here on.
     fn relay_http(&mut self, id: ConnId) {
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         let Doing::Http(http) = &mut visitor.doing else { return };
         let broken = http.home_end == Some(End::Reset);
         let Some(link) = http.link.filter(|_| !broken) else {
@@ -529,9 +527,9 @@ impl<N: Net> Server<N> {
         self.core.set_deadline(id, None);
         self.core.set_standing(id, Standing::Busy);
         let mut pushed = self.core.push(link, &unread);
-        if let Some((link, visitor)) = self.core.conns.pair_mut(link, id) {
+        if let Some((link, visitor)) = self.core.conns.pair(link, id) {
             let io = &mut self.core.io;
-            let is_open = link.lease().is_some_and(|lease| lease.said() == LeaseEnd::Open);
+            let is_open = link.lease().said() == LeaseEnd::Open;
             if pushed.is_ok() && visitor_end.is_some() && is_open {
                 pushed = link.finish(io);
             }
@@ -563,8 +561,8 @@ impl<N: Net> Server<N> {
     /// The link that it holds fails under its own hands.
     fn lose_http_link(&mut self, id: ConnId, link: ConnId, why: impl Into<Why>) {
         self.http_link_lost(id, link);
-        if let Some(Stage::Link(Link { usage, .. })) = self.core.stage(link) {
-            *usage = LinkUse::Settling;
+        if let Some(link) = self.link(link) {
+            link.usage = LinkUse::Settling;
         }
         self.lose_link(link, why);
     }
@@ -600,14 +598,9 @@ impl<N: Net> Server<N> {
     }
 }
 
-type Conns<S> = crate::engine::conns::Conns<conn::Conn<S, Stage>>;
-
-fn http_of<S>(conns: &mut Conns<S>, id: ConnId) -> Option<&mut Http> {
-    match &mut conns.get_mut(id)?.stage {
-        Stage::Visitor(visitor) => match &mut visitor.doing {
-            Doing::Http(http) => Some(http),
-            _ => None,
-        },
+fn http_of<S, T>(conns: &mut Table<S, visitor::Visitor, T>, id: ConnId) -> Option<&mut Http> {
+    match &mut conns.plain(id)?.stage.doing {
+        Doing::Http(http) => Some(http),
         _ => None,
     }
 }

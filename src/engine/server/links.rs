@@ -5,9 +5,9 @@ use log::debug;
 use super::greeting::Why;
 use super::sessions::Control;
 use super::visitor::{Doing, Waiting};
-use super::{Server, Stage};
+use super::{Server, Tunnel};
 use crate::config::Passthrough;
-use crate::engine::conn::{Dialect, Gone, Turn};
+use crate::engine::conn::{Conn, Dialect, Gone, Turn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay::{self, Outcome};
@@ -50,7 +50,7 @@ pub(super) struct Opening<'a> {
 impl<N: Net> Server<N> {
     /// A spare link says nothing; what comes is its end.
     pub(super) fn watch_spare(&mut self, id: ConnId) {
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let Some(conn) = self.core.conns.tunnel(id) else { return };
         match conn.hear_nothing(&mut self.core.io) {
             Ok(turn) => _ = self.core.go_on(id, turn),
             Err(gone) => self.lose_link(id, gone),
@@ -60,12 +60,11 @@ impl<N: Net> Server<N> {
     /// A visitor from the queue has its link. Since that was decided, either may have gone.
     pub(super) fn open_waiting(&mut self, visitor: ConnId, link: ConnId, session: ConnId) {
         let now = self.core.now();
-        if !matches!(self.core.stage(link), Some(Stage::Link(_))) {
+        if self.link(link).is_none() {
             return self.place_again(visitor);
         }
-        match self.core.stage(visitor) {
-            Some(Stage::Visitor(visitor)) if visitor.waits_for().is_some() => {}
-            _ => return self.broker.link_returned(session, link, now),
+        if self.visitor(visitor).is_none_or(|visitor| visitor.waits_for().is_none()) {
+            return self.broker.link_returned(session, link, now);
         }
         match self.is_http(visitor) {
             true => self.open_http_waiting(visitor, link, session),
@@ -102,7 +101,7 @@ impl<N: Net> Server<N> {
             LinkUse::Leased { .. } | LinkUse::Udp { .. } => Standing::Busy,
             LinkUse::Spare | LinkUse::Settling => Standing::Idle,
         };
-        let Some(Stage::Link(link)) = self.core.stage(id) else { return None };
+        let Some(link) = self.link(id) else { return None };
         let former = std::mem::replace(&mut link.usage, usage);
         self.core.set_standing(id, standing);
         Some(former)
@@ -127,17 +126,15 @@ impl<N: Net> Server<N> {
         let service = number.ok_or(Gone::Unexpected)?;
         let Opening { entry, offset, name, said, .. } = opening;
         let (first_bytes, rest) = said.split_at(said.len().min(Open::room(usize::from(u8::MAX))));
-        let Some((link, visitor)) = self.core.conns.pair_mut(link_id, visitor_id) else {
+        let Some((link, visitor)) = self.core.conns.pair(link_id, visitor_id) else {
             return Err(Gone::Unexpected);
         };
-        let Stage::Visitor(details) = &visitor.stage else { return Err(Gone::Unexpected) };
-        let address = details.address;
-        let local = match details.local {
+        let address = visitor.stage.address;
+        let local = match visitor.stage.local {
             Some(said) => said,
             None => self.core.io.net.local_addr(visitor.socket.stream()).map_err(Gone::Io)?,
         };
-        let Some(tunnel) = &mut link.tunnel else { return Err(Gone::Unexpected) };
-        let (lease, raw) = tunnel.codec.lend(entry, passthrough == Passthrough::Raw);
+        let (lease, raw) = link.codec().lend(entry, passthrough == Passthrough::Raw);
         let visitor = address;
         let open = Open { lease, service, entry, visitor, local, offset, raw, name, first_bytes };
         link.say(&mut self.core.io, &Message::Open(open))?;
@@ -161,7 +158,7 @@ impl<N: Net> Server<N> {
 
     /// Breaks a relay off from this side: its silence lasts too long, or others need its room.
     pub(super) fn cut_relay(&mut self, link: ConnId, visitor: ConnId, end: Ended) {
-        if let Some(conn) = self.core.conns.get_mut(link) {
+        if let Some(conn) = self.core.conns.tunnel(link) {
             let reason = if end == Ended::Idle { Reason::Idle } else { Reason::Broken };
             let outcome = relay::plain_broken(&mut self.core.io, conn, reason);
             self.after_relay(link, visitor, outcome, end);
@@ -200,20 +197,21 @@ impl<N: Net> Server<N> {
     /// Reads a link up to the peer's end and writes what is left; then it is spare again.
     pub(super) fn settle(&mut self, id: ConnId) {
         let now = self.core.now();
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
-        let is_rathole = conn.dialect() == Some(Dialect::Rathole);
+        let is_set = self.core.conns.deadline(id).is_some();
+        let Some(conn) = self.core.conns.tunnel(id) else { return };
+        let is_rathole = conn.dialect() == Dialect::Rathole;
         match relay::settle(&mut self.core.io, conn, Lease::is_over) {
             Err(gone) => return self.lose_link(id, gone),
             Ok(turn @ (Turn::Waiting | Turn::More)) => {
                 // In order, the end may take as long as a slow service at home takes to read what
                 // has arrived there. A rathole client is not asked.
-                let reset = conn.lease().is_some_and(|lease| lease.said() == LeaseEnd::Reset);
+                let reset = conn.lease().said() == LeaseEnd::Reset;
                 let patience = match reset {
                     true => limits::RESET_ANSWER_TIME,
                     false if is_rathole => limits::HALF_CLOSED_SILENCE,
                     false => limits::SETTLING_TIME,
                 };
-                if !conn.deadline.is_set() {
+                if !is_set {
                     self.core.set_deadline(id, Some(now + patience));
                 }
                 self.core.go_on(id, turn);
@@ -222,7 +220,7 @@ impl<N: Net> Server<N> {
             }
             Ok(Turn::Done(())) => {}
         }
-        let Some(Stage::Link(link)) = self.core.stage(id) else { return };
+        let Some(link) = self.link(id) else { return };
         let session = link.session;
         if is_rathole {
             self.core.close(id);
@@ -235,7 +233,7 @@ impl<N: Net> Server<N> {
 
     /// Closes a link. The visitor on it is told in its own turn; the sessions of datagrams go.
     pub(super) fn lose_link(&mut self, id: ConnId, why: impl Into<Why>) {
-        let Some(Stage::Link(link)) = self.core.stage(id) else { return };
+        let Some(link) = self.link(id) else { return };
         let session = link.session;
         let usage = std::mem::replace(&mut link.usage, LinkUse::Settling);
         debug!("link: {}", why.into());
@@ -254,7 +252,7 @@ impl<N: Net> Server<N> {
 
     /// The link that a visitor was on is gone.
     pub(super) fn cut_visitor(&mut self, id: ConnId, lost: ConnId) {
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         match visitor.doing {
             Doing::Relayed { link } if link == lost => {
                 self.abort_visitor(id, Ended::TunnelLost);
@@ -267,27 +265,38 @@ impl<N: Net> Server<N> {
     /// Counts what a connection holds for a peer that does not take it, or until it is whole: a
     /// visitor's with that of its link.
     pub(super) fn account_for(&mut self, id: ConnId) {
-        let Some(conn) = self.core.conns.get(id) else { return };
-        let (payer, link) = match &conn.stage {
-            Stage::Link(Link { usage: LinkUse::Leased { visitor }, .. }) => (*visitor, Some(id)),
-            Stage::Visitor(visitor) => (id, visitor.link()),
-            _ => (id, None),
+        let (payer, link) = match self.core.conns.get(id) {
+            None => return,
+            Some(Conn::Plain(visitor)) => (id, visitor.stage.link()),
+            Some(Conn::Tunnel(conn)) => match conn.stage {
+                Tunnel::Link(Link { usage: LinkUse::Leased { visitor }, .. }) => {
+                    (visitor, Some(id))
+                }
+                _ => (id, None),
+            },
         };
         let link = link.and_then(|link| self.core.conns.get(link));
-        let on_link = link.map_or(0, |link| link.held());
-        let moved_on_link = link.map_or(0, |link| link.socket.written());
-        let Some(conn) = self.core.conns.get_mut(payer) else { return };
-        let held = match &conn.stage {
-            Stage::Visitor(visitor) => visitor.held(),
-            _ => 0,
+        let on_link = link.map_or(0, Conn::held);
+        let moved_on_link = link.map_or(0, |link| link.socket().written());
+        let Some(conn) = self.core.conns.get(payer) else { return };
+        let held = match conn {
+            Conn::Plain(visitor) => visitor.stage.held(),
+            Conn::Tunnel(_) => 0,
         };
         let bytes = conn.held() + held + on_link;
-        let moved = conn.socket.written().wrapping_add(moved_on_link);
+        let moved = conn.socket().written().wrapping_add(moved_on_link);
         self.core.charge(payer, bytes, moved);
     }
 
+    pub(super) fn link(&mut self, id: ConnId) -> Option<&mut Link> {
+        match &mut self.core.tunnel(id)?.stage {
+            Tunnel::Link(link) => Some(link),
+            Tunnel::Greeting(_) | Tunnel::Control(_) => None,
+        }
+    }
+
     fn take_waiting(&mut self, visitor: ConnId, link: ConnId) -> Option<Box<Waiting>> {
-        let Some(Stage::Visitor(details)) = self.core.stage(visitor) else { return None };
+        let Some(details) = self.visitor(visitor) else { return None };
         let doing = std::mem::replace(&mut details.doing, Doing::Relayed { link });
         let Doing::Waiting(waiting) = doing else {
             details.doing = doing;

@@ -7,9 +7,9 @@
 use log::info;
 
 use super::sessions::{Control, Session};
-use super::{Complaint, Server, Stage};
+use super::{Complaint, Server, Tunnel};
 use crate::config::{ServerService, ServiceKind};
-use crate::engine::conn::{Gone, Turn};
+use crate::engine::conn::{Conn, Gone, Turn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -49,7 +49,7 @@ impl<N: Net> Server<N> {
         &mut self,
         id: ConnId,
     ) -> Result<Option<[u8; LENGTH]>, Gone> {
-        let conn = self.core.conns.get_mut(id).ok_or(Gone::Unexpected)?;
+        let conn = self.core.conns.tunnel(id).ok_or(Gone::Unexpected)?;
         let turn = conn.take(&mut self.core.io)?;
         if matches!(turn, Turn::Done(_)) && conn.has_unread() {
             return Err(Gone::Unexpected);
@@ -138,8 +138,9 @@ impl<N: Net> Server<N> {
             // Two rathole clients with one service take it from each other for ever.
             info!("service {name} is served by client {address} (rathole), which took it over");
         }
-        if let Some(stage) = self.core.stage(id) {
-            *stage = Stage::Control(Box::new(Session::new(address, Control::Rathole(channel))));
+        if let Some(conn) = self.core.tunnel(id) {
+            let session = Session::new(address, Control::Rathole(channel));
+            conn.stage = Tunnel::Control(Box::new(session));
         }
         self.prove(id, terms.within(self.channels))?;
         self.give(id, service);
@@ -149,12 +150,10 @@ impl<N: Net> Server<N> {
 
     /// A data channel comes with the session key of its control channel.
     fn add_channel(&mut self, id: ConnId, key: &Digest) -> Result<(), Gone> {
-        let owns = |id: &ConnId| match self.core.conns.get(*id).map(|conn| &conn.stage) {
-            Some(Stage::Control(session)) => match &session.control {
-                Control::Rathole(channel) => channel.owns(key),
-                Control::Native(_) => false,
-            },
-            _ => false,
+        let owns = |id: &ConnId| {
+            let Some(Conn::Tunnel(conn)) = self.core.conns.get(*id) else { return false };
+            let Tunnel::Control(session) = &conn.stage else { return false };
+            matches!(&session.control, Control::Rathole(channel) if channel.owns(key))
         };
         let session = self.broker.sessions().find(owns);
         let session = session.ok_or(Gone::Unexpected)?;
@@ -167,7 +166,7 @@ impl<N: Net> Server<N> {
 
     /// A client says nothing on a control channel; what comes is its end.
     pub(super) fn hear_rathole(&mut self, id: ConnId) -> Result<(), Gone> {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         let turn = conn.hear_nothing(&mut self.core.io)?;
         if conn.socket.backlog() > limits::CONTROL_BACKLOG {
             return Err(Gone::Unexpected);
@@ -189,9 +188,8 @@ impl<N: Net> Server<N> {
         start: Start,
         said: &[u8],
     ) -> Result<(), Gone> {
-        let conn = self.core.conns.get_mut(link).ok_or(Gone::Unexpected)?;
-        let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
-        tunnel.codec.lend_stream();
+        let conn = self.core.conns.tunnel(link).ok_or(Gone::Unexpected)?;
+        conn.codec().lend_stream();
         self.core.push(link, &[&start.encode()[..], said].concat())
     }
 }

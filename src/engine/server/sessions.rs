@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use log::{debug, info};
 
 use super::greeting::Why;
-use super::{Complaint, Server, Stage};
-use crate::engine::conn::{End, Gone};
+use super::{Complaint, Server, Tunnel};
+use crate::engine::conn::{Carrier as _, End, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -69,13 +69,13 @@ impl<N: Net> Server<N> {
     fn hear_native(&mut self, id: ConnId) -> Result<(), Gone> {
         for _ in 0..BUDGET {
             let now = self.core.now();
-            let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+            let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
             conn.flush(&mut self.core.io)?;
             if conn.socket.backlog() > limits::CONTROL_BACKLOG {
                 return Err(Gone::Unexpected);
             }
             let pulled = conn.pull(&mut self.core.io)?;
-            let Stage::Control(session) = &mut conn.stage else { return Ok(()) };
+            let Tunnel::Control(session) = &mut conn.stage else { return Ok(()) };
             let Control::Native(control) = &mut session.control else { return Ok(()) };
             let asked = match pulled.end {
                 None if pulled.moved => continue,
@@ -280,9 +280,9 @@ impl<N: Net> Server<N> {
     }
 
     pub(super) fn session(&mut self, id: ConnId) -> Option<&mut Session> {
-        match self.core.stage(id) {
-            Some(Stage::Control(session)) => Some(session),
-            _ => None,
+        match &mut self.core.tunnel(id)?.stage {
+            Tunnel::Control(session) => Some(session),
+            Tunnel::Greeting(_) | Tunnel::Link(_) => None,
         }
     }
 }

@@ -13,9 +13,9 @@ use log::{debug, info};
 
 use super::links::LinkUse;
 use super::sessions::Control;
-use super::{Server, Stage};
+use super::{Server, Tunnel};
 use crate::config::{ServerConfig, ServiceKind, show_ports};
-use crate::engine::conn::{Dialect, End, Gone};
+use crate::engine::conn::{Carrier as _, Dialect, End, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::{Net, Token};
 use crate::engine::udp::{Parcel, Records};
@@ -180,11 +180,11 @@ impl<N: Net> Server<N> {
             None => self.udp_link(service, visitor, local)?,
         };
         let client = self.client_of(link).ok_or("its link is gone")?;
-        let conn = self.core.conns.get(link).ok_or("its link is gone")?;
+        let conn = self.core.tunnel(link).ok_or("its link is gone")?;
         if conn.socket.backlog() + length > limits::UDP_BACKLOG {
             return Err("its link is full");
         }
-        let rathole = conn.dialect() == Some(Dialect::Rathole);
+        let rathole = conn.dialect() == Dialect::Rathole;
         self.udp.parcel.header.clear();
         let Service { sessions, links, .. } = self.udp_service(service)?;
         let id = match known {
@@ -260,10 +260,9 @@ impl<N: Net> Server<N> {
             None => None,
         };
         let service = number.ok_or(Gone::Unexpected)?;
-        let conn = self.core.conns.get_mut(id).ok_or(Gone::Unexpected)?;
-        let Some(tunnel) = &mut conn.tunnel else { return Err(Gone::Unexpected) };
+        let conn = self.core.conns.tunnel(id).ok_or(Gone::Unexpected)?;
         let (entry, name, first_bytes) = (Entry::Udp, &[][..], &[][..]);
-        let (offset, (lease, raw)) = (0, tunnel.codec.lend(entry, false));
+        let (offset, (lease, raw)) = (0, conn.codec().lend(entry, false));
         let open = Open { lease, service, entry, visitor, local, offset, raw, name, first_bytes };
         conn.say(&mut self.core.io, &Message::Open(open))
     }
@@ -278,7 +277,7 @@ impl<N: Net> Server<N> {
     }
 
     fn take_answers(&mut self, id: ConnId, records: &mut Records) -> Result<(), Gone> {
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         conn.flush(&mut self.core.io)?;
         let dialect = conn.dialect();
         let Some((service, cut)) = udp_use(&mut conn.stage) else { return Ok(()) };
@@ -296,7 +295,7 @@ impl<N: Net> Server<N> {
                 Record::Begin(_) => return Err(Gone::Unexpected),
             }
         }
-        let Some(conn) = self.core.conns.get_mut(id) else { return Ok(()) };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         // Its last session may have ended, and its lease with it.
         let Some((_, cut)) = udp_use(&mut conn.stage) else { return Ok(()) };
         *cut = records.cut(&mut self.core.io.buffers);
@@ -383,9 +382,9 @@ impl<N: Net> Server<N> {
         if *sessions == 0 {
             return self.finish_udp_link(service, link, Ended::Idle);
         }
-        let native = self.core.conns.get(link).and_then(|conn| conn.dialect());
+        let dialect = self.core.tunnel(link).map(|conn| conn.dialect());
         if let Some(id) = id
-            && native == Some(Dialect::Native)
+            && dialect == Some(Dialect::Native)
             && let Err(gone) = self.core.push(link, &datagram::end(id.to_bits()))
         {
             self.lose_link(link, gone);
@@ -395,7 +394,7 @@ impl<N: Net> Server<N> {
     /// Ends our direction of a link, and with it its sessions.
     fn finish_udp_link(&mut self, service: ServiceId, id: ConnId, end: Ended) {
         self.forget_udp_link(service, id, end);
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let Some(conn) = self.core.conns.tunnel(id) else { return };
         match conn.finish(&mut self.core.io) {
             Ok(()) => self.start_settling(id),
             Err(gone) => self.lose_link(id, gone),
@@ -421,7 +420,7 @@ impl<N: Net> Server<N> {
 
     /// The sessions of a link that carries no more datagrams.
     pub(super) fn forget_udp_link(&mut self, service: ServiceId, link: ConnId, end: Ended) {
-        if let Some((_, cut)) = self.core.stage(link).and_then(udp_use) {
+        if let Some((_, cut)) = self.core.tunnel(link).and_then(|link| udp_use(&mut link.stage)) {
             let mut cut = std::mem::take(cut);
             self.core.io.buffers.give_back(&mut cut);
         }
@@ -476,7 +475,7 @@ impl<N: Net> Server<N> {
 
     /// The client that a link leads to, by the address of its control session.
     fn client_of(&mut self, link: ConnId) -> Option<SocketAddr> {
-        let Some(Stage::Link(link)) = self.core.stage(link) else { return None };
+        let Some(link) = self.link(link) else { return None };
         let session = link.session;
         self.session(session).map(|session| session.address)
     }
@@ -497,9 +496,9 @@ impl<N: Net> Server<N> {
     }
 }
 
-fn udp_use(stage: &mut Stage) -> Option<(ServiceId, &mut Vec<u8>)> {
+fn udp_use(stage: &mut Tunnel) -> Option<(ServiceId, &mut Vec<u8>)> {
     match stage {
-        Stage::Link(link) => match &mut link.usage {
+        Tunnel::Link(link) => match &mut link.usage {
             LinkUse::Udp { service, cut } => Some((*service, cut)),
             _ => None,
         },

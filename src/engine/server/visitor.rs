@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use log::debug;
 
+use super::Server;
 use super::access::Account;
 use super::arrival::Proxied;
 use super::http::Http;
-use super::{Server, Stage};
 use crate::config::Refusal;
-use crate::engine::conn::Pulled;
+use crate::engine::conn::{Carrier as _, Pulled};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay::Progress;
@@ -147,11 +147,11 @@ impl<N: Net> Server<N> {
     /// Reads once more of what a visitor says before its route is known, and keeps it; whether
     /// there was anything. One that leaves now is let go.
     pub(super) fn hold_more(&mut self, id: ConnId) -> bool {
-        let Some(conn) = self.core.conns.get_mut(id) else { return false };
+        let Some(conn) = self.core.conns.plain(id) else { return false };
         let end = match conn.pull(&mut self.core.io) {
             Ok(Pulled { end: Some(_), .. }) => Ended::VisitorLeft,
             Ok(pulled) => {
-                let Stage::Visitor(visitor) = &mut conn.stage else { return false };
+                let visitor = &mut conn.stage;
                 let held = match &mut visitor.doing {
                     Doing::Proxied(proxied) => &mut proxied.held,
                     Doing::Hello(hello) => &mut hello.held,
@@ -169,11 +169,8 @@ impl<N: Net> Server<N> {
 
     /// Looks at what has come of a hello, and acts if that decides; whether more must come.
     fn scan_hello(&mut self, id: ConnId) -> bool {
-        let Some(Stage::Visitor(visitor)) = self.core.conns.get_mut(id).map(|it| &mut it.stage)
-        else {
-            return false;
-        };
-        let Doing::Hello(hello) = &mut visitor.doing else { return false };
+        let Some(conn) = self.core.conns.plain(id) else { return false };
+        let Doing::Hello(hello) = &mut conn.stage.doing else { return false };
         let reject = match hello.scan.feed(&hello.held, &mut self.core.io.scratch.wire) {
             Ok(Status::Partial) => return true,
             Ok(Status::Complete(hello)) => {
@@ -197,8 +194,8 @@ impl<N: Net> Server<N> {
 
     /// What comes is not TLS; whether more must come.
     fn hear_other(&mut self, id: ConnId) -> bool {
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return false };
-        let Doing::Hello(hello) = &visitor.doing else { return false };
+        let Some(conn) = self.core.plain(id) else { return false };
+        let Doing::Hello(hello) = &conn.stage.doing else { return false };
         let http = looks_like_http(&hello.held);
         let ssh = self.config.ssh.map(|ssh| (looks_like_ssh(&hello.held), ssh.service));
         match (http, ssh) {
@@ -215,7 +212,7 @@ impl<N: Net> Server<N> {
     /// No whole hello in time; one that has said nothing at all may wait for SSH to speak first.
     pub(super) fn hello_overdue(&mut self, id: ConnId) {
         let now = self.core.now();
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         let Doing::Hello(hello) = &visitor.doing else { return };
         let (is_silent, until) = (hello.held.is_empty(), hello.until);
         match self.config.ssh {
@@ -247,7 +244,7 @@ impl<N: Net> Server<N> {
 
     /// A visitor has its route: it waits for a link, with what it has said.
     fn send_to(&mut self, id: ConnId, waiting: impl FnOnce(Vec<u8>) -> Waiting) {
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         let Doing::Hello(hello) = &mut visitor.doing else { return };
         let held = std::mem::take(&mut hello.held);
         visitor.doing = Doing::Waiting(Box::new(waiting(held)));
@@ -265,7 +262,7 @@ impl<N: Net> Server<N> {
     /// Gives a waiting visitor a link, or a place in the queue for one.
     pub(super) fn place(&mut self, id: ConnId) {
         let now = self.core.now();
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         let Doing::Waiting(waiting) = &visitor.doing else { return };
         let service = waiting.service;
         // It has said where it wants to go, and that exists.
@@ -289,7 +286,7 @@ impl<N: Net> Server<N> {
 
     /// Ends a visitor that has to make room for others.
     pub(super) fn evict_visitor(&mut self, id: ConnId, end: Ended) {
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         match visitor.doing {
             Doing::Relayed { link } => self.cut_relay(link, id, end),
             // What it has been told may not be whole.
@@ -299,22 +296,19 @@ impl<N: Net> Server<N> {
     }
 
     pub(super) fn is_http(&mut self, visitor: ConnId) -> bool {
-        matches!(
-            self.core.stage(visitor),
-            Some(Stage::Visitor(visitor)) if matches!(visitor.doing, Doing::Http(_))
-        )
+        self.visitor(visitor).is_some_and(|visitor| matches!(visitor.doing, Doing::Http(_)))
     }
 
     /// A waiting visitor is not read from; only its breaking is of interest.
     pub(super) fn watch_waiting(&mut self, id: ConnId) {
-        if self.core.conns.get(id).is_some_and(|conn| conn.socket.is_broken()) {
+        if self.core.conns.is_broken(id) {
             self.drop_visitor(id, Ended::VisitorReset);
         }
     }
 
     /// Tells a visitor with a route that there is no way there now.
     pub(super) fn turn_away(&mut self, id: ConnId, end: Ended) {
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         let waiting = match &visitor.doing {
             Doing::Waiting(waiting) => waiting,
             Doing::Http(_) => return self.http_turned_away(id),
@@ -331,12 +325,12 @@ impl<N: Net> Server<N> {
         self.leave_queues(id);
         self.note_end(id, end);
         let now = self.core.now();
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
-        let Stage::Visitor(visitor) = &mut conn.stage else { return };
+        let Some(conn) = self.core.conns.plain(id) else { return };
+        let visitor = &mut conn.stage;
         debug!("visitor {}: {end}", visitor.address);
         visitor.doing = Doing::Parting { listen: true };
         self.core.set_standing(id, Standing::Idle);
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let Some(conn) = self.core.conns.plain(id) else { return };
         let io = &mut self.core.io;
         if conn.socket.send(&mut io.net, &mut io.buffers, answer).is_err() {
             return self.abort_visitor(id, Ended::VisitorReset);
@@ -353,7 +347,7 @@ impl<N: Net> Server<N> {
     /// Both directions of its relay have ended; what waits is still written.
     pub(super) fn leave_after_flush(&mut self, id: ConnId) {
         let now = self.core.now();
-        if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
+        if let Some(visitor) = self.visitor(id) {
             visitor.doing = Doing::Parting { listen: false };
             self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
             self.part(id);
@@ -363,11 +357,8 @@ impl<N: Net> Server<N> {
     /// Writes what is left, and reads on where the visitor needs time.
     pub(super) fn part(&mut self, id: ConnId) {
         let now = self.core.now();
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
-        let Stage::Visitor(Visitor { doing: Doing::Parting { listen }, .. }) = &conn.stage else {
-            return;
-        };
-        let listen = *listen;
+        let Some(conn) = self.core.conns.plain(id) else { return };
+        let Doing::Parting { listen } = conn.stage.doing else { return };
         match conn.flush(&mut self.core.io) {
             Err(_) => return self.abort_visitor(id, Ended::VisitorReset),
             Ok(true) => {
@@ -379,7 +370,7 @@ impl<N: Net> Server<N> {
             }
             Ok(false) => {}
         }
-        let Some(conn) = self.core.conns.get_mut(id) else { return };
+        let Some(conn) = self.core.conns.plain(id) else { return };
         if conn.socket.is_broken() {
             return self.abort_visitor(id, Ended::VisitorReset);
         }
@@ -396,9 +387,7 @@ impl<N: Net> Server<N> {
                         return self.close_visitor(id, Ended::Done);
                     }
                     // It has ended its side and still reads ours.
-                    if let Stage::Visitor(visitor) = &mut conn.stage {
-                        visitor.doing = Doing::Parting { listen: false };
-                    }
+                    conn.stage.doing = Doing::Parting { listen: false };
                     return;
                 }
                 Ok(pulled) if pulled.moved => {}
@@ -413,7 +402,7 @@ impl<N: Net> Server<N> {
 
     /// Its time to read is over. What still waits must not be taken for the whole answer.
     pub(super) fn give_up_parting(&mut self, id: ConnId) {
-        match self.core.conns.get(id).is_some_and(|conn| conn.socket.is_clear()) {
+        match self.core.conns.is_clear(id) {
             true => self.drop_visitor(id, Ended::Idle),
             false => self.abort_visitor(id, Ended::Idle),
         }
@@ -422,7 +411,7 @@ impl<N: Net> Server<N> {
     /// A relayed visitor that owes its end has a deadline that moves with its bytes.
     pub(super) fn note_progress(&mut self, id: ConnId, progress: Progress) {
         let now = self.core.now();
-        let set = self.core.conns.get(id).is_some_and(|conn| conn.deadline.is_set());
+        let set = self.core.conns.deadline(id).is_some();
         if !progress.awaits_end {
             if set {
                 self.core.set_deadline(id, None);
@@ -434,9 +423,13 @@ impl<N: Net> Server<N> {
         }
     }
 
+    pub(super) fn visitor(&mut self, id: ConnId) -> Option<&mut Visitor> {
+        self.core.plain(id).map(|conn| &mut conn.stage)
+    }
+
     /// Closes a visitor that nothing is owed.
     pub(super) fn drop_visitor(&mut self, id: ConnId, end: Ended) {
-        if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
+        if let Some(visitor) = self.visitor(id) {
             debug!("visitor {}: {end}", visitor.address);
             self.close_visitor(id, end);
         }
@@ -444,7 +437,7 @@ impl<N: Net> Server<N> {
 
     /// Closes a visitor with a reset.
     pub(super) fn abort_visitor(&mut self, id: ConnId, end: Ended) {
-        if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
+        if let Some(visitor) = self.visitor(id) {
             debug!("visitor {}: {end}", visitor.address);
             self.log_end(id, end);
             self.leave_queues(id);
@@ -453,7 +446,7 @@ impl<N: Net> Server<N> {
     }
 
     fn close_visitor(&mut self, id: ConnId, end: Ended) {
-        if let Some(Stage::Visitor(_)) = self.core.stage(id) {
+        if self.visitor(id).is_some() {
             self.log_end(id, end);
             self.leave_queues(id);
             self.core.close(id);
@@ -462,7 +455,7 @@ impl<N: Net> Server<N> {
 
     /// Takes a visitor out of whatever it stands in, and the buffers that it has lent.
     fn leave_queues(&mut self, id: ConnId) {
-        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return };
+        let Some(visitor) = self.visitor(id) else { return };
         let mut held = match &mut visitor.doing {
             Doing::Http(_) => return self.leave_http(id),
             Doing::Proxied(proxied) => std::mem::take(&mut proxied.held),

@@ -100,7 +100,8 @@ fn p7_a_reset_goes_through_each_way() {
     assert_eq!(play.holdings(), before);
 }
 
-/// As browsers break a download that is cancelled, and as a home breaks that has said its last word.
+/// As browsers break a download that is cancelled, and as a home breaks that has said its last
+/// word.
 #[test]
 fn p7_a_reset_behind_a_half_close_goes_through_each_way() {
     let mut play = Play::settled(73, tuning(), 1);
