@@ -405,17 +405,18 @@ impl<I: Copy + Ord + Hash> Broker<I> {
     }
 
     /// How many links to ask a session's client for; they are owed from then on. `free` is for how
-    /// many more there is room, those owed not taken off yet. Where that is too little for those
-    /// who wait, other sessions give up what they have beyond their rest.
+    /// many more there is room, those owed not taken off. Where that is too little for those who
+    /// wait, other sessions give up spare ones, all but the last of each.
     pub fn links_to_ask(&mut self, id: I, free: usize, now: Time) -> usize {
         let Some(session) = self.sessions.get(&id) else { return 0 };
-        let shortage = session.pool.shortage(session.queue.len());
-        let mut room = free.saturating_sub(self.owed);
-        while room < shortage && self.reclaim(id) {
-            room += 1;
+        let shortage = session.pool.shortage(session.queue.len()) + session.pool.owed();
+        let mut free = free;
+        while free < shortage && self.reclaim(id) {
+            free += 1;
         }
+        let unclaimed = free.saturating_sub(self.owed);
         let Some(session) = self.sessions.get_mut(&id) else { return 0 };
-        let missing = session.pool.ask(session.queue.len(), room, now);
+        let missing = session.pool.ask(session.queue.len(), free, unclaimed, now);
         self.owed += missing;
         missing
     }

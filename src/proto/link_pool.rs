@@ -125,10 +125,14 @@ impl<L: Copy + PartialEq> LinkPool<L> {
         self.spare.retain(|spare| *spare != link);
     }
 
-    /// How many links to ask the client for now, at most `room`; they are then owed.
-    pub fn ask(&mut self, waiting: usize, room: usize, now: Time) -> usize {
-        let wanted = waiting + self.target(now);
-        let missing = wanted.saturating_sub(self.spare.len() + self.owed).min(room);
+    /// How many links to ask the client for now; they are then owed. For those who wait, and for
+    /// the rest, there is all the room that is `free`, whatever others are owed and may never get;
+    /// ahead of need there is no more than is `unclaimed`.
+    pub fn ask(&mut self, waiting: usize, free: usize, unclaimed: usize, now: Time) -> usize {
+        let coming = self.spare.len() + self.owed;
+        let missing = |wanted: usize| (waiting + wanted).saturating_sub(coming);
+        let needed = missing(self.terms.at_rest).min(free.saturating_sub(self.owed));
+        let missing = needed.max(missing(self.target(now)).min(unclaimed));
         if missing > 0 {
             self.owed += missing;
             self.owed_since = now;
@@ -170,9 +174,9 @@ impl<L: Copy + PartialEq> LinkPool<L> {
         waiting.saturating_sub(self.spare.len() + self.owed)
     }
 
-    /// How many are spare beyond those at rest.
+    /// How many are spare beyond the last one.
     pub fn ease(&self) -> usize {
-        self.spare.len().saturating_sub(self.terms.at_rest)
+        self.spare.len().saturating_sub(1)
     }
 
     /// The coldest spare link, which somebody else needs.
@@ -208,18 +212,18 @@ mod tests {
     #[test]
     fn the_pool_is_filled_ahead_grows_with_the_rush_and_shrinks_after_it() {
         let mut pool: LinkPool<u32> = LinkPool::new(Terms::NATIVE);
-        assert_eq!(pool.ask(0, 1000, at(0)), 4);
-        assert_eq!(pool.ask(0, 1000, at(0)), 0, "asked once");
+        assert_eq!(pool.ask(0, 1000, 1000, at(0)), 4);
+        assert_eq!(pool.ask(0, 1000, 1000, at(0)), 0, "asked once");
         for link in 0..4 {
             assert!(pool.arrived(link, 0, at(0)));
         }
         assert_eq!(pool.lend(), Some(3), "the warmest");
         pool.note_need(0, at(1));
-        assert_eq!(pool.ask(0, 1000, at(1)), 1, "replaced at once");
+        assert_eq!(pool.ask(0, 1000, 1000, at(1)), 1, "replaced at once");
         while pool.lend().is_some() {}
         pool.note_need(17, at(2));
         // 4 are lent and 17 wait: 21 is the peak, so 17 + 21 are wanted, and 1 is owed.
-        assert_eq!(pool.ask(17, 1000, at(2)), 37);
+        assert_eq!(pool.ask(17, 1000, 1000, at(2)), 37);
         for link in 10..48 {
             assert!(pool.arrived(link, 17, at(3)));
         }
@@ -240,9 +244,11 @@ mod tests {
     #[test]
     fn no_more_is_asked_for_than_there_is_room() {
         let mut pool: LinkPool<u32> = LinkPool::new(Terms::NATIVE);
-        assert_eq!(pool.ask(50, 6, at(0)), 6);
-        assert_eq!((pool.ask(50, 0, at(0)), pool.shortage(50)), (0, 44));
-        assert_eq!(pool.ask(50, 100, at(0)), 48);
+        assert_eq!(pool.ask(50, 6, 6, at(0)), 6);
+        assert_eq!((pool.ask(50, 6, 0, at(0)), pool.shortage(50)), (0, 44));
+        pool.note_need(60, at(0));
+        assert_eq!(pool.ask(50, 100, 0, at(0)), 48, "what others are owed is no reason to wait");
+        assert_eq!(pool.ask(50, 100, 10, at(0)), 10, "but to have no more than the rest");
     }
 
     #[test]
@@ -255,14 +261,18 @@ mod tests {
     #[test]
     fn what_a_rathole_client_does_not_bring_is_asked_for_again() {
         let mut pool: LinkPool<u32> = LinkPool::new(Terms::RATHOLE_TCP);
-        assert_eq!(pool.ask(0, 1000, at(1)), 8);
-        assert_eq!(pool.ask(50, 1000, at(1)), 50, "one for each, and the spare ones stay eight");
+        assert_eq!(pool.ask(0, 1000, 1000, at(1)), 8);
+        assert_eq!(
+            pool.ask(50, 1000, 1000, at(1)),
+            50,
+            "one for each, and the spare ones stay eight"
+        );
         assert!(pool.arrived(1, 50, at(5)));
         assert_eq!(pool.write_off_at(), Some(at(20)));
         assert_eq!(pool.write_off(at(19)), 0);
-        assert_eq!(pool.ask(50, 1000, at(19)), 0);
+        assert_eq!(pool.ask(50, 1000, 1000, at(19)), 0);
         assert_eq!(pool.write_off(at(20)), 57);
-        assert_eq!(pool.ask(50, 1000, at(20)), 57);
+        assert_eq!(pool.ask(50, 1000, 1000, at(20)), 57);
         assert_eq!(pool.write_off_at(), Some(at(35)));
     }
 }

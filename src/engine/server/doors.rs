@@ -58,8 +58,7 @@ impl Room {
         let wanted = limits::SPARE_LINKS.max(services * (1 + Terms::CHANNELS)) + idle;
         let reserve = (limit / 4).min(wanted);
         let sessions = (services + idle).min(reserve - 1);
-        let spare = reserve - sessions;
-        let channels = (spare / services).max(1);
+        let channels = (reserve.saturating_sub(services + idle) / services).max(1);
         let room = limit.saturating_sub(limits::OWN_DESCRIPTORS + doors + strangers + reserve);
         if room < 2 {
             let reason = format!(
@@ -73,7 +72,8 @@ impl Room {
         let capacity = Capacity {
             strangers,
             sessions,
-            links: visitors + spare,
+            // Sessions are in the reserve, too: see `Server::room_for_links`.
+            links: visitors + reserve,
             visitors,
             memory: config.limits.memory,
             visitors_per_network: config.limits.max_visitors_per_address,
@@ -123,6 +123,13 @@ impl<N: Net> Server<N> {
     /// Whether it is of use to accept somebody: a full house leaves visitors in the kernel's queue.
     pub(super) fn may_enter(&self, leads_to: LeadsTo) -> bool {
         leads_to == LeadsTo::Tunnel || self.core.admission.may_admit(Class::Visitor)
+    }
+
+    /// How many more links there may be: a native client has one session for many services, so
+    /// what the sessions leave of their reserve is the links'.
+    pub(super) fn room_for_links(&self) -> usize {
+        let admission = &self.core.admission;
+        admission.free(Class::Link).saturating_sub(admission.count(Class::Session))
     }
 
     /// Takes what waits at a door, within its budget.

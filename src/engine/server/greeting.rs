@@ -185,7 +185,9 @@ impl<N: Net> Server<N> {
     pub(super) fn take_in_link(&mut self, id: ConnId, session: ConnId) -> bool {
         let now = self.core.now();
         let holder = Holder::Session(session.to_bits());
-        if self.core.promote(id, Class::Link, holder, Standing::Idle).is_err() {
+        if self.room_for_links() == 0
+            || self.core.promote(id, Class::Link, holder, Standing::Idle).is_err()
+        {
             return false;
         }
         self.core.set_deadline(id, None);

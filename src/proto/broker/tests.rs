@@ -140,17 +140,21 @@ fn channels_of_datagrams_end_with_their_control_channel() {
 }
 
 #[test]
-fn what_is_owed_to_others_is_no_room() {
+fn what_is_owed_to_others_is_no_room_for_more_than_the_rest() {
     let (mut broker, _) = with_session(1, CLIENT);
     broker.begin_session(2, OTHER, Terms::NATIVE);
-    assert_eq!(broker.links_to_ask(1, 6, at(0)), 4);
-    assert_eq!(broker.links_to_ask(2, 6, at(0)), 2);
+    let service = broker.service_at(0);
+    for visitor in 10..30 {
+        assert_eq!(broker.ask(visitor, service, at(0)), Answer::Queued);
+    }
+    assert_eq!(broker.links_to_ask(1, 30, at(0)), 30);
+    assert_eq!(broker.links_to_ask(2, 30, at(0)), 4, "its client may not have as many");
     broker.end_session(1);
-    assert_eq!(broker.links_to_ask(2, 6, at(0)), 2);
+    assert_eq!(broker.links_to_ask(2, 30, at(0)), 0);
 }
 
 #[test]
-fn spare_links_beyond_the_rest_are_given_up_for_those_who_wait_elsewhere() {
+fn spare_links_are_given_up_for_those_who_wait_elsewhere() {
     let (mut broker, [a, b]) = with_session(1, CLIENT);
     broker.begin_session(2, OTHER, Terms::NATIVE);
     broker.claim(2, b, at(0));
@@ -160,10 +164,10 @@ fn spare_links_beyond_the_rest_are_given_up_for_those_who_wait_elsewhere() {
         assert_eq!(broker.ask(visitor, b, at(0)), Answer::Queued);
     }
     effects(&mut broker);
-    // No room is left: two that the other one has beyond its four go, and no more.
-    assert_eq!(broker.links_to_ask(2, 0, at(0)), 2);
+    // No room is left: all that the other one has go, the coldest first, but for its last.
+    assert_eq!(broker.links_to_ask(2, 0, at(0)), 5);
     let let_go = |link| Effect::LetGo { link, why: Parted::Needed };
-    assert_eq!(effects(&mut broker), [let_go(100), let_go(101)]);
+    assert_eq!(effects(&mut broker), [100, 101, 102, 103, 104].map(let_go));
     assert_eq!(broker.ask(20, a, at(0)), Answer::Link { link: 105, session: 1 });
 }
 
