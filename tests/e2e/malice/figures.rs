@@ -51,6 +51,12 @@ type Come<'a> = dyn Fn(Ipv4Addr, usize) -> std::io::Result<TcpStream> + Sync + '
 /// Honest visitors fare well among hostile ones that `come`, and come again when they are closed.
 #[track_caller]
 fn holds_against(name: &str, doors: &Doors, come: &Come<'_>) {
+    holds_against_so_many(name, doors, 1_000, come);
+}
+
+/// The same at `rate` of them a second.
+#[track_caller]
+fn holds_against_so_many(name: &str, doors: &Doors, rate: u32, come: &Come<'_>) {
     let scale = Scale::chosen();
     let asks = doors.asks();
     window(&asks, scale.window);
@@ -62,7 +68,7 @@ fn holds_against(name: &str, doors: &Doors, come: &Come<'_>) {
             let end = Enough(&enough);
             for part in 0..PARTS {
                 let (crowd, enough) = (&crowd, &enough);
-                scope.spawn(move || crowd.keep_coming(part, enough, come));
+                scope.spawn(move || crowd.keep_coming(part, rate, enough, come));
             }
             let among = windows(&asks, scale);
             let (opened, held) = (crowd.opened.load(Ordering::Relaxed), crowd.held());
@@ -141,10 +147,10 @@ impl Crowd {
         Crowd { addresses, slots, opened: AtomicUsize::new(0) }
     }
 
-    /// Opens what is not there, at most 1,000 a second in all, so that it is the server that is
+    /// Opens what is not there, at most `rate` a second in all, so that it is the server that is
     /// measured and not this.
-    fn keep_coming(&self, part: usize, enough: &AtomicBool, come: &Come<'_>) {
-        let pause = Duration::from_millis(PARTS as u64);
+    fn keep_coming(&self, part: usize, rate: u32, enough: &AtomicBool, come: &Come<'_>) {
+        let pause = Duration::from_secs(1) * PARTS as u32 / rate;
         while !enough.load(Ordering::Relaxed) {
             for number in (part..self.slots.len()).step_by(PARTS) {
                 if enough.load(Ordering::Relaxed) {
@@ -263,7 +269,8 @@ fn holds_against_those_who_do_not_read() {
     let service = client_service("files", files.address);
     let client = doors.vps.client("files-client", &service);
     client.wait_for_log(&["files", "is up"]);
-    holds_against("stalled", &doors, &|source, _| {
+    // Each is a download of half a megabyte at first: what they hold is measured, not that.
+    holds_against_so_many("stalled", &doors, 200, &|source, _| {
         let stream = super::stalled::stalled(source, doors.vps.https);
         stream.ok_or_else(|| ErrorKind::ConnectionRefused.into())
     });
