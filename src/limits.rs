@@ -18,8 +18,11 @@ pub const SSH_WAIT: Duration = Duration::from_secs(2);
 
 /// An HTTP head, request or response: browsers with many cookies reach 16 KB.
 pub const HTTP_HEAD_BYTES: usize = 64 * 1024;
-/// Fields of an HTTP head; browsers send 20.
-pub const HTTP_FIELDS: usize = 128;
+/// Fields of an HTTP head, request or response: 200 Set-Cookie lines exist.
+pub const HTTP_FIELDS: usize = 256;
+/// Heads of interim responses to one request. One that says 102 every 30 s may do so for days; an
+/// endless row of them is no answer.
+pub const HTTP_INTERIM_BYTES: usize = 1024 * 1024;
 /// A request head: the first from accept to its last byte, later ones from their first byte.
 pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(10);
 /// Silence between two requests; below the 75 s after which nginx would close at home.

@@ -52,6 +52,7 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::limits;
 use crate::proto::access;
 use crate::wire::Status;
 use crate::wire::host::HostName;
@@ -162,7 +163,7 @@ pub enum Wait {
     NextRequest,
     /// For a link.
     Link,
-    /// For the home's response head.
+    /// For the home's next response head, interim ones included.
     Response,
     /// Bytes flow between two open ends, or the machine is done.
     None,
@@ -216,6 +217,7 @@ struct Traits {
     /// The visitor's connection may live on after it.
     persists: bool,
     asks_upgrade: bool,
+    takes_trailers: bool,
     /// The body may be held back until a 100.
     expects_continue: bool,
     /// The home is spoken to in HTTP/1.0, which keeps nothing.
@@ -225,8 +227,8 @@ struct Traits {
 /// Where the home's response stands.
 #[derive(Debug)]
 enum Reply {
-    /// Its head is awaited; so many interim ones may come before it.
-    Head { scan: HeadScan, patience: u8 },
+    /// Its head is awaited; interim ones before it may have so many bytes more.
+    Head { scan: HeadScan, patience: usize },
     /// Its head has gone out.
     Body { body: Body, visitor_persists: bool, home_persists: bool },
 }
@@ -540,7 +542,10 @@ impl HttpEntry {
         }
         self.finish = self.ended && order.body.is_done();
         let scan = HeadScan::new(Kind::Response);
-        self.enter(Stage::Exchange { order, reply: Reply::Head { scan, patience: INTERIM } });
+        self.enter(Stage::Exchange {
+            order,
+            reply: Reply::Head { scan, patience: limits::HTTP_INTERIM_BYTES },
+        });
     }
 
     /// After bytes of the body have gone to the home: the response is awaited from its end on.
@@ -600,7 +605,8 @@ impl HttpEntry {
 
     fn answer_to(&self, order: &Order) -> Answer {
         let Traits { version, is_head, .. } = order.traits;
-        Answer { to: version, to_head: is_head, persists: self.may_go_on_after(order) }
+        let persists = self.may_go_on_after(order);
+        Answer { to: version, to_head: is_head, persists, trailers: false }
     }
 
     /// After an answer of our own the connection lives on if the request was read to its end.
@@ -619,7 +625,8 @@ impl HttpEntry {
     /// Answers what is no request.
     fn refuse(&mut self, why: Why, is_head: bool, out: &mut Out) {
         self.refusal = Some(why);
-        let answer = Answer { to: Version::Http11, to_head: is_head, persists: false };
+        let (to, persists, trailers) = (Version::Http11, false, false);
+        let answer = Answer { to, to_head: is_head, persists, trailers };
         let before = out.visitor.len();
         page::write(why, &self.pages, answer, &mut out.visitor);
         self.conclude_with_answer(why.end(), None, &out.visitor[before..]);
@@ -663,10 +670,11 @@ impl Order {
             is_repeatable: request.method.is_repeatable(),
             persists: request.options.persists(request.version),
             asks_upgrade: request.asks_upgrade(),
+            takes_trailers: request.takes_trailers(),
             expects_continue: request.expects_continue(),
             home_closes: request.authority.is_none(),
         };
-        let body = Body::new(request.framing, Form::Chunked);
+        let body = Body::new(Kind::Request, request.framing, Form::Chunked);
         Order { host: request.host, head, target, body, traits }
     }
 
@@ -675,8 +683,6 @@ impl Order {
     }
 }
 
-/// Interim responses to one request; an endless row of them is no answer.
-const INTERIM: u8 = 16;
 /// What most rewritten heads fit in.
 const HEAD_ROOM: usize = 1024;
 

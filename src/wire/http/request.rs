@@ -41,9 +41,29 @@ impl Method<'_> {
         [&b"GET"[..], b"HEAD"].contains(&self.0)
     }
 
-    /// Whether doing it twice is doing it once (RFC 9110 9.2.2).
+    /// Whether doing it twice is doing it once (RFC 9110 9.2.2, and IANA's registry for those of
+    /// WebDAV and CalDAV).
     pub fn is_repeatable(self) -> bool {
-        [&b"GET"[..], b"HEAD", b"OPTIONS", b"PUT", b"DELETE"].contains(&self.0)
+        const METHODS: &[&[u8]] = &[
+            b"GET",
+            b"HEAD",
+            b"OPTIONS",
+            b"PUT",
+            b"DELETE",
+            b"TRACE",
+            b"QUERY",
+            b"PROPFIND",
+            b"PROPPATCH",
+            b"REPORT",
+            b"SEARCH",
+            b"MKCOL",
+            b"MKCALENDAR",
+            b"COPY",
+            b"MOVE",
+            b"UNLOCK",
+            b"ACL",
+        ];
+        METHODS.contains(&self.0)
     }
 }
 
@@ -63,7 +83,8 @@ impl<'h, 'a> Request<'h, 'a> {
     pub fn parse(head: &'a [u8], slots: &'h mut Slots<'a>) -> Result<Request<'h, 'a>, Reject> {
         let version = check_first_line(first_line(head))?;
         let mut parsed = httparse::Request::new(&mut []);
-        let status = parsed.parse_with_uninit_headers(head, &mut slots.0)?;
+        let status = parsed.parse_with_uninit_headers(head, &mut slots.0);
+        let status = status.map_err(|error| Reject::of_head(error, head))?;
         if status != httparse::Status::Complete(head.len()) {
             return Err(Reject::FirstLine);
         }
@@ -91,7 +112,7 @@ impl<'h, 'a> Request<'h, 'a> {
                 return Err(Reject::Host(host::Reject::Empty));
             }
         }
-        let framing = fields.framing(version)?;
+        let framing = fields.framing_of_request(version)?;
         let authority = of_target.or(of_field);
         let options = fields.options()?;
         Ok(Request { method, target, version, host, authority, framing, options, fields })
@@ -101,6 +122,11 @@ impl<'h, 'a> Request<'h, 'a> {
     pub fn asks_upgrade(&self) -> bool {
         let asks = self.version == Version::Http11 && self.options.upgrade;
         asks && self.fields.protocols().next().is_some()
+    }
+
+    /// Whether trailers of the response may be sent to it (RFC 9110 6.5.1); HTTP/1.0 has no chunks.
+    pub fn takes_trailers(&self) -> bool {
+        self.version == Version::Http11 && self.fields.takes_trailers()
     }
 
     /// Whether the visitor may wait for 100 before it sends the body (RFC 9110 10.1.1).
@@ -198,6 +224,7 @@ pub mod fuzz {
         assert_eq!(again.framing, request.framing);
         assert_eq!(again.method, request.method);
         assert_eq!(again.asks_upgrade(), request.asks_upgrade());
+        assert_eq!(again.takes_trailers(), request.takes_trailers());
         assert!(!matches!(again.target, Target::Absolute(_)));
         if visitor.is_proxy {
             return; // it is appended to each time

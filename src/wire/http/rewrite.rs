@@ -10,6 +10,7 @@
 //! Host: as it came
 //! …                                all other fields
 //! Content-Length | Transfer-Encoding: chunked
+//! TE: trailers                  if the visitor takes them
 //! Connection: upgrade, Upgrade: …  if asked for, without h2c
 //! X-Forwarded-For, -Host, -Port, -Proto, X-Real-IP; Forwarded
 //! ```
@@ -51,8 +52,14 @@ pub fn request(request: &Request<'_, '_>, visitor: &Visitor, out: &mut Vec<u8>) 
         }
     }
     write_framing(request.framing, out);
-    if request.asks_upgrade() {
-        write_upgrade(fields.protocols(), out);
+    match (request.asks_upgrade(), request.takes_trailers()) {
+        (false, false) => {}
+        (false, true) => put(out, &[b"TE: trailers\r\nConnection: TE\r\n"]),
+        (true, false) => write_upgrade(b"upgrade", fields.protocols(), out),
+        (true, true) => {
+            put(out, &[b"TE: trailers\r\n"]);
+            write_upgrade(b"upgrade, TE", fields.protocols(), out);
+        }
     }
     forwarded::write(request, visitor, out);
     put(out, &[b"\r\n"]);
@@ -68,6 +75,8 @@ pub struct Answer {
     pub to_head: bool,
     /// Its connection lives on after this response.
     pub persists: bool,
+    /// It has asked for trailers.
+    pub trailers: bool,
 }
 
 /// Appends a response head for the visitor. 101 keeps its `Upgrade`; an interim one says nothing
@@ -76,8 +85,11 @@ pub fn response(response: &Response<'_, '_>, answer: Answer, out: &mut Vec<u8>) 
     put_text(out, format_args!("HTTP/1.1 {:03} ", response.status));
     put(out, &[response.reason, b"\r\n"]);
     let fields = response.fields;
+    let announces = answer.trailers && response.framing(answer.to_head) == Framing::Chunked;
     for (name, value) in fields.iter() {
-        if !is_hop_by_hop(name) && !fields.is_named_by_connection(name) {
+        let ends_here =
+            is_hop_by_hop(name) && !(announces && name.eq_ignore_ascii_case(b"trailer"));
+        if !ends_here && !fields.is_named_by_connection(name) {
             field(out, name, value);
         }
     }
@@ -89,7 +101,7 @@ pub fn response(response: &Response<'_, '_>, answer: Answer, out: &mut Vec<u8>) 
         said => write_framing(said, out),
     }
     match (response.status, answer.persists, answer.to) {
-        (101, ..) => write_upgrade(fields.named("upgrade").flat_map(list), out),
+        (101, ..) => write_upgrade(b"upgrade", fields.named("upgrade").flat_map(list), out),
         (..200, ..) => {}
         (_, false, _) => put(out, &[b"Connection: close\r\n"]),
         (_, true, Version::Http10) => put(out, &[b"Connection: keep-alive\r\n"]),
@@ -108,8 +120,8 @@ fn write_framing(framing: Framing, out: &mut Vec<u8>) {
     }
 }
 
-fn write_upgrade<'a>(protocols: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
-    put(out, &[b"Connection: upgrade\r\nUpgrade: "]);
+fn write_upgrade<'a>(options: &[u8], protocols: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
+    put(out, &[b"Connection: ", options, b"\r\nUpgrade: "]);
     for (number, protocol) in protocols.enumerate() {
         put(out, &[if number == 0 { b"" } else { b", " }, protocol]);
     }
@@ -126,8 +138,9 @@ pub(super) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     }
 }
 
-/// Of this hop alone, or said anew. `Trailer` and `TE` speak of trailers, which are dropped.
-fn is_hop_by_hop(name: &[u8]) -> bool {
+/// Of this hop alone, or said anew. `Trailer` and `TE` speak of trailers, which are dropped but for
+/// visitors that ask for them.
+pub(super) fn is_hop_by_hop(name: &[u8]) -> bool {
     const NAMES: &[&[u8]] = &[
         b"connection",
         b"content-length",
