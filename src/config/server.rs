@@ -288,7 +288,8 @@ fn read_form(section: &Section<'_>) -> Result<Form, ConfigError> {
         "x" => Ok(Form::X),
         "rfc7239" => Ok(Form::Rfc7239),
         "both" => Ok(Form::Both),
-        _ => Err(text.place.error("must be x, rfc7239 or both")),
+        "none" => Ok(Form::None),
+        _ => Err(text.place.error("must be x, rfc7239, both or none")),
     }
 }
 

@@ -42,6 +42,8 @@
 //! Back-pressure is the caller's: it gives bytes of one side only while the other side's output
 //! has gone out.
 
+#[doc(hidden)]
+pub mod fuzz;
 mod home;
 pub mod page;
 mod redirect;
@@ -57,10 +59,10 @@ use crate::proto::access;
 use crate::wire::Status;
 use crate::wire::host::HostName;
 use crate::wire::http::body::{Body, Form};
-use crate::wire::http::forwarded::{self, Visitor};
+use crate::wire::http::forwarded::{self, Origin, Visitor};
 use crate::wire::http::request::Request;
 use crate::wire::http::rewrite::{self, Answer};
-use crate::wire::http::{HeadScan, Kind, Slots, Version};
+use crate::wire::http::{HeadScan, Kind, Reject, Slots, Version};
 use page::Pages;
 pub use redirect::{Redirect, is_challenge};
 use summary::Ledger;
@@ -145,6 +147,11 @@ pub enum Routed {
     Offline,
     /// The path may be read in two ways, and two services have one each.
     AmbiguousPath,
+    /// It is a check ([`HttpEntry::is_check`]), which is answered here.
+    Health {
+        /// Nobody new is to be sent here.
+        draining: bool,
+    },
     /// It is to be asked over TLS.
     Https {
         /// How to say so.
@@ -211,6 +218,8 @@ struct Traits {
     is_head: bool,
     /// It is GET or HEAD.
     reads: bool,
+    /// A load balancer asks how this server is.
+    is_check: bool,
     /// A trusted proxy has ended its visitor's TLS.
     came_by_tls: bool,
     is_repeatable: bool,
@@ -318,6 +327,7 @@ impl HttpEntry {
             Routed::Unknown => self.say_page(Why::UnknownHost, &order, out),
             Routed::Offline => self.say_page(Why::Offline, &order, out),
             Routed::AmbiguousPath => self.say_page(Why::AmbiguousPath, &order, out),
+            Routed::Health { draining } => self.say_health(draining, &order, out),
             Routed::Https { redirect, port } => self.send_away(redirect, port, &order, out),
         }
     }
@@ -448,6 +458,11 @@ impl HttpEntry {
         }
     }
 
+    /// Whether the request to be routed is a load balancer's own, about this server.
+    pub fn is_check(&self) -> bool {
+        matches!(&self.stage, Stage::Routing { order, .. } if order.traits.is_check)
+    }
+
     /// Whether the request to be routed came by TLS to a trusted proxy.
     pub fn came_by_tls(&self) -> bool {
         matches!(&self.stage, Stage::Routing { order, .. } if order.traits.came_by_tls)
@@ -519,12 +534,21 @@ impl HttpEntry {
             }
         };
         let mut slots = Slots::new();
-        match Request::parse(head, &mut slots) {
+        let may_be_check = self.visitor.is_proxy || self.visitor.origin != Origin::Visitor;
+        let parsed = match may_be_check {
+            true => Request::parse_nameless(head, &mut slots).and_then(|request| {
+                let is_nameless = request.version == Version::Http11
+                    && request.fields.named("host").next().is_none();
+                match is_nameless && !forwarded::is_check(&request, &self.visitor) {
+                    true => Err(Reject::NoHost),
+                    false => Ok(request),
+                }
+            }),
+            false => Request::parse(head, &mut slots),
+        };
+        match parsed {
             Ok(request) => {
-                self.note_request(&request);
-                self.requests = self.requests.saturating_add(1);
-                let order = Box::new(Order::new(&request, &self.visitor));
-                self.enter(Stage::Routing { order, asked: false });
+                self.take_request(&request, out);
                 taken
             }
             Err(reject) => {
@@ -532,6 +556,30 @@ impl HttpEntry {
                 bytes.len()
             }
         }
+    }
+
+    /// Finds out where a sound request goes.
+    fn take_request(&mut self, request: &Request<'_, '_>, out: &mut Out) {
+        self.note_request(request);
+        self.requests = self.requests.saturating_add(1);
+        let order = Box::new(Order::new(request, &self.visitor));
+        if self.visitor.origin == Origin::Headerless && !order.traits.is_check {
+            // A visitor's address is missing, and nobody's stands in for it.
+            self.refusal = Some(Why::NoHeader);
+            self.conclude(Why::NoHeader.end());
+            self.close(Parting::Abort);
+        } else if forwarded::rounds(request.fields) >= limits::ROUNDS {
+            self.say_page(Why::Loop, &order, out);
+        } else {
+            self.enter(Stage::Routing { order, asked: false });
+        }
+    }
+
+    /// Answers a check; the access log has no line for it.
+    fn say_health(&mut self, draining: bool, order: &Order, out: &mut Out) {
+        self.forget();
+        page::write_health(draining, self.answer_to(order), &mut out.visitor);
+        self.go_on_after(order);
     }
 
     /// Sends the head on the link that is held.
@@ -562,6 +610,7 @@ impl HttpEntry {
     fn fail(&mut self, why: Why, out: &mut Out) {
         if let Stage::Exchange { reply: Reply::Body { .. }, .. } = &self.stage {
             self.conclude(why.end());
+            self.note_why(why);
         }
         match self.take_stage() {
             Stage::Exchange { order, reply: Reply::Head { .. } } => {
@@ -586,6 +635,7 @@ impl HttpEntry {
         let before = out.visitor.len();
         page::write(why, &self.pages, self.answer_to(order), &mut out.visitor);
         self.conclude_with_answer(why.end(), Some(&order.body), &out.visitor[before..]);
+        self.note_why(why);
         self.go_on_after(order);
     }
 
@@ -625,6 +675,10 @@ impl HttpEntry {
     /// Answers what is no request.
     fn refuse(&mut self, why: Why, is_head: bool, out: &mut Out) {
         self.refusal = Some(why);
+        if self.visitor.origin == Origin::Headerless {
+            self.conclude(why.end());
+            return self.close(Parting::Abort);
+        }
         let (to, persists, trailers) = (Version::Http11, false, false);
         let answer = Answer { to, to_head: is_head, persists, trailers };
         let before = out.visitor.len();
@@ -666,6 +720,7 @@ impl Order {
             version: request.version,
             is_head: request.method.is_head(),
             reads: request.method.reads(),
+            is_check: forwarded::is_check(request, visitor),
             came_by_tls: forwarded::came_by_tls(request, visitor),
             is_repeatable: request.method.is_repeatable(),
             persists: request.options.persists(request.version),

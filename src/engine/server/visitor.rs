@@ -49,7 +49,20 @@ pub(super) enum Doing {
     Relayed { link: ConnId },
     /// The last bytes go out. `listen`: it has not ended its side and gets time to read ours, since
     /// closing on unread bytes would reset the connection and our answer with it.
-    Parting { listen: bool },
+    Parting { listen: Option<Linger> },
+}
+
+/// How much longer a visitor that was told no may go on sending.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Linger {
+    until: Time,
+    bytes: u64,
+}
+
+impl Linger {
+    fn new(now: Time) -> Linger {
+        Linger { until: now + limits::LINGER_TIME, bytes: limits::LINGER_BYTES }
+    }
 }
 
 /// A visitor before its route.
@@ -334,7 +347,7 @@ impl<N: Net> Server<N> {
         let Some(conn) = self.core.conns.get_mut(id) else { return };
         let Stage::Visitor(visitor) = &mut conn.stage else { return };
         debug!("visitor {}: {end}", visitor.address);
-        visitor.doing = Doing::Parting { listen: true };
+        visitor.doing = Doing::Parting { listen: Some(Linger::new(now)) };
         self.core.set_standing(id, Standing::Idle);
         let Some(conn) = self.core.conns.get_mut(id) else { return };
         let io = &mut self.core.io;
@@ -354,7 +367,7 @@ impl<N: Net> Server<N> {
     pub(super) fn leave_after_flush(&mut self, id: ConnId) {
         let now = self.core.now();
         if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
-            visitor.doing = Doing::Parting { listen: false };
+            visitor.doing = Doing::Parting { listen: None };
             self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
             self.part(id);
         }
@@ -383,31 +396,50 @@ impl<N: Net> Server<N> {
         if conn.socket.is_broken() {
             return self.abort_visitor(id, Ended::VisitorReset);
         }
-        if !listen {
+        let Some(linger) = listen else {
             if conn.socket.is_clear() {
                 self.close_visitor(id, Ended::Done);
             }
             return;
-        }
+        };
+        self.linger(id, linger);
+    }
+
+    /// Throws away what a visitor still sends: an upload that was refused. It is stayed with while
+    /// bytes come, within bounds, since it may read the answer only behind its last byte.
+    fn linger(&mut self, id: ConnId, mut linger: Linger) {
+        let now = self.core.now();
         for _ in 0..BUDGET {
-            match conn.pull(&mut self.core.io) {
-                Ok(pulled) if pulled.end.is_some() => {
-                    if conn.socket.is_clear() {
-                        return self.close_visitor(id, Ended::Done);
-                    }
-                    // It has ended its side and still reads ours.
-                    if let Stage::Visitor(visitor) = &mut conn.stage {
-                        visitor.doing = Doing::Parting { listen: false };
-                    }
-                    return;
-                }
-                Ok(pulled) if pulled.moved => {}
-                Ok(_) => return,
+            let Some(conn) = self.core.conns.get_mut(id) else { return };
+            let Stage::Visitor(visitor) = &mut conn.stage else { return };
+            visitor.doing = Doing::Parting { listen: Some(linger) };
+            let pulled = match conn.pull(&mut self.core.io) {
+                Ok(pulled) => pulled,
                 Err(_) => return self.abort_visitor(id, Ended::VisitorReset),
+            };
+            let is_clear = conn.socket.is_clear();
+            if pulled.end.is_some() {
+                if is_clear {
+                    return self.close_visitor(id, Ended::Done);
+                }
+                // It has ended its side and still reads ours.
+                if let Stage::Visitor(visitor) = &mut conn.stage {
+                    visitor.doing = Doing::Parting { listen: None };
+                }
+                return;
+            }
+            if !pulled.moved {
+                return;
+            }
+            let Some(left) = linger.bytes.checked_sub(pulled.data as u64) else {
+                return self.give_up_parting(id);
+            };
+            linger.bytes = left;
+            if is_clear {
+                let at = (now + limits::PARTING_TIME).min(linger.until);
+                self.core.set_deadline(id, Some(at));
             }
         }
-        // It is still sending: an upload that was refused. What it sends is thrown away until it
-        // has read the answer, or its time is over.
         self.core.enqueue(id);
     }
 

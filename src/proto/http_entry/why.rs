@@ -22,6 +22,10 @@ pub enum Why {
     AmbiguousPath,
     /// A request without a name, which is needed to ask again over TLS.
     NameNeeded,
+    /// It has been here before: a home sends it back.
+    Loop,
+    /// A load balancer brings a visitor without the header that says who it is.
+    NoHeader,
     /// The home is not there.
     Offline,
     /// No link in time.
@@ -46,7 +50,9 @@ impl Why {
         match self {
             Why::Request(reject) => reject.status(),
             Why::RequestBody(_) | Why::CutRequest | Why::AmbiguousPath | Why::NameNeeded => 400,
+            Why::NoHeader => 400,
             Why::Slow => 408,
+            Why::Loop => 508,
             Why::UnknownHost => 404,
             Why::Offline | Why::NoLink => 503,
             Why::Silent => 504,
@@ -65,6 +71,8 @@ impl Why {
         match self {
             Why::Request(_) | Why::RequestBody(_) | Why::AmbiguousPath => access::End::Malformed,
             Why::NameNeeded => access::End::NoName,
+            Why::NoHeader => access::End::Malformed,
+            Why::Loop => access::End::Loop,
             Why::CutRequest => access::End::VisitorLeft,
             Why::Slow => access::End::Timeout,
             Why::UnknownHost => access::End::UnknownName,
@@ -107,6 +115,8 @@ impl fmt::Display for Why {
             Why::UnknownHost => "unknown host",
             Why::AmbiguousPath => "ambiguous path",
             Why::NameNeeded => "no name to redirect to",
+            Why::Loop => "request that has been here before",
+            Why::NoHeader => "no PROXY header, though it is a trusted proxy",
             Why::Offline => "home is offline",
             Why::NoLink => "no link in time",
             Why::Response(reject) => return write!(f, "response head has {reject}"),

@@ -81,6 +81,22 @@ pub enum Target<'a> {
 impl<'h, 'a> Request<'h, 'a> {
     /// Reads `head`, which [`HeadScan`] has found.
     pub fn parse(head: &'a [u8], slots: &'h mut Slots<'a>) -> Result<Request<'h, 'a>, Reject> {
+        Request::read(head, slots, true)
+    }
+
+    /// The same, without Host if need be: load balancers check so.
+    pub fn parse_nameless(
+        head: &'a [u8],
+        slots: &'h mut Slots<'a>,
+    ) -> Result<Request<'h, 'a>, Reject> {
+        Request::read(head, slots, false)
+    }
+
+    fn read(
+        head: &'a [u8],
+        slots: &'h mut Slots<'a>,
+        needs_host: bool,
+    ) -> Result<Request<'h, 'a>, Reject> {
         let version = check_first_line(first_line(head))?;
         let mut parsed = httparse::Request::new(&mut []);
         let status = parsed.parse_with_uninit_headers(head, &mut slots.0);
@@ -102,7 +118,7 @@ impl<'h, 'a> Request<'h, 'a> {
         if hosts.next().is_some() {
             return Err(Reject::TwoHosts);
         }
-        if of_field.is_none() && version == Version::Http11 {
+        if of_field.is_none() && version == Version::Http11 && needs_host {
             return Err(Reject::NoHost);
         }
         let mut host = host::parse_host(of_field.unwrap_or_default())?;
@@ -122,6 +138,16 @@ impl<'h, 'a> Request<'h, 'a> {
     pub fn asks_upgrade(&self) -> bool {
         let asks = self.version == Version::Http11 && self.options.upgrade;
         asks && self.fields.protocols().next().is_some()
+    }
+
+    /// Whether it asks how this server is.
+    pub fn asks_health(&self) -> bool {
+        let target = match self.target {
+            Target::Origin(target) | Target::Absolute(target) => target,
+            Target::Asterisk => return false,
+        };
+        let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+        [&b"/healthz"[..], b"/ping"].contains(&path)
     }
 
     /// Whether trailers of the response may be sent to it (RFC 9110 6.5.1); HTTP/1.0 has no chunks.
@@ -176,7 +202,7 @@ fn split_target<'a>(
 /// For the fuzz target `http_request`.
 #[doc(hidden)]
 pub mod fuzz {
-    use super::super::forwarded::{Form, Visitor};
+    use super::super::forwarded::{self, Form, Visitor};
     use super::*;
     use std::net::Ipv4Addr;
 
@@ -200,7 +226,7 @@ pub mod fuzz {
         let mut slots = Slots::new();
         let Ok(request) = Request::parse(&bytes[range], &mut slots) else { return };
         for is_proxy in [false, true] {
-            for form in [Form::X, Form::Rfc7239, Form::Both] {
+            for form in [Form::X, Form::Rfc7239, Form::Both, Form::None] {
                 let stranger = Visitor::stranger(Ipv4Addr::LOCALHOST.into(), 80);
                 check_forwarding(&request, &Visitor { is_proxy, form, ..stranger });
             }
@@ -231,6 +257,14 @@ pub mod fuzz {
         }
         let mut twice = Vec::new();
         rewrite::request(&again, visitor, &mut twice);
-        assert_eq!(once.escape_ascii().to_string(), twice.escape_ascii().to_string());
+        // Each round leaves its mark, and nothing else.
+        let unmarked = |head: &[u8]| {
+            let mark = str::from_utf8(forwarded::MARK).expect("ASCII").trim_end();
+            let lines = head.split_inclusive(|&byte| byte == b'\n');
+            let others = lines.filter(|line| line.trim_ascii_end() != mark.as_bytes());
+            others.map(|line| line.escape_ascii().to_string()).collect::<String>()
+        };
+        assert_eq!(unmarked(&once), unmarked(&twice));
+        assert_eq!(forwarded::rounds(again.fields), forwarded::rounds(request.fields) + 1);
     }
 }

@@ -12,6 +12,7 @@
 //! Content-Length | Transfer-Encoding: chunked
 //! TE: trailers                  if the visitor takes them
 //! Connection: upgrade, Upgrade: …  if asked for, without h2c
+//! CDN-Loop: underpass
 //! X-Forwarded-For, -Host, -Port, -Proto, X-Real-IP; Forwarded
 //! ```
 
@@ -47,7 +48,10 @@ pub fn request(request: &Request<'_, '_>, visitor: &Visitor, out: &mut Vec<u8>) 
             is_hop_by_hop(name) || is_of_request(name) || forwarded::ends_here(name, visitor);
         // An HTTP/1.0 client cannot be sent 100 (RFC 9110 10.1.1).
         let pointless = request.version == Version::Http10 && name.eq_ignore_ascii_case(b"expect");
-        if !ends_here && !pointless && !fields.is_named_by_connection(name) {
+        // RFC 8586 2.1: whoever could take the mark away could send a request round for ever.
+        let is_mark = name.eq_ignore_ascii_case(b"cdn-loop");
+        let is_named = || !is_mark && fields.is_named_by_connection(name);
+        if !ends_here && !pointless && !is_named() {
             field(out, name, value);
         }
     }
@@ -61,6 +65,7 @@ pub fn request(request: &Request<'_, '_>, visitor: &Visitor, out: &mut Vec<u8>) 
             write_upgrade(b"upgrade, TE", fields.protocols(), out);
         }
     }
+    put(out, &[forwarded::MARK]);
     forwarded::write(request, visitor, out);
     put(out, &[b"\r\n"]);
     target
