@@ -889,7 +889,7 @@ fn own_pages_are_read_beside_the_file() {
         (
             "{ 200 = '404.html' }",
             "error_pages.200: no such page; there are 400, 404, 405, 408, 413, 414, 431, 501, 502, \
-             503, 504, 505",
+             503, 504, 505, 508",
         ),
         ("{ 404 = 'page.php' }", "error_pages.404: the file's name ends in `.html` or `.txt`"),
         (
