@@ -101,7 +101,8 @@ fn read_service(
     let redirect_https = read_redirect(section, kind)?;
     let passthrough = read_passthrough(section, kind)?;
     let token = token.ok_or_else(|| missing_token(section))?;
-    Ok(ServerService { name, kind, token, bind_addrs, redirect_https, passthrough, udp })
+    let postgres = read_postgres(section, kind)?;
+    Ok(ServerService { name, kind, token, bind_addrs, redirect_https, passthrough, postgres, udp })
 }
 
 /// `sealed` or `raw`.
@@ -151,6 +152,16 @@ fn read_ssh(
         return Err(place.error("the service must be of type tcp"));
     }
     Ok(Some(Ssh { service, wait: wait.map_or(limits::SSH_WAIT, Duration::from_secs) }))
+}
+
+/// `postgres = true`, of those with TLS visitors.
+fn read_postgres(section: &Section<'_>, kind: ServiceKind) -> Result<bool, ConfigError> {
+    const KEY: &str = "postgres";
+    if section.has(KEY) && !matches!(kind, ServiceKind::Https | ServiceKind::Web) {
+        let reason = format!("type {} does not use it", kind.as_str());
+        return Err(section.place_of(KEY).error(reason));
+    }
+    Ok(section.flag(KEY)?.unwrap_or(false))
 }
 
 /// `redirect_https = true`, 301 or 308.
@@ -387,6 +398,7 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "alpn",
     "redirect_https",
     "passthrough",
+    "postgres",
     "bind_addr",
     "nodelay",
     "udp_idle_time",

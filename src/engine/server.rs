@@ -26,6 +26,7 @@ mod faults;
 mod greeting;
 mod http;
 mod links;
+mod postgres;
 mod rathole;
 mod sessions;
 mod udp;
@@ -54,6 +55,7 @@ use crate::proto::gate::Gate;
 use crate::proto::http_entry::Out;
 use crate::proto::noise::{Protection, Side};
 use crate::proto::quiet::Quiet;
+use crate::proto::rounds::Rounds;
 use crate::proto::time::Time;
 use crate::wire::message::{Message, Registration};
 
@@ -80,6 +82,7 @@ pub struct Server<N: Net> {
     http_out: Out,
     complaints: BTreeMap<Complaint, Quiet>,
     takeovers: Quiet,
+    rounds: Rounds,
     /// Takes the records of visitors; `None` without an access log.
     access: Option<Box<dyn Sink>>,
 }
@@ -161,6 +164,7 @@ impl<N: Net> Server<N> {
             http_out: Out::default(),
             complaints: BTreeMap::new(),
             takeovers: Quiet::default(),
+            rounds: Rounds::default(),
             access: None,
         })
     }

@@ -200,6 +200,7 @@ mod tests {
                 .to_vec(),
             redirect_https: None,
             passthrough: Passthrough::Sealed,
+            postgres: false,
             udp: UdpOptions::default(),
         }
     }

@@ -52,7 +52,8 @@ impl<N: Net> Server<N> {
             }
         };
         let account = self.open_account(leads_to);
-        let visitor = Visitor { address, local: None, doing: Doing::Arriving, account };
+        let visitor =
+            Visitor { address, local: None, doing: Doing::Arriving, asking: None, account };
         let conn = Conn::plain(Socket::accepted(stream), Stage::Visitor(visitor));
         let id = match self.core.adopt(conn.admitted(permit)) {
             Ok(id) => id,

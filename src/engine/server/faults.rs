@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 
 use log::{Level, debug};
 
+use super::visitor::{Doing, INTERNAL_ERROR};
 use super::{Complaint, Server, Stage};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
+use crate::proto::access::End as Ended;
 use crate::proto::admission::{Class, Refused};
 use crate::proto::http_entry::Why;
 
@@ -43,6 +45,25 @@ impl<N: Net> Server<N> {
                  local_addr of this service in the client's file"
             )
         });
+    }
+
+    /// Whether a TLS visitor comes from the very home that it asks for, and has done so too often
+    /// with the same hello; then it is turned away.
+    pub(super) fn comes_back(&mut self, id: ConnId, service: Option<usize>) -> bool {
+        let Some(service) = service else { return false };
+        let owner = self.broker.owner(self.broker.service_at(service));
+        let home = owner.and_then(|owner| self.session(owner)).map(|session| session.address.ip());
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.get(id) else { return false };
+        let Stage::Visitor(visitor) = &conn.stage else { return false };
+        let Doing::Hello(hello) = &visitor.doing else { return false };
+        let is_from_home = home == Some(visitor.address.ip());
+        if !is_from_home || !self.rounds.is_loop(&hello.held, now) {
+            return false;
+        }
+        self.say_loop(service);
+        self.answer_and_part(id, INTERNAL_ERROR, Ended::Loop);
+        true
     }
 
     /// There is no room for one more visitor.

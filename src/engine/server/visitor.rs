@@ -7,6 +7,7 @@ use log::debug;
 use super::access::Account;
 use super::arrival::Proxied;
 use super::http::Http;
+use super::postgres;
 use super::{Server, Stage};
 use crate::config::Refusal;
 use crate::engine::conn::Pulled;
@@ -30,6 +31,8 @@ pub(super) struct Visitor {
     /// What it dialled, if its proxy has said; else the connection's own address.
     pub(super) local: Option<SocketAddr>,
     pub(super) doing: Doing,
+    /// Its hello, while its home is asked in PostgreSQL's words whether it speaks TLS.
+    pub(super) asking: Option<Box<postgres::Asking>>,
     /// `None` without an access log.
     pub(super) account: Option<Box<Account>>,
 }
@@ -67,9 +70,11 @@ impl Linger {
 
 /// A visitor before its route.
 pub(super) struct Hello {
-    scan: HelloScan,
+    pub(super) scan: HelloScan,
     /// All that it has said.
-    held: Vec<u8>,
+    pub(super) held: Vec<u8>,
+    /// PostgreSQL's requests that it may still make before its hello.
+    pub(super) requests: u8,
     /// The deadline for all of it; before that, one for its first byte may apply.
     until: Option<Time>,
 }
@@ -87,7 +92,7 @@ pub(super) struct Waiting {
 
 impl Hello {
     pub(super) fn new(held: Vec<u8>, until: Option<Time>) -> Hello {
-        Hello { scan: HelloScan::new(), held, until }
+        Hello { scan: HelloScan::new(), held, requests: postgres::REQUESTS, until }
     }
 }
 
@@ -124,7 +129,8 @@ impl Visitor {
             Doing::Hello(hello) => hello.held.len(),
             Doing::Http(http) => http.held(),
             Doing::Waiting(waiting) => waiting.held.len(),
-            Doing::Arriving | Doing::Relayed { .. } | Doing::Parting { .. } => 0,
+            Doing::Relayed { .. } => self.asking.as_ref().map_or(0, |asking| asking.hello.len()),
+            Doing::Arriving | Doing::Parting { .. } => 0,
         }
     }
 }
@@ -135,7 +141,7 @@ const BUDGET: usize = 8;
 /// TLS alert records (RFC 8446, sections 5.1 and 6): fatal, in the version that every client reads.
 const UNRECOGNIZED_NAME: &[u8] = &[0x15, 3, 3, 0, 2, 2, 112];
 /// Known name, home offline: told apart from a wrong name, and a reason to try again later.
-const INTERNAL_ERROR: &[u8] = &[0x15, 3, 3, 0, 2, 2, 80];
+pub(super) const INTERNAL_ERROR: &[u8] = &[0x15, 3, 3, 0, 2, 2, 80];
 const DECODE_ERROR: &[u8] = &[0x15, 3, 3, 0, 2, 2, 50];
 
 /// To plain HTTP on the TLS port.
@@ -181,7 +187,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Looks at what has come of a hello, and acts if that decides; whether more must come.
-    fn scan_hello(&mut self, id: ConnId) -> bool {
+    pub(super) fn scan_hello(&mut self, id: ConnId) -> bool {
         let Some(Stage::Visitor(visitor)) = self.core.conns.get_mut(id).map(|it| &mut it.stage)
         else {
             return false;
@@ -189,12 +195,19 @@ impl<N: Net> Server<N> {
         let Doing::Hello(hello) = &mut visitor.doing else { return false };
         let reject = match hello.scan.feed(&hello.held, &mut self.core.io.scratch.wire) {
             Ok(Status::Partial) => return true,
-            Ok(Status::Complete(hello)) => {
+            Ok(Status::Complete(found)) => {
+                let asked = hello.requests < postgres::REQUESTS;
+                let hello = found;
                 let name = hello.name;
                 let host = name.map_or(HostName::Empty, HostName::Dns);
                 // No path decides here, so none is ambiguous.
                 let routed = self.config.routes.find(&host, Ask::Https { alpn: hello.alpn });
                 let service = routed.ok().flatten().map(|found| found.service);
+                // Who asked in PostgreSQL's words is no visitor of a web server.
+                let service = service.filter(|at| !asked || self.config.services[*at].postgres);
+                if self.comes_back(id, service) {
+                    return false;
+                }
                 self.route(id, name, service);
                 return false;
             }
@@ -210,6 +223,13 @@ impl<N: Net> Server<N> {
 
     /// What comes is not TLS; whether more must come.
     fn hear_other(&mut self, id: ConnId) -> bool {
+        let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return false };
+        if !matches!(visitor.doing, Doing::Hello(_)) {
+            return false;
+        }
+        if let Some(more) = self.hear_postgres(id) {
+            return more;
+        }
         let Some(Stage::Visitor(visitor)) = self.core.stage(id) else { return false };
         let Doing::Hello(hello) = &visitor.doing else { return false };
         let http = looks_like_http(&hello.held);
@@ -500,7 +520,11 @@ impl<N: Net> Server<N> {
             Doing::Proxied(proxied) => std::mem::take(&mut proxied.held),
             Doing::Hello(hello) => std::mem::take(&mut hello.held),
             Doing::Waiting(waiting) => std::mem::take(&mut waiting.held),
-            Doing::Arriving | Doing::Relayed { .. } | Doing::Parting { .. } => return,
+            Doing::Relayed { .. } => match &mut visitor.asking {
+                Some(asking) => std::mem::take(&mut asking.hello),
+                None => return,
+            },
+            Doing::Arriving | Doing::Parting { .. } => return,
         };
         self.core.io.buffers.give_back(&mut held);
         self.broker.forget(id);
