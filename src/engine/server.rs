@@ -82,7 +82,7 @@ pub struct Server<N: Net> {
     http_out: Out,
     complaints: BTreeMap<Complaint, Quiet>,
     takeovers: Quiet,
-    rounds: Rounds,
+    rounds: Rounds<ConnId>,
     /// Takes the records of visitors; `None` without an access log.
     access: Option<Box<dyn Sink>>,
 }

@@ -775,6 +775,10 @@ pub(crate) const HAPROXY_VARIES: &[&str] =
 
 /// Responses that it takes otherwise; 0 stands for a status that is no number.
 pub(crate) const HAPROXY_RESPONSES: Differences = &[
+    (
+        "It refuses white space before a colon.",
+        &[(502, "HTTP/1.1 200 OK\r\nX : a\nContent-Length\t: 2\r\n\nok")],
+    ),
     ("It skips empty lines in front.", &[(200, "\r\nHTTP/1.1 200 OK\r\n\r\n")]),
     (
         "It takes any white space between the parts of a first line for one space.",

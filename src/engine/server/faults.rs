@@ -58,7 +58,9 @@ impl<N: Net> Server<N> {
         let Stage::Visitor(visitor) = &conn.stage else { return false };
         let Doing::Hello(hello) = &visitor.doing else { return false };
         let is_from_home = home == Some(visitor.address.ip());
-        if !is_from_home || !self.rounds.is_loop(&hello.held, now) {
+        let conns = &self.core.conns;
+        let waits = |id| conns.get(id).is_some_and(|conn| conn.socket.written() == 0);
+        if !is_from_home || !self.rounds.is_loop((&hello.held, id), now, waits) {
             return false;
         }
         self.say_loop(service);
