@@ -220,6 +220,8 @@ struct Traits {
     reads: bool,
     /// A load balancer asks how this server is.
     is_check: bool,
+    /// It has been here too often.
+    is_loop: bool,
     /// A trusted proxy has ended its visitor's TLS.
     came_by_tls: bool,
     is_repeatable: bool,
@@ -316,6 +318,9 @@ impl HttpEntry {
         }
         let Stage::Routing { order, .. } = self.take_stage() else { return };
         match routed {
+            Routed::Service(_) | Routed::Offline | Routed::Https { .. } if order.traits.is_loop => {
+                self.say_page(Why::Loop, &order, out);
+            }
             Routed::Service(service) if self.link == Some(service) => {
                 let may_repeat = order.traits.is_repeatable;
                 self.begin(order, may_repeat, out);
@@ -548,7 +553,7 @@ impl HttpEntry {
         };
         match parsed {
             Ok(request) => {
-                self.take_request(&request, out);
+                self.take_request(&request);
                 taken
             }
             Err(reject) => {
@@ -559,7 +564,7 @@ impl HttpEntry {
     }
 
     /// Finds out where a sound request goes.
-    fn take_request(&mut self, request: &Request<'_, '_>, out: &mut Out) {
+    fn take_request(&mut self, request: &Request<'_, '_>) {
         self.note_request(request);
         self.requests = self.requests.saturating_add(1);
         let order = Box::new(Order::new(request, &self.visitor));
@@ -568,8 +573,6 @@ impl HttpEntry {
             self.refusal = Some(Why::NoHeader);
             self.conclude(Why::NoHeader.end());
             self.close(Parting::Abort);
-        } else if forwarded::rounds(request.fields) >= limits::ROUNDS {
-            self.say_page(Why::Loop, &order, out);
         } else {
             self.enter(Stage::Routing { order, asked: false });
         }
@@ -721,6 +724,7 @@ impl Order {
             is_head: request.method.is_head(),
             reads: request.method.reads(),
             is_check: forwarded::is_check(request, visitor),
+            is_loop: forwarded::rounds(request.fields) >= limits::ROUNDS,
             came_by_tls: forwarded::came_by_tls(request, visitor),
             is_repeatable: request.method.is_repeatable(),
             persists: request.options.persists(request.version),

@@ -86,9 +86,11 @@ impl<N: Net> Server<N> {
             let Doing::Proxied(proxied) = &visitor.doing else { return };
             match proxy_header::read(&proxied.held) {
                 Ok(Status::Complete(header)) => {
+                    let proxies = &self.config.trusted_proxies;
+                    // HAProxy checks by version 1 in its own name.
                     let origin = match header.ends {
-                        Some(_) => Origin::Visitor,
-                        None => Origin::Balancer,
+                        Some(ends) if !proxies.contain(ends.source.ip()) => Origin::Visitor,
+                        Some(_) | None => Origin::Balancer,
                     };
                     return self.introduce(id, header, origin);
                 }

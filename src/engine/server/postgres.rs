@@ -67,9 +67,9 @@ impl<N: Net> Server<N> {
             return;
         }
         if let Some(Stage::Visitor(visitor)) = self.core.stage(id) {
-            let question = postgres::SSL_REQUEST.to_vec();
-            let hello = std::mem::replace(held, question);
+            let hello = std::mem::take(held);
             visitor.asking = Some(Box::new(Asking { service, hello }));
+            self.core.io.buffers.append(held, &postgres::SSL_REQUEST);
             let until = self.core.now() + limits::LINK_WAIT;
             self.core.set_deadline(id, Some(until));
         }
