@@ -18,8 +18,14 @@ pub const SSH_WAIT: Duration = Duration::from_secs(2);
 
 /// An HTTP head, request or response: browsers with many cookies reach 16 KB.
 pub const HTTP_HEAD_BYTES: usize = 64 * 1024;
-/// Fields of an HTTP head; browsers send 20.
-pub const HTTP_FIELDS: usize = 128;
+/// Fields of an HTTP head, request or response: 200 Set-Cookie lines exist.
+pub const HTTP_FIELDS: usize = 256;
+/// Heads of interim responses to one request. One that says 102 every 30 s may do so for days; an
+/// endless row of them is no answer.
+pub const HTTP_INTERIM_BYTES: usize = 1024 * 1024;
+/// So often may a request come back to where it was sent from, by a home that leads there; then it
+/// is a loop. Two servers in a row are none.
+pub const ROUNDS: usize = 3;
 /// A request head: the first from accept to its last byte, later ones from their first byte.
 pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(10);
 /// Silence between two requests; below the 75 s after which nginx would close at home.
@@ -98,6 +104,10 @@ pub const RESET_ANSWER_TIME: Duration = Duration::from_secs(1);
 pub const SETTLING_TIME: Duration = Duration::from_secs(30 * 60);
 /// A visitor that was told no may take so long to read it.
 pub const PARTING_TIME: Duration = Duration::from_secs(2);
+/// One that is still sending gets more: a client may read the answer only once it has sent all.
+pub const LINGER_TIME: Duration = Duration::from_secs(30);
+/// Bytes that are thrown away for it meanwhile.
+pub const LINGER_BYTES: u64 = 64 * 1024 * 1024;
 /// The longest body of a control message: a REGISTER is under 400 bytes.
 pub const CONTROL_BODY: usize = 1024;
 /// Bytes that may wait for a control peer; one that lets more pile up is not reading.

@@ -4,6 +4,7 @@
 mod support;
 
 use support::cases;
+use underpass::proto::http_entry;
 use underpass::wire::Status;
 use underpass::wire::host::{self, HostName};
 use underpass::wire::http::request::{self, Request};
@@ -69,6 +70,10 @@ fn fuzz_checks_hold_on_what_is_nearly_sound() {
         "HTTP/1.1 304 \r\nTransfer-Encoding: chunked\r\n\r\n",
         "POST http://a?x HTTP/1.1\r\nHost: b\r\nUpgrade: h2c, x\r\nConnection: upgrade\r\n\r\n",
         "PUT / HTTP/1.0\r\nX_Forwarded-For: x\r\nConnection: X\r\nContent-Length: 1\r\n\r\n",
+        "\x00\x01\x05HTTP/1.1 200 OK\nX : y\nContent-Length: 2, 2\n\nok",
+        "\x01\x00\x05HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n\
+         2 \r\nok\n0 ;a\r\nX : y\n\n",
+        "\x04\x01\x05HTTP/1.1 102 P\n\nHTTP/1.0 200\nConnection: x\n\nok",
         "\x02\x035;a=b\r\nhello\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\nGET",
         "\x01\x03some content",
     ] {
@@ -100,6 +105,7 @@ fn fuzz_checks_hold_on_what_is_nearly_sound() {
         request::fuzz::check(&bytes);
         response::fuzz::check(&bytes);
         body::fuzz::check(&bytes);
+        http_entry::fuzz::check(&bytes);
     }
 }
 

@@ -8,6 +8,7 @@ use support::http_rows::Then::{Bad, Closed, Cut as CutOff, Kept, Left};
 use support::http_rows::{BROKEN, GET, OK, PASSED, REFUSED, RESPONSES, SMUGGLED, bytes, expand};
 use underpass::proto::http_entry::page::{Page, Pages, STATUSES};
 use underpass::proto::http_entry::{Action, End, HttpEntry, Out, Redirect, Routed, Wait, Why};
+use underpass::wire::http::Reject;
 use underpass::wire::http::forwarded::Visitor;
 
 #[test]
@@ -54,7 +55,7 @@ fn sizes_are_bounded() {
     for (status, request) in [
         (414, long("GET /", 70_000)),
         (431, long(&format!("{GET}X: "), 70_000)),
-        (431, format!("{GET}{}\r\n", "X: y\r\n".repeat(128))),
+        (431, format!("{GET}{}\r\n", "X: y\r\n".repeat(256))),
         (400, format!("{GET}Connection: {}\r\n\r\n", "a,".repeat(40))),
     ] {
         for size in [usize::MAX / 4, 1000, 7] {
@@ -91,6 +92,111 @@ fn responses_are_whole_or_broken_off() {
                 assert_eq!((got, link.left, outcome.done), (wanted, reset, Some(Action::Abort)));
             }
         }
+    }
+}
+
+/// Rails says Early Hints a page long, and a WebDAV server 102 for as long as it copies.
+#[test]
+fn interim_responses_are_bounded_in_bytes_and_each_starts_the_wait_anew() {
+    let hint = "HTTP/1.1 103 EH\r\nLink: </a.css>; rel=preload; as=style\r\n\r\n";
+    let reply = hint.repeat(17) + OK;
+    let request = format!("{GET}\r\n");
+    let outcome = run_cut_everywhere(request.as_bytes(), None, &answers(&[&reply], None));
+    assert_eq!((outcome.visitor, outcome.links[0].left), (reply, None));
+
+    let (mut entry, mut out) = on_link(&format!("{GET}\r\n"));
+    let mut turns = Vec::new();
+    for _ in 0..1000 {
+        entry.handle_home(b"HTTP/1.1 102 P\r\n\r\n", &mut out);
+        assert_eq!(entry.wait(), Wait::Response);
+        turns.push(entry.wait_and_turn().1);
+    }
+    turns.dedup();
+    assert_eq!(turns.len(), 1000, "each starts the wait anew");
+    assert_eq!(entry.take_refusal(), None);
+
+    // Without an end it is no answer.
+    let long = format!("HTTP/1.1 103 EH\r\nX: {}\r\n\r\n", "a".repeat(60_000));
+    for count in 0.. {
+        assert!(count < 30, "never refused");
+        entry.handle_home(long.as_bytes(), &mut out);
+        out.visitor.clear();
+        if let Some(why) = entry.take_refusal() {
+            assert_eq!((why, why.status()), (Why::EndlessInterim, 502));
+            break;
+        }
+    }
+    assert_eq!(entry.poll_action(), Some(Action::Leave(End::Reset)));
+}
+
+/// 200 Set-Cookie lines exist; more than 256 fields, or 64 KB of them, are refused both ways.
+#[test]
+fn many_fields_pass_both_ways() {
+    let cookies = "Set-Cookie: a=b\r\n".repeat(255);
+    let request = format!("{GET}{}\r\n", "X: y\r\n".repeat(255));
+    let reply = format!("HTTP/1.1 200 OK\r\n{cookies}Content-Length: 0\r\n\r\n");
+    let outcome = run(request.as_bytes(), None, Cut::NONE, &answers(&[&reply], None));
+    assert_eq!(outcome.visitor, reply);
+    assert_eq!(outcome.at_home().matches("X: y\r\n").count(), 255);
+    let request = format!("{GET}\r\n");
+    for (fields, why) in [
+        ("Set-Cookie: a=b\r\n".repeat(257), Reject::ManyFields),
+        (format!("X: {}\r\n", "a".repeat(70_000)), Reject::LongHead),
+    ] {
+        let reply = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n");
+        let outcome = run(request.as_bytes(), None, Cut::NONE, &answers(&[&reply], None));
+        assert_eq!(outcome.statuses(), [502]);
+        assert_eq!(outcome.refusals, [Why::Response(why)]);
+    }
+}
+
+/// What is wrong with a home's answer, in words for its owner and in one for the access log.
+#[test]
+fn what_a_502_was_is_said() {
+    for (response, text, reason) in [
+        (
+            "HTTP/1.1 200 OK\r\nX\r\n\r\n",
+            "response head has a field without a colon",
+            "field_without_colon",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nX Y: z\r\n\r\n",
+            "response head has a malformed field name",
+            "field_name",
+        ),
+        ("<html>", "response head has a malformed first line", "first_line"),
+        (
+            "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
+            "response head has a folded field",
+            "folded_field",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nX: \0\r\n\r\n",
+            "response head has a control character",
+            "control_character",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n",
+            "response head has two lengths",
+            "two_lengths",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx",
+            "response body has a malformed chunk size",
+            "chunk_size",
+        ),
+        (
+            "HTTP/1.1 101 S\r\nUpgrade: x\r\n\r\n",
+            "response is a 101 that nobody asked for",
+            "switched_unasked",
+        ),
+    ] {
+        let (mut entry, mut out) = on_link(&format!("{GET}\r\n"));
+        entry.keep_summaries();
+        entry.handle_home(response.as_bytes(), &mut out);
+        let why = entry.take_refusal().expect(text);
+        assert_eq!((why.to_string().as_str(), why.reason()), (text, Some(reason)));
+        assert!(why.is_of_home());
     }
 }
 
@@ -176,7 +282,9 @@ fn a_kept_link_that_closed_is_replaced_once_and_never_for_post() {
         1 => (OK.as_bytes().to_vec(), None),
         _ => (OK.as_bytes().to_vec(), Some(End::Fin)),
     };
-    for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
+    for method in
+        ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH", "MKCOL"]
+    {
         let second = format!("{method} /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let both = get("a", "/1") + &second;
         let outcome = run(both.as_bytes(), None, Cut::NONE, &homes);
@@ -187,6 +295,7 @@ fn a_kept_link_that_closed_is_replaced_once_and_never_for_post() {
     for second in [
         "POST / HTTP/1.1\r\nHost: a\r\n\r\n",
         "PATCH / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "LOCK / HTTP/1.1\r\nHost: a\r\n\r\n",
         "get / HTTP/1.1\r\nHost: a\r\n\r\n",
         "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
     ] {
@@ -454,7 +563,7 @@ fn the_users_own_pages_are_shown_as_they_are() {
 #[test]
 fn every_status_has_a_page() {
     let mut statuses: Vec<u16> = REFUSED.iter().map(|(status, _)| *status).collect();
-    statuses.extend([404, 408, 413, 502, 503, 504]);
+    statuses.extend([404, 408, 413, 502, 503, 504, 508]);
     for status in statuses {
         assert!(STATUSES.contains(&status), "{status}");
     }

@@ -81,12 +81,17 @@ fn json(record: &Record<'_>, began: Duration, out: &mut Vec<u8>) {
         out,
         format_args!(
             "{{\"time\":\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.\
-             {micros:06}Z\",\"visitor\":\"{}\",\"visitor_port\":{},\"entry\":\"{}\"",
+             {micros:06}Z\",\"visitor\":\"{}\"",
             record.visitor.ip(),
-            record.visitor.port(),
-            record.entry.as_str()
         ),
     );
+    if record.visitor.port() != 0 {
+        text(out, format_args!(",\"visitor_port\":{}", record.visitor.port()));
+    }
+    if let Some(peer) = record.peer {
+        text(out, format_args!(",\"peer\":\"{peer}\""));
+    }
+    text(out, format_args!(",\"entry\":\"{}\"", record.entry.as_str()));
     member(out, "name", record.name.as_bytes());
     member(out, "service", record.service.unwrap_or_default().as_bytes());
     if let Some(client) = record.client {
@@ -107,7 +112,9 @@ fn json(record: &Record<'_>, began: Duration, out: &mut Vec<u8>) {
         text(out, format_args!(",\"first_byte\":{}", Seconds(first_byte)));
     }
     let duration = Seconds(record.duration);
-    text(out, format_args!(",\"duration\":{duration},\"end\":\"{}\"}}", record.end));
+    text(out, format_args!(",\"duration\":{duration},\"end\":\"{}\"", record.end));
+    member(out, "reason", record.reason.unwrap_or_default().as_bytes());
+    out.push(b'}');
 }
 
 /// A string, unless it is empty.
@@ -249,6 +256,7 @@ mod tests {
             duration: Duration::from_micros(12_345),
             first_byte: None,
             visitor: "192.0.2.7:4711".parse().expect("an address"),
+            peer: None,
             entry: Entry::Https,
             name: "pi.example.com",
             service: Some("pi"),
@@ -258,6 +266,7 @@ mod tests {
             bytes_in: 517,
             bytes_out: 4096,
             end: End::Done,
+            reason: None,
         }
     }
 
@@ -322,10 +331,28 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_a_dash_or_absent() {
+        let brought = Record {
+            visitor: "198.51.100.7:0".parse().expect("an address"),
+            peer: Some("192.0.2.9:4711".parse().expect("an address")),
+            end: End::BadAnswer,
+            reason: Some("field_without_colon"),
+            ..record()
+        };
+        let json = parsed(&brought);
+        assert_eq!(
+            (&json["visitor"], &json["peer"]),
+            (&"198.51.100.7".into(), &"192.0.2.9:4711".into())
+        );
+        assert_eq!(
+            (&json["end"], &json["reason"]),
+            (&"bad_answer".into(), &"field_without_colon".into())
+        );
+        assert!(json.get("visitor_port").is_none());
         let record = Record { name: "", service: None, client: None, ..record() };
         assert!(written(CLF, &record).contains("\"- - TLS\" 200 4096 \"-\" \"-\" 42 \"-\" \"-\" "));
         let json = parsed(&record);
-        let absent = ["name", "service", "client", "method", "path", "status", "first_byte"];
+        let absent =
+            ["name", "service", "client", "method", "path", "status", "first_byte", "peer"];
         assert!(absent.iter().all(|key| json.get(key).is_none()), "{json}");
     }
 

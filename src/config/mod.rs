@@ -235,6 +235,8 @@ pub struct ServerService {
     pub redirect_https: Option<Redirect>,
     /// How TLS visitors' bytes cross the tunnel.
     pub passthrough: Passthrough,
+    /// Its TLS visitors speak PostgreSQL, which asks in the clear before it begins TLS.
+    pub postgres: bool,
     /// For type `udp`.
     pub udp: UdpOptions,
     /// What the file sets for its visitors.

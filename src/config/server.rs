@@ -119,6 +119,7 @@ fn read_service(
         bind_addrs,
         redirect_https,
         passthrough,
+        postgres: read_postgres(section, kind)?,
         udp,
         visitors: VisitorLimits::read(section)?,
         max_visitors: read_count(section, "max_visitors")?,
@@ -178,6 +179,16 @@ fn read_ssh(
         return Err(place.error("the service must be of type tcp"));
     }
     Ok(Some(Ssh { service, wait: wait.map_or(limits::SSH_WAIT, Duration::from_secs) }))
+}
+
+/// `postgres = true`, of those with TLS visitors.
+fn read_postgres(section: &Section<'_>, kind: ServiceKind) -> Result<bool, ConfigError> {
+    const KEY: &str = "postgres";
+    if section.has(KEY) && !matches!(kind, ServiceKind::Https | ServiceKind::Web) {
+        let reason = format!("type {} does not use it", kind.as_str());
+        return Err(section.place_of(KEY).error(reason));
+    }
+    Ok(section.flag(KEY)?.unwrap_or(false))
 }
 
 /// `redirect_https = true`, 301 or 308.
@@ -315,7 +326,8 @@ fn read_form(section: &Section<'_>) -> Result<Form, ConfigError> {
         "x" => Ok(Form::X),
         "rfc7239" => Ok(Form::Rfc7239),
         "both" => Ok(Form::Both),
-        _ => Err(text.place.error("must be x, rfc7239 or both")),
+        "none" => Ok(Form::None),
+        _ => Err(text.place.error("must be x, rfc7239, both or none")),
     }
 }
 
@@ -446,6 +458,7 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "alpn",
     "redirect_https",
     "passthrough",
+    "postgres",
     "bind_addr",
     "nodelay",
     "udp_idle_time",

@@ -14,7 +14,7 @@
 //! This file has the turn. [`doors`] lets connections in; [`greeting`], [`sessions`] and [`links`]
 //! have the upper half, [`rathole`] what rathole's clients do otherwise there; [`arrival`] and
 //! [`visitor`] the lower one, [`http`] the visitors of the HTTP entry, who go from one link to
-//! another.
+//! another; [`faults`] says what went wrong.
 //!
 //! Each connection has its turn by itself. What follows from it for others, the broker and the
 //! admission keep in lists, and [`Server::follow_up`] carries them out when that turn is over.
@@ -22,9 +22,11 @@
 mod access;
 mod arrival;
 mod doors;
+mod faults;
 mod greeting;
 mod http;
 mod links;
+mod postgres;
 mod rathole;
 mod sessions;
 mod udp;
@@ -34,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-use log::{info, warn};
+use log::{Level, info, log, warn};
 
 use self::doors::{Door, LeadsTo};
 use self::greeting::Greeting;
@@ -54,6 +56,7 @@ use crate::proto::gate::Gate;
 use crate::proto::http_entry::Out;
 use crate::proto::noise::{Protection, Side};
 use crate::proto::quiet::Quiet;
+use crate::proto::rounds::Rounds;
 use crate::proto::time::Time;
 use crate::wire::message::{Message, Registration};
 
@@ -80,6 +83,7 @@ pub struct Server<N: Net> {
     http_out: Out,
     complaints: BTreeMap<Complaint, Quiet>,
     takeovers: Quiet,
+    rounds: Rounds<ConnId>,
     /// Takes the records of visitors; `None` without an access log.
     access: Option<Box<dyn Sink>>,
 }
@@ -107,6 +111,14 @@ enum Complaint {
     Rathole,
     /// A client that does not get a service.
     Registration(Registration),
+    /// What a service's home answers.
+    Answer(usize),
+    /// A service whose visitors come back.
+    Loop(usize),
+    /// No room for one more visitor.
+    Full,
+    /// An address that has used its share up.
+    Crowd,
 }
 
 impl Complaint {
@@ -153,6 +165,7 @@ impl<N: Net> Server<N> {
             http_out: Out::default(),
             complaints: BTreeMap::new(),
             takeovers: Quiet::default(),
+            rounds: Rounds::default(),
             access: None,
         })
     }
@@ -357,11 +370,16 @@ impl<N: Net> Server<N> {
 
     /// A line in the log about something that a stranger may cause as often as it likes.
     fn complain(&mut self, kind: Complaint, line: impl FnOnce() -> String) {
+        self.say(Level::Warn, kind, line);
+    }
+
+    /// The same, of less weight.
+    fn say(&mut self, level: Level, kind: Complaint, line: impl FnOnce() -> String) {
         let quiet = self.complaints.entry(kind).or_insert_with(|| kind.quiet());
         if let Some(dropped) = quiet.admit(self.core.io.net.now()) {
             match dropped {
-                0 => warn!("{}", line()),
-                dropped => warn!("{} ({dropped} lines like this were left out)", line()),
+                0 => log!(level, "{}", line()),
+                dropped => log!(level, "{} ({dropped} lines like this were left out)", line()),
             }
         }
     }

@@ -87,6 +87,11 @@ impl<S> Socket<S> {
         self.broken |= readiness.broken;
     }
 
+    /// The next read is to ask the kernel, whatever it has said so far.
+    pub fn expect_bytes(&mut self) {
+        self.readable = true;
+    }
+
     /// Whether the connection has an error.
     pub fn is_broken(&self) -> bool {
         self.broken

@@ -27,8 +27,10 @@ pub struct Record<'a> {
     pub duration: Duration,
     /// Until the first byte of the answer went out.
     pub first_byte: Option<Duration>,
-    /// Who came.
+    /// Who came; port 0 where it is not known.
     pub visitor: SocketAddr,
+    /// The trusted HTTP proxy that brought it.
+    pub peer: Option<SocketAddr>,
     /// Which way.
     pub entry: Entry,
     /// Host or SNI, normalised; empty if there was none.
@@ -47,6 +49,8 @@ pub struct Record<'a> {
     pub bytes_out: u64,
     /// How it ended.
     pub end: End,
+    /// What was wrong with the home's answer, in a word; of [`End::BadAnswer`] alone.
+    pub reason: Option<&'static str>,
 }
 
 /// The way in.
@@ -119,11 +123,13 @@ pub enum End {
     Stalled,
     /// This server was stopped.
     Stopped,
+    /// It has been here before: a home leads back to this server.
+    Loop,
 }
 
 impl End {
     /// All of them, for tests and documentation.
-    pub const ALL: [End; 21] = [
+    pub const ALL: [End; 22] = [
         End::Done,
         End::VisitorReset,
         End::VisitorLeft,
@@ -145,6 +151,7 @@ impl End {
         End::MadeRoom,
         End::Stalled,
         End::Stopped,
+        End::Loop,
     ];
 
     /// Its word in the log.
@@ -171,6 +178,7 @@ impl End {
             End::MadeRoom => "made_room",
             End::Stalled => "stalled",
             End::Stopped => "stopped",
+            End::Loop => "loop",
         }
     }
 
@@ -192,6 +200,7 @@ impl End {
             | End::Stalled
             | End::Stopped => 503,
             End::HomeSilent => 504,
+            End::Loop => 508,
         }
     }
 }

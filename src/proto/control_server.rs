@@ -194,6 +194,7 @@ mod tests {
                 .to_vec(),
             redirect_https: None,
             passthrough: Passthrough::Sealed,
+            postgres: false,
             visitors: VisitorLimits::default(),
             max_visitors: None,
             http_times: HttpTimes::default(),

@@ -42,6 +42,8 @@
 //! Back-pressure is the caller's: it gives bytes of one side only while the other side's output
 //! has gone out.
 
+#[doc(hidden)]
+pub mod fuzz;
 mod home;
 pub mod page;
 mod redirect;
@@ -52,14 +54,15 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::limits;
 use crate::proto::access;
 use crate::wire::Status;
 use crate::wire::host::HostName;
 use crate::wire::http::body::{Body, Form};
-use crate::wire::http::forwarded::{self, Visitor};
+use crate::wire::http::forwarded::{self, Origin, Visitor};
 use crate::wire::http::request::Request;
 use crate::wire::http::rewrite::{self, Answer};
-use crate::wire::http::{HeadScan, Kind, Slots, Version};
+use crate::wire::http::{HeadScan, Kind, Reject, Slots, Version};
 use page::Pages;
 pub use redirect::{Redirect, is_challenge};
 use summary::Ledger;
@@ -144,6 +147,11 @@ pub enum Routed {
     Offline,
     /// The path may be read in two ways, and two services have one each.
     AmbiguousPath,
+    /// It is a check ([`HttpEntry::is_check`]), which is answered here.
+    Health {
+        /// Nobody new is to be sent here.
+        draining: bool,
+    },
     /// It is to be asked over TLS.
     Https {
         /// How to say so.
@@ -162,7 +170,7 @@ pub enum Wait {
     NextRequest,
     /// For a link.
     Link,
-    /// For the home's response head.
+    /// For the home's next response head, interim ones included.
     Response,
     /// Bytes flow between two open ends, or the machine is done.
     None,
@@ -210,12 +218,17 @@ struct Traits {
     is_head: bool,
     /// It is GET or HEAD.
     reads: bool,
+    /// A load balancer asks how this server is.
+    is_check: bool,
+    /// It has been here too often.
+    is_loop: bool,
     /// A trusted proxy has ended its visitor's TLS.
     came_by_tls: bool,
     is_repeatable: bool,
     /// The visitor's connection may live on after it.
     persists: bool,
     asks_upgrade: bool,
+    takes_trailers: bool,
     /// The body may be held back until a 100.
     expects_continue: bool,
     /// The home is spoken to in HTTP/1.0, which keeps nothing.
@@ -225,8 +238,8 @@ struct Traits {
 /// Where the home's response stands.
 #[derive(Debug)]
 enum Reply {
-    /// Its head is awaited; so many interim ones may come before it.
-    Head { scan: HeadScan, patience: u8 },
+    /// Its head is awaited; interim ones before it may have so many bytes more.
+    Head { scan: HeadScan, patience: usize },
     /// Its head has gone out.
     Body { body: Body, visitor_persists: bool, home_persists: bool },
 }
@@ -305,6 +318,9 @@ impl HttpEntry {
         }
         let Stage::Routing { order, .. } = self.take_stage() else { return };
         match routed {
+            Routed::Service(_) | Routed::Offline | Routed::Https { .. } if order.traits.is_loop => {
+                self.say_page(Why::Loop, &order, out);
+            }
             Routed::Service(service) if self.link == Some(service) => {
                 let may_repeat = order.traits.is_repeatable;
                 self.begin(order, may_repeat, out);
@@ -316,6 +332,7 @@ impl HttpEntry {
             Routed::Unknown => self.say_page(Why::UnknownHost, &order, out),
             Routed::Offline => self.say_page(Why::Offline, &order, out),
             Routed::AmbiguousPath => self.say_page(Why::AmbiguousPath, &order, out),
+            Routed::Health { draining } => self.say_health(draining, &order, out),
             Routed::Https { redirect, port } => self.send_away(redirect, port, &order, out),
         }
     }
@@ -446,6 +463,11 @@ impl HttpEntry {
         }
     }
 
+    /// Whether the request to be routed is a load balancer's own, about this server.
+    pub fn is_check(&self) -> bool {
+        matches!(&self.stage, Stage::Routing { order, .. } if order.traits.is_check)
+    }
+
     /// Whether the request to be routed came by TLS to a trusted proxy.
     pub fn came_by_tls(&self) -> bool {
         matches!(&self.stage, Stage::Routing { order, .. } if order.traits.came_by_tls)
@@ -517,12 +539,21 @@ impl HttpEntry {
             }
         };
         let mut slots = Slots::new();
-        match Request::parse(head, &mut slots) {
+        let may_be_check = self.visitor.is_proxy || self.visitor.origin != Origin::Visitor;
+        let parsed = match may_be_check {
+            true => Request::parse_nameless(head, &mut slots).and_then(|request| {
+                let is_nameless = request.version == Version::Http11
+                    && request.fields.named("host").next().is_none();
+                match is_nameless && !forwarded::is_check(&request, &self.visitor) {
+                    true => Err(Reject::NoHost),
+                    false => Ok(request),
+                }
+            }),
+            false => Request::parse(head, &mut slots),
+        };
+        match parsed {
             Ok(request) => {
-                self.note_request(&request);
-                self.requests = self.requests.saturating_add(1);
-                let order = Box::new(Order::new(&request, &self.visitor));
-                self.enter(Stage::Routing { order, asked: false });
+                self.take_request(&request);
                 taken
             }
             Err(reject) => {
@@ -530,6 +561,28 @@ impl HttpEntry {
                 bytes.len()
             }
         }
+    }
+
+    /// Finds out where a sound request goes.
+    fn take_request(&mut self, request: &Request<'_, '_>) {
+        self.note_request(request);
+        self.requests = self.requests.saturating_add(1);
+        let order = Box::new(Order::new(request, &self.visitor));
+        if self.visitor.origin == Origin::Headerless && !order.traits.is_check {
+            // A visitor's address is missing, and nobody's stands in for it.
+            self.refusal = Some(Why::NoHeader);
+            self.conclude(Why::NoHeader.end());
+            self.close(Parting::Abort);
+        } else {
+            self.enter(Stage::Routing { order, asked: false });
+        }
+    }
+
+    /// Answers a check; the access log has no line for it.
+    fn say_health(&mut self, draining: bool, order: &Order, out: &mut Out) {
+        self.forget();
+        page::write_health(draining, self.answer_to(order), &mut out.visitor);
+        self.go_on_after(order);
     }
 
     /// Sends the head on the link that is held.
@@ -540,7 +593,10 @@ impl HttpEntry {
         }
         self.finish = self.ended && order.body.is_done();
         let scan = HeadScan::new(Kind::Response);
-        self.enter(Stage::Exchange { order, reply: Reply::Head { scan, patience: INTERIM } });
+        self.enter(Stage::Exchange {
+            order,
+            reply: Reply::Head { scan, patience: limits::HTTP_INTERIM_BYTES },
+        });
     }
 
     /// After bytes of the body have gone to the home: the response is awaited from its end on.
@@ -557,6 +613,7 @@ impl HttpEntry {
     fn fail(&mut self, why: Why, out: &mut Out) {
         if let Stage::Exchange { reply: Reply::Body { .. }, .. } = &self.stage {
             self.conclude(why.end());
+            self.note_why(why);
         }
         match self.take_stage() {
             Stage::Exchange { order, reply: Reply::Head { .. } } => {
@@ -581,6 +638,7 @@ impl HttpEntry {
         let before = out.visitor.len();
         page::write(why, &self.pages, self.answer_to(order), &mut out.visitor);
         self.conclude_with_answer(why.end(), Some(&order.body), &out.visitor[before..]);
+        self.note_why(why);
         self.go_on_after(order);
     }
 
@@ -600,7 +658,8 @@ impl HttpEntry {
 
     fn answer_to(&self, order: &Order) -> Answer {
         let Traits { version, is_head, .. } = order.traits;
-        Answer { to: version, to_head: is_head, persists: self.may_go_on_after(order) }
+        let persists = self.may_go_on_after(order);
+        Answer { to: version, to_head: is_head, persists, trailers: false }
     }
 
     /// After an answer of our own the connection lives on if the request was read to its end.
@@ -619,7 +678,12 @@ impl HttpEntry {
     /// Answers what is no request.
     fn refuse(&mut self, why: Why, is_head: bool, out: &mut Out) {
         self.refusal = Some(why);
-        let answer = Answer { to: Version::Http11, to_head: is_head, persists: false };
+        if self.visitor.origin == Origin::Headerless {
+            self.conclude(why.end());
+            return self.close(Parting::Abort);
+        }
+        let (to, persists, trailers) = (Version::Http11, false, false);
+        let answer = Answer { to, to_head: is_head, persists, trailers };
         let before = out.visitor.len();
         page::write(why, &self.pages, answer, &mut out.visitor);
         self.conclude_with_answer(why.end(), None, &out.visitor[before..]);
@@ -659,14 +723,17 @@ impl Order {
             version: request.version,
             is_head: request.method.is_head(),
             reads: request.method.reads(),
+            is_check: forwarded::is_check(request, visitor),
+            is_loop: forwarded::rounds(request.fields) >= limits::ROUNDS,
             came_by_tls: forwarded::came_by_tls(request, visitor),
             is_repeatable: request.method.is_repeatable(),
             persists: request.options.persists(request.version),
             asks_upgrade: request.asks_upgrade(),
+            takes_trailers: request.takes_trailers(),
             expects_continue: request.expects_continue(),
             home_closes: request.authority.is_none(),
         };
-        let body = Body::new(request.framing, Form::Chunked);
+        let body = Body::new(Kind::Request, request.framing, Form::Chunked);
         Order { host: request.host, head, target, body, traits }
     }
 
@@ -675,8 +742,6 @@ impl Order {
     }
 }
 
-/// Interim responses to one request; an endless row of them is no answer.
-const INTERIM: u8 = 16;
 /// What most rewritten heads fit in.
 const HEAD_ROOM: usize = 1024;
 

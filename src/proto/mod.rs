@@ -23,6 +23,7 @@ pub mod proof;
 pub mod quiet;
 pub mod rathole_client;
 pub mod rathole_server;
+pub mod rounds;
 pub mod route;
 pub mod time;
 pub mod tunnel;

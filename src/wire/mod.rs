@@ -7,6 +7,7 @@ pub mod host;
 pub mod http;
 pub mod http_connect;
 pub mod message;
+pub mod postgres;
 pub mod proxy_header;
 pub mod rathole;
 pub mod reader;

@@ -392,9 +392,11 @@ fn trusted_proxies_are_networks_or_addresses() {
     assert!(config.trusted_http_proxies.contain("10.0.0.1".parse().expect("an address")));
     assert!(!config.trusted_proxies.contain("10.0.0.1".parse().expect("an address")));
     assert_eq!(config.forwarded, Form::Both);
+    let none = good(&two.replace("'both'", "'none'"), &no_services).server.expect("[server]");
+    assert_eq!(none.forwarded, Form::None);
     bad(
         &two.replace("'both'", "'mark-er_0123456789'"),
-        "f.toml:6: server.forwarded: must be x, rfc7239 or both",
+        "f.toml:6: server.forwarded: must be x, rfc7239, both or none",
     );
     bad(
         &two.replace("10.0.0.0/8", "11.0.0.0/7"),
@@ -892,7 +894,7 @@ fn own_pages_are_read_beside_the_file() {
         (
             "{ 200 = '404.html' }",
             "error_pages.200: no such page; there are 400, 404, 405, 408, 413, 414, 431, 501, 502, \
-             503, 504, 505",
+             503, 504, 505, 508",
         ),
         ("{ 404 = 'page.php' }", "error_pages.404: the file's name ends in `.html` or `.txt`"),
         (

@@ -72,7 +72,8 @@ fn p9_forwarded_fields_are_set_afresh_and_never_believed() {
         ] {
             assert_eq!(request.field(name), Some(value), "{more:?}: {request:?}");
         }
-        assert_eq!(request.fields.len(), 6, "{more:?}: {request:?}");
+        assert_eq!(request.field("cdn-loop"), Some("underpass"));
+        assert_eq!(request.fields.len(), 7, "{more:?}: {request:?}");
     }
     // `Host` as it came, and in the field of the same meaning.
     let host = "X.Pi.Example.com.:80";
@@ -112,6 +113,9 @@ fn fields_for_one_hop_end_there() {
         "authorization=x",
         "upgrade-insecure-requests=1",
         "content_length=5",
+        "te=trailers",
+        "connection=TE",
+        "cdn-loop=underpass",
     ];
     assert_eq!(passed(&request), wanted);
     there.say(

@@ -376,6 +376,10 @@ fn trusted_proxies_must_say_it_and_nobody_else_is_believed() {
     // Trusted, without a header: refused at every door, on the first byte.
     for to in [it.http[0], it.https[0], it.port[0]] {
         for bytes in [&b"G"[..], &hello, request.as_bytes(), b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\0"] {
+            // Over HTTP it may be a check, which has none.
+            if to == it.http[0] && bytes == b"G" {
+                continue;
+            }
             assert_eq!(look(&mut from_balancer(to, bytes)), Seen::Reset);
         }
     }

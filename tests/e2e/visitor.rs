@@ -4,6 +4,7 @@ use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -243,7 +244,10 @@ pub(crate) fn client_hello(name: Option<&str>) -> Vec<u8> {
     // supported_groups: x25519.
     extensions.extend([0, 10, 0, 4, 0, 2, 0, 29]);
     let mut hello = vec![3, 3];
-    hello.extend([0x5a; 32]);
+    // Random in life: two hellos are never the same.
+    static HELLOS: AtomicU64 = AtomicU64::new(0);
+    hello.extend([0x5a; 24]);
+    hello.extend(HELLOS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
     hello.push(0);
     // TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, no compression.
     hello.extend([0, 2, 0xc0, 0x2b, 1, 0]);

@@ -29,6 +29,8 @@ pub(super) struct Account {
     name: String,
     service: Option<ServiceId>,
     client: Option<SocketAddr>,
+    /// It is a load balancer's own: no line, unless a service takes it.
+    is_check: bool,
     /// Why it was told to go, if it was: whatever follows is no longer of interest.
     end: Option<End>,
     /// The request that led to 101, and what the socket had read and written by then.
@@ -54,6 +56,7 @@ impl<N: Net> Server<N> {
             name: String::new(),
             service: None,
             client: None,
+            is_check: false,
             end: None,
             upgrade: None,
         }))
@@ -74,6 +77,7 @@ impl<N: Net> Server<N> {
                 duration: Duration::ZERO,
                 first_byte: None,
                 visitor,
+                peer: None,
                 entry,
                 name: "",
                 service,
@@ -83,6 +87,7 @@ impl<N: Net> Server<N> {
                 bytes_in: 0,
                 bytes_out: 0,
                 end: End::Crowded,
+                reason: None,
             });
         }
     }
@@ -101,6 +106,13 @@ impl<N: Net> Server<N> {
                 HostName::Ip(address) => write!(account.name, "{address}"),
                 HostName::Empty => Ok(()),
             };
+        }
+    }
+
+    /// No visitor is behind the connection.
+    pub(super) fn note_check(&mut self, id: ConnId) {
+        if let Some(account) = self.account(id) {
+            account.is_check = true;
         }
     }
 
@@ -191,7 +203,9 @@ impl<N: Net> Server<N> {
             summary.end = end;
             return self.log_request(id, &summary);
         }
-        if let Doing::Http(http) = doing {
+        if matches!(doing, Doing::Proxied(proxied) if proxied.held.is_empty()) {
+            // A load balancer has looked whether the port is open.
+        } else if let Doing::Http(http) = doing {
             if let Some(summary) = http.abandon(end) {
                 self.log_request(id, &summary);
             }
@@ -212,14 +226,20 @@ impl<N: Net> Server<N> {
         let Some(sink) = &mut self.access else { return };
         let Some(visitor) = self.core.plain(id) else { return };
         let Visitor { address, account: Some(account), .. } = &visitor.stage else { return };
+        if account.is_check && account.service.is_none() {
+            return;
+        }
         let began = account.began.unwrap_or(now);
+        let brought = summary.and_then(|summary| summary.visitor);
+        let why = summary.and_then(|summary| summary.why).filter(|_| end == End::BadAnswer);
         let status = summary.and_then(|summary| summary.status);
         let first_byte = account.first_byte.or(status.map(|_| now));
         sink.record(&Record {
             now,
             duration: now - began,
             first_byte: first_byte.map(|first| first - began),
-            visitor: *address,
+            visitor: brought.map_or(*address, |ip| SocketAddr::new(ip, 0)),
+            peer: brought.map(|_| *address),
             entry: account.entry,
             name: &account.name,
             service: account.service.map(|id| &*self.config.services[id.index()].name),
@@ -229,6 +249,7 @@ impl<N: Net> Server<N> {
             bytes_in,
             bytes_out,
             end,
+            reason: why.and_then(|why| why.reason()),
         });
     }
 }

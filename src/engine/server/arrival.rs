@@ -20,7 +20,7 @@ use crate::limits;
 use crate::proto::access::End as Ended;
 use crate::proto::admission::{Class, Standing};
 use crate::wire::Status;
-use crate::wire::http::forwarded;
+use crate::wire::http::forwarded::{self, Origin};
 use crate::wire::proxy_header::{self, Header};
 
 /// A visitor whose proxy has not said yet who it is.
@@ -43,13 +43,17 @@ impl<N: Net> Server<N> {
         let (now, holder) = (self.core.now(), self.holder(address.ip()));
         let (newcomer, standing) = (self.core.conns.next_id(), Standing::Unproved);
         let admitted = self.core.admission.admit(Class::Visitor, newcomer, holder, standing, now);
-        let Ok(permit) = admitted else {
-            debug!("visitor {address}: too many from this network");
-            self.log_refused(address, leads_to);
-            return self.core.io.net.abort(stream);
+        let permit = match admitted {
+            Ok(permit) => permit,
+            Err(refused) => {
+                self.say_refused(address, refused);
+                self.log_refused(address, leads_to);
+                return self.core.io.net.abort(stream);
+            }
         };
         let account = self.open_account(leads_to);
-        let visitor = Visitor { address, local: None, doing: Doing::Arriving, account };
+        let visitor =
+            Visitor { address, local: None, doing: Doing::Arriving, asking: None, account };
         let conn = PlainConn { socket: Socket::accepted(stream), stage: visitor };
         let id = match self.core.adopt(Conn::Plain(conn), Some(permit)) {
             Ok(id) => id,
@@ -68,7 +72,7 @@ impl<N: Net> Server<N> {
             let proxied = Proxied { leads_to, port, held: Vec::new() };
             self.set_doing(id, Doing::Proxied(Box::new(proxied)));
         } else {
-            self.direct(id, leads_to, port, Vec::new());
+            self.direct(id, leads_to, port, Vec::new(), Origin::Visitor);
         }
     }
 
@@ -81,7 +85,20 @@ impl<N: Net> Server<N> {
             let Some(visitor) = self.visitor(id) else { return };
             let Doing::Proxied(proxied) = &visitor.doing else { return };
             match proxy_header::read(&proxied.held) {
-                Ok(Status::Complete(header)) => return self.introduce(id, header),
+                Ok(Status::Complete(header)) => {
+                    let proxies = &self.config.trusted_proxies;
+                    // HAProxy checks by version 1 in its own name.
+                    let origin = match header.ends {
+                        Some(ends) if !proxies.contain(ends.source.ip()) => Origin::Visitor,
+                        Some(_) | None => Origin::Balancer,
+                    };
+                    return self.introduce(id, header, origin);
+                }
+                // Over HTTP a balancer may ask how this server is without a header.
+                Err(proxy_header::Reject::Missing) if proxied.leads_to == LeadsTo::Http => {
+                    let header = Header { ends: None, length: 0 };
+                    return self.introduce(id, header, Origin::Headerless);
+                }
                 Ok(Status::Partial) => {}
                 Err(reject) => {
                     debug!("PROXY header: {reject}");
@@ -93,11 +110,12 @@ impl<N: Net> Server<N> {
     }
 
     /// The proxy has said who it is: what follows is the visitor's own.
-    fn introduce(&mut self, id: ConnId, header: Header) {
+    fn introduce(&mut self, id: ConnId, header: Header, origin: Origin) {
         let Some(visitor) = self.visitor(id) else { return };
         let proxy = visitor.address;
         let address = header.ends.map_or(proxy, |ends| ends.source);
-        if self.core.name(id, self.holder(address.ip())).is_err() {
+        if let Err(refused) = self.core.name(id, self.holder(address.ip())) {
+            self.say_refused(address, refused);
             return self.abort_visitor(id, Ended::Crowded);
         }
         let Some(visitor) = self.visitor(id) else { return };
@@ -110,12 +128,15 @@ impl<N: Net> Server<N> {
         visitor.local = header.ends.map(|ends| ends.destination);
         debug!("visitor {address}: comes through {proxy}");
         self.core.io.buffers.take_front(&mut held, header.length);
-        self.direct(id, leads_to, port, held);
+        if origin != Origin::Visitor {
+            self.note_check(id);
+        }
+        self.direct(id, leads_to, port, held, origin);
         self.core.enqueue(id);
     }
 
     /// Sends a visitor on its way; it has said `held`.
-    fn direct(&mut self, id: ConnId, leads_to: LeadsTo, port: u16, held: Vec<u8>) {
+    fn direct(&mut self, id: ConnId, leads_to: LeadsTo, port: u16, held: Vec<u8>, origin: Origin) {
         let Some(visitor) = self.visitor(id) else { return };
         let address = visitor.address;
         match leads_to {
@@ -132,11 +153,16 @@ impl<N: Net> Server<N> {
                     // Who a PROXY header names speaks for itself: only a proxy's word is taken.
                     is_proxy: self.config.trusted_http_proxies.contain(address.ip()),
                     form: self.config.forwarded,
+                    origin,
                 };
+                let is_proxy = visitor.is_proxy;
                 let pages = self.config.pages.clone();
                 let mut http = Http::new(visitor, held, pages);
                 if self.access.is_some() {
                     http.keep_summaries();
+                    if is_proxy {
+                        http.look_behind(self.config.trusted_http_proxies.clone());
+                    }
                 }
                 self.set_doing(id, Doing::Http(Box::new(http)));
             }
@@ -149,6 +175,11 @@ impl<N: Net> Server<N> {
                 }
             }
         }
+    }
+
+    /// Whether load balancers are to send nobody new: this server stops at once, so never.
+    pub(super) fn is_draining(&self) -> bool {
+        false
     }
 
     fn set_doing(&mut self, id: ConnId, doing: Doing) {

@@ -138,8 +138,11 @@ impl<N: Net> Server<N> {
         for _ in 0..limits::ACCEPTS_A_TURN {
             let leads_to = self.doors[index].leads_to;
             let may_enter = self.may_enter(leads_to);
+            if !may_enter {
+                return self.say_full();
+            }
             let door = &mut self.doors[index];
-            if !may_enter || door.pause.is_some_and(|until| now < until) {
+            if door.pause.is_some_and(|until| now < until) {
                 return;
             }
             door.pause = None;

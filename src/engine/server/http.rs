@@ -12,6 +12,7 @@ use super::Server;
 use super::greeting::Why;
 use super::links::{LinkUse, Opening};
 use super::visitor::{self, Doing};
+use crate::config::Networks;
 use crate::engine::buffers::BATCH;
 use crate::engine::conn::{self, Carrier as _};
 use crate::engine::conns::ConnId;
@@ -34,6 +35,10 @@ pub(super) struct Http {
     entry: HttpEntry,
     /// The name of the request at hand.
     name: HostName,
+    /// Who has it.
+    service: Option<usize>,
+    /// Why the home has reset its last link.
+    reset: Option<Reason>,
     /// The link that is held.
     pub(super) link: Option<ConnId>,
     /// The service whose link it waits for.
@@ -79,6 +84,8 @@ impl Http {
             awaits: Some(entry.wait_and_turn()),
             entry,
             name: HostName::Empty,
+            service: None,
+            reset: None,
             link: None,
             waiting: None,
             no_link: false,
@@ -92,6 +99,11 @@ impl Http {
     /// The access log wants a summary of each request.
     pub(super) fn keep_summaries(&mut self) {
         self.entry.keep_summaries();
+    }
+
+    /// See [`HttpEntry::look_behind`].
+    pub(super) fn look_behind(&mut self, proxies: Networks) {
+        self.entry.look_behind(proxies);
     }
 
     /// See [`HttpEntry::is_idle`].
@@ -255,6 +267,9 @@ impl<N: Net> Server<N> {
                 Some(conn::End::Fin) => Some(End::Fin),
                 Some(conn::End::Reset(reason)) => {
                     debug!("visitor's request: {reason}");
+                    if let Some(http) = self.http(id) {
+                        http.reset = Some(reason);
+                    }
                     Some(End::Reset)
                 }
                 Some(conn::End::Message(..)) => {
@@ -350,14 +365,23 @@ impl<N: Net> Server<N> {
             }
             let Some(http) = self.http(id) else { return false };
             if let Some(why) = http.entry.take_refusal() {
-                debug!("visitor's request: {why}");
+                let (service, reset) = (http.service, http.reset.take());
+                let detail = reset.map(|reason| reason.to_string());
+                self.say_refusal(id, service, why, detail);
             }
+            let Some(http) = self.http(id) else { return false };
             match http.entry.poll_action() {
                 None => return true,
                 Some(Action::Route(name)) => {
                     http.name = name;
-                    self.note_name(id, &name);
-                    let routed = self.route_http(id, &name);
+                    let is_check = http.entry.is_check();
+                    let routed = if is_check {
+                        Routed::Health { draining: self.is_draining() }
+                    } else {
+                        self.note_name(id, &name);
+                        self.ask_kept_link(id);
+                        self.route_http(id, &name)
+                    };
                     let Some(http) = http_of(&mut self.core.conns, id) else { return false };
                     http.entry.handle_route(routed, &mut self.http_out);
                 }
@@ -404,6 +428,18 @@ impl<N: Net> Server<N> {
         sent
     }
 
+    /// Looks whether the home has ended the connection that is kept for the next request: what is
+    /// sent on one that is closed cannot all be repeated.
+    fn ask_kept_link(&mut self, id: ConnId) {
+        let Some(link) = self.http(id).and_then(|http| http.link) else { return };
+        let Some(conn) = self.core.conns.tunnel(link) else { return };
+        // Whatever the kernel has told so far, it is asked once more.
+        conn.socket.expect_bytes();
+        for _ in 0..BUDGET {
+            let Step::Moved = self.hear_home(id) else { return };
+        }
+    }
+
     fn route_http(&mut self, id: ConnId, name: &HostName) -> Routed {
         let http = http_of(&mut self.core.conns, id);
         let target = http.as_ref().map_or(&b""[..], |http| http.entry.target());
@@ -416,6 +452,9 @@ impl<N: Net> Server<N> {
                 (found.service, redirect.filter(|_| !is_challenge(target) && !by_tls))
             }
         };
+        if let Some(http) = self.http(id) {
+            http.service = Some(service);
+        }
         let id_of_service = self.broker.service_at(service);
         self.note_service(id, id_of_service);
         match redirect {

@@ -79,6 +79,7 @@ impl<N: Net> Server<N> {
         let Some(mut waiting) = self.take_waiting(visitor_id, link_id) else {
             return self.lose_link(link_id, Gone::Unexpected);
         };
+        self.ask_home_first(visitor_id, waiting.service.index(), &mut waiting.held);
         let Waiting { service, entry, offset, ref name, ref held } = *waiting;
         let name = name.as_ref().map_or(&[][..], |name| name.as_str().as_bytes());
         let opening = Opening { service, entry, offset, name, said: held };
@@ -122,7 +123,9 @@ impl<N: Net> Server<N> {
             }
             None => None,
         };
-        let passthrough = self.config.services[opening.service.index()].passthrough;
+        let config = &self.config.services[opening.service.index()];
+        // PostgreSQL's question is no TLS.
+        let may_be_raw = config.passthrough == Passthrough::Raw && !config.postgres;
         let service = number.ok_or(Gone::Unexpected)?;
         let Opening { entry, offset, name, said, .. } = opening;
         let (first_bytes, rest) = said.split_at(said.len().min(Open::room(usize::from(u8::MAX))));
@@ -134,7 +137,7 @@ impl<N: Net> Server<N> {
             Some(said) => said,
             None => self.core.io.net.local_addr(visitor.socket.stream()).map_err(Gone::Io)?,
         };
-        let (lease, raw) = link.codec().lend(entry, passthrough == Passthrough::Raw);
+        let (lease, raw) = link.codec().lend(entry, may_be_raw);
         let visitor = address;
         let open = Open { lease, service, entry, visitor, local, offset, raw, name, first_bytes };
         link.say(&mut self.core.io, &Message::Open(open))?;
@@ -151,6 +154,9 @@ impl<N: Net> Server<N> {
 
     /// Moves bytes between a link and its visitor.
     pub(super) fn relay(&mut self, link: ConnId, visitor: ConnId) {
+        if !self.hear_home_first(link, visitor) {
+            return;
+        }
         let outcome = relay::relay(&mut self.core.io, &mut self.core.conns, link, visitor);
         self.note_first_byte(visitor);
         self.after_relay(link, visitor, outcome, Ended::VisitorReset);

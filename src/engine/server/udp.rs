@@ -461,6 +461,7 @@ impl<N: Net> Server<N> {
             duration: now - session.began,
             first_byte: session.first_answer.map(|first| first - session.began),
             visitor,
+            peer: None,
             entry: access::Entry::Udp,
             name: "",
             service: Some(&self.config.services[service.index()].name),
@@ -470,6 +471,7 @@ impl<N: Net> Server<N> {
             bytes_in: session.bytes_in,
             bytes_out: session.bytes_out,
             end,
+            reason: None,
         });
     }
 

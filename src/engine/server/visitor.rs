@@ -8,6 +8,7 @@ use super::Server;
 use super::access::Account;
 use super::arrival::Proxied;
 use super::http::Http;
+use super::postgres;
 use crate::config::Refusal;
 use crate::engine::conn::{Carrier as _, Pulled};
 use crate::engine::conns::ConnId;
@@ -30,6 +31,8 @@ pub(super) struct Visitor {
     /// What it dialled, if its proxy has said; else the connection's own address.
     pub(super) local: Option<SocketAddr>,
     pub(super) doing: Doing,
+    /// Its hello, while its home is asked in PostgreSQL's words whether it speaks TLS.
+    pub(super) asking: Option<Box<postgres::Asking>>,
     /// `None` without an access log.
     pub(super) account: Option<Box<Account>>,
 }
@@ -49,14 +52,29 @@ pub(super) enum Doing {
     Relayed { link: ConnId },
     /// The last bytes go out. `listen`: it has not ended its side and gets time to read ours, since
     /// closing on unread bytes would reset the connection and our answer with it.
-    Parting { listen: bool },
+    Parting { listen: Option<Linger> },
+}
+
+/// How much longer a visitor that was told no may go on sending.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Linger {
+    until: Time,
+    bytes: u64,
+}
+
+impl Linger {
+    fn new(now: Time) -> Linger {
+        Linger { until: now + limits::LINGER_TIME, bytes: limits::LINGER_BYTES }
+    }
 }
 
 /// A visitor before its route.
 pub(super) struct Hello {
-    scan: HelloScan,
+    pub(super) scan: HelloScan,
     /// All that it has said.
-    held: Vec<u8>,
+    pub(super) held: Vec<u8>,
+    /// PostgreSQL's requests that it may still make before its hello.
+    pub(super) requests: u8,
     /// The deadline for all of it; before that, one for its first byte may apply.
     until: Option<Time>,
 }
@@ -74,7 +92,7 @@ pub(super) struct Waiting {
 
 impl Hello {
     pub(super) fn new(held: Vec<u8>, until: Option<Time>) -> Hello {
-        Hello { scan: HelloScan::new(), held, until }
+        Hello { scan: HelloScan::new(), held, requests: postgres::REQUESTS, until }
     }
 }
 
@@ -111,7 +129,8 @@ impl Visitor {
             Doing::Hello(hello) => hello.held.len(),
             Doing::Http(http) => http.held(),
             Doing::Waiting(waiting) => waiting.held.len(),
-            Doing::Arriving | Doing::Relayed { .. } | Doing::Parting { .. } => 0,
+            Doing::Relayed { .. } => self.asking.as_ref().map_or(0, |asking| asking.hello.len()),
+            Doing::Arriving | Doing::Parting { .. } => 0,
         }
     }
 }
@@ -122,7 +141,7 @@ const BUDGET: usize = 8;
 /// TLS alert records (RFC 8446, sections 5.1 and 6): fatal, in the version that every client reads.
 const UNRECOGNIZED_NAME: &[u8] = &[0x15, 3, 3, 0, 2, 2, 112];
 /// Known name, home offline: told apart from a wrong name, and a reason to try again later.
-const INTERNAL_ERROR: &[u8] = &[0x15, 3, 3, 0, 2, 2, 80];
+pub(super) const INTERNAL_ERROR: &[u8] = &[0x15, 3, 3, 0, 2, 2, 80];
 const DECODE_ERROR: &[u8] = &[0x15, 3, 3, 0, 2, 2, 50];
 
 /// To plain HTTP on the TLS port.
@@ -168,17 +187,24 @@ impl<N: Net> Server<N> {
     }
 
     /// Looks at what has come of a hello, and acts if that decides; whether more must come.
-    fn scan_hello(&mut self, id: ConnId) -> bool {
+    pub(super) fn scan_hello(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.core.conns.plain(id) else { return false };
         let Doing::Hello(hello) = &mut conn.stage.doing else { return false };
         let reject = match hello.scan.feed(&hello.held, &mut self.core.io.scratch.wire) {
             Ok(Status::Partial) => return true,
-            Ok(Status::Complete(hello)) => {
+            Ok(Status::Complete(found)) => {
+                let asked = hello.requests < postgres::REQUESTS;
+                let hello = found;
                 let name = hello.name;
                 let host = name.map_or(HostName::Empty, HostName::Dns);
                 // No path decides here, so none is ambiguous.
                 let routed = self.config.routes.find(&host, Ask::Https { alpn: hello.alpn });
                 let service = routed.ok().flatten().map(|found| found.service);
+                // Who asked in PostgreSQL's words is no visitor of a web server.
+                let service = service.filter(|at| !asked || self.config.services[*at].postgres);
+                if self.comes_back(id, service) {
+                    return false;
+                }
                 self.route(id, name, service);
                 return false;
             }
@@ -194,6 +220,12 @@ impl<N: Net> Server<N> {
 
     /// What comes is not TLS; whether more must come.
     fn hear_other(&mut self, id: ConnId) -> bool {
+        if !self.visitor(id).is_some_and(|visitor| matches!(visitor.doing, Doing::Hello(_))) {
+            return false;
+        }
+        if let Some(more) = self.hear_postgres(id) {
+            return more;
+        }
         let Some(conn) = self.core.plain(id) else { return false };
         let Doing::Hello(hello) = &conn.stage.doing else { return false };
         let http = looks_like_http(&hello.held);
@@ -328,7 +360,7 @@ impl<N: Net> Server<N> {
         let Some(conn) = self.core.conns.plain(id) else { return };
         let visitor = &mut conn.stage;
         debug!("visitor {}: {end}", visitor.address);
-        visitor.doing = Doing::Parting { listen: true };
+        visitor.doing = Doing::Parting { listen: Some(Linger::new(now)) };
         self.core.set_standing(id, Standing::Idle);
         let Some(conn) = self.core.conns.plain(id) else { return };
         let io = &mut self.core.io;
@@ -348,7 +380,7 @@ impl<N: Net> Server<N> {
     pub(super) fn leave_after_flush(&mut self, id: ConnId) {
         let now = self.core.now();
         if let Some(visitor) = self.visitor(id) {
-            visitor.doing = Doing::Parting { listen: false };
+            visitor.doing = Doing::Parting { listen: None };
             self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
             self.part(id);
         }
@@ -374,29 +406,47 @@ impl<N: Net> Server<N> {
         if conn.socket.is_broken() {
             return self.abort_visitor(id, Ended::VisitorReset);
         }
-        if !listen {
+        let Some(linger) = listen else {
             if conn.socket.is_clear() {
                 self.close_visitor(id, Ended::Done);
             }
             return;
-        }
+        };
+        self.linger(id, linger);
+    }
+
+    /// Throws away what a visitor still sends: an upload that was refused. It is stayed with while
+    /// bytes come, within bounds, since it may read the answer only behind its last byte.
+    fn linger(&mut self, id: ConnId, mut linger: Linger) {
+        let now = self.core.now();
         for _ in 0..BUDGET {
-            match conn.pull(&mut self.core.io) {
-                Ok(pulled) if pulled.end.is_some() => {
-                    if conn.socket.is_clear() {
-                        return self.close_visitor(id, Ended::Done);
-                    }
-                    // It has ended its side and still reads ours.
-                    conn.stage.doing = Doing::Parting { listen: false };
-                    return;
-                }
-                Ok(pulled) if pulled.moved => {}
-                Ok(_) => return,
+            let Some(conn) = self.core.conns.plain(id) else { return };
+            conn.stage.doing = Doing::Parting { listen: Some(linger) };
+            let pulled = match conn.pull(&mut self.core.io) {
+                Ok(pulled) => pulled,
                 Err(_) => return self.abort_visitor(id, Ended::VisitorReset),
+            };
+            let is_clear = conn.socket.is_clear();
+            if pulled.end.is_some() {
+                if is_clear {
+                    return self.close_visitor(id, Ended::Done);
+                }
+                // It has ended its side and still reads ours.
+                conn.stage.doing = Doing::Parting { listen: None };
+                return;
+            }
+            if !pulled.moved {
+                return;
+            }
+            let Some(left) = linger.bytes.checked_sub(pulled.data as u64) else {
+                return self.give_up_parting(id);
+            };
+            linger.bytes = left;
+            if is_clear {
+                let at = (now + limits::PARTING_TIME).min(linger.until);
+                self.core.set_deadline(id, Some(at));
             }
         }
-        // It is still sending: an upload that was refused. What it sends is thrown away until it
-        // has read the answer, or its time is over.
         self.core.enqueue(id);
     }
 
@@ -461,7 +511,11 @@ impl<N: Net> Server<N> {
             Doing::Proxied(proxied) => std::mem::take(&mut proxied.held),
             Doing::Hello(hello) => std::mem::take(&mut hello.held),
             Doing::Waiting(waiting) => std::mem::take(&mut waiting.held),
-            Doing::Arriving | Doing::Relayed { .. } | Doing::Parting { .. } => return,
+            Doing::Relayed { .. } => match &mut visitor.asking {
+                Some(asking) => std::mem::take(&mut asking.hello),
+                None => return,
+            },
+            Doing::Arriving | Doing::Parting { .. } => return,
         };
         self.core.io.buffers.give_back(&mut held);
         self.broker.forget(id);

@@ -55,20 +55,24 @@ impl HttpEntry {
     fn hear_head(&mut self, head: &[u8], out: &mut Out) {
         let Stage::Exchange { order, reply } = &mut self.stage else { return };
         let Reply::Head { scan, patience } = reply else { return };
-        let Traits { version, is_head, .. } = order.traits;
+        let Traits { version, is_head, takes_trailers, .. } = order.traits;
         let mut slots = Slots::new();
         let response = match Response::parse(head, &mut slots) {
             Ok(response) => response,
             Err(reject) => return self.fail(Why::Response(reject), out),
         };
-        let mut answer = Answer { to: version, to_head: is_head, persists: true };
+        let mut answer =
+            Answer { to: version, to_head: is_head, persists: true, trailers: takes_trailers };
         if response.is_interim() {
-            let Some(left) = patience.checked_sub(1) else {
-                return self.fail(Why::ManyInterim, out);
+            // Any number may come (RFC 9110 15.2), and each starts the wait anew: a home that
+            // says 102 is at work. What is bounded is how much it says before it answers.
+            let Some(left) = patience.checked_sub(head.len()) else {
+                return self.fail(Why::EndlessInterim, out);
             };
             *patience = left;
             *scan = HeadScan::new(Kind::Response);
             order.traits.expects_continue &= response.status != 100;
+            self.turn = self.turn.wrapping_add(1);
             // HTTP/1.0 has no interim responses (RFC 9110 15.2).
             if version == Version::Http11 {
                 rewrite::response(&response, answer, &mut out.visitor);
@@ -84,19 +88,24 @@ impl HttpEntry {
             return self.enter(Stage::Relay { told: false });
         }
         let framing = response.framing(is_head);
-        let form = if version == Version::Http10 { Form::Plain } else { Form::Chunked };
+        let form = match version {
+            Version::Http10 => Form::Plain,
+            Version::Http11 if takes_trailers => Form::WithTrailers,
+            Version::Http11 => Form::Chunked,
+        };
         let ends_itself = match framing {
             Framing::None | Framing::Length(_) => true,
-            Framing::Chunked => form == Form::Chunked,
+            Framing::Chunked => form != Form::Plain,
             Framing::UntilClose => false,
         };
         let is_read = order.body.is_done();
         answer.persists = order.traits.persists && ends_itself && is_read && !self.ended;
         let home_persists = framing != Framing::UntilClose
             && !order.traits.home_closes
+            && !response.is_faulty
             && response.options.persists(response.version);
         rewrite::response(&response, answer, &mut out.visitor);
-        let body = Body::new(framing, form);
+        let body = Body::new(Kind::Response, framing, form);
         let is_done = body.is_done();
         *reply = Reply::Body { body, visitor_persists: answer.persists, home_persists };
         self.note_status(response.status);

@@ -60,6 +60,16 @@ pub(super) fn write(why: Why, pages: &Pages, answer: Answer, out: &mut Vec<u8>) 
     write_answer(status, reason, pages.get(status).unwrap_or(plain), fields, answer, out);
 }
 
+/// Appends the answer to a load balancer's check.
+pub(super) fn write_health(draining: bool, answer: Answer, out: &mut Vec<u8>) {
+    let (status, reason, body) = match draining {
+        true => (503, "Service Unavailable", "draining\n"),
+        false => (200, "OK", "ok\n"),
+    };
+    let content = Content { media_type: "text/plain", body: body.as_bytes() };
+    write_answer(status, reason, content, b"Cache-Control: no-store\r\n", answer, out);
+}
+
 /// Appends an answer of our own. `fields` are whole lines.
 pub(super) fn write_answer(
     status: u16,
@@ -90,7 +100,7 @@ pub(super) fn write_answer(
 }
 
 /// Every status that has a page.
-pub const STATUSES: &[u16] = &[400, 404, 405, 408, 413, 414, 431, 501, 502, 503, 504, 505];
+pub const STATUSES: &[u16] = &[400, 404, 405, 408, 413, 414, 431, 501, 502, 503, 504, 505, 508];
 
 fn text(status: u16) -> (&'static str, &'static str) {
     match status {
@@ -104,6 +114,7 @@ fn text(status: u16) -> (&'static str, &'static str) {
         502 => ("Bad Gateway", "The site's own server refused, or broke off."),
         503 => ("Service Unavailable", "The site is offline now. Please try again later."),
         504 => ("Gateway Timeout", "The site's own server did not answer in time."),
+        508 => ("Loop Detected", "The request came back to where it was sent from."),
         505 => ("HTTP Version Not Supported", "HTTP/1.1 is spoken here."),
         _ => ("Bad Request", "The request could not be understood."),
     }

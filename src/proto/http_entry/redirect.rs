@@ -75,7 +75,8 @@ mod tests {
 
     fn location(host: &str, target: &str, port: u16) -> String {
         let host = parse_host(host.as_bytes()).expect(host);
-        let answer = Answer { to: Version::Http11, to_head: false, persists: true };
+        let answer =
+            Answer { to: Version::Http11, to_head: false, persists: true, trailers: false };
         let mut out = Vec::new();
         let asked = (&host, target.as_bytes());
         assert!(Redirect::Permanent.write(asked, port, true, answer, &mut out));
@@ -96,7 +97,8 @@ mod tests {
         ] {
             assert_eq!(location(host, target, port), wanted);
         }
-        let answer = Answer { to: Version::Http10, to_head: false, persists: false };
+        let answer =
+            Answer { to: Version::Http10, to_head: false, persists: false, trailers: false };
         let mut out = Vec::new();
         let nowhere = (&HostName::Empty, &b"/"[..]);
         assert!(!Redirect::Moved.write(nowhere, 443, true, answer, &mut out) && out.is_empty());

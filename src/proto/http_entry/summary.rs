@@ -4,11 +4,14 @@
 //! response is whole, when a page has answered it, or when it is broken off. What never became a
 //! request, and of which a byte has come, is concluded too, without a line.
 
+use std::net::IpAddr;
 use std::ops::Range;
 
-use super::{HttpEntry, Reply, Stage};
+use super::{HttpEntry, Reply, Stage, Why};
+use crate::config::Networks;
 use crate::proto::access::{End, RequestLine};
 use crate::wire::http::body::Body;
+use crate::wire::http::forwarded;
 use crate::wire::http::request::{Request, Target};
 
 /// One request, from its head to its end.
@@ -24,6 +27,10 @@ pub struct Summary {
     pub bytes_out: u64,
     /// How it ended.
     pub end: End,
+    /// What was wrong with the home's answer, if it was that.
+    pub why: Option<Why>,
+    /// Whom a trusted HTTP proxy has brought.
+    pub visitor: Option<IpAddr>,
 }
 
 /// At most one of the two is there.
@@ -31,6 +38,8 @@ pub struct Summary {
 pub(super) struct Ledger {
     open: Option<Summary>,
     concluded: Option<Summary>,
+    /// The visitor is an HTTP proxy of these.
+    proxies: Option<Networks>,
 }
 
 impl HttpEntry {
@@ -38,6 +47,13 @@ impl HttpEntry {
     /// polled.
     pub fn keep_summaries(&mut self) {
         self.ledger = Some(Box::default());
+    }
+
+    /// The visitor is one of these HTTP proxies: a summary says whom it brings.
+    pub fn look_behind(&mut self, proxies: Networks) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.proxies = Some(proxies);
+        }
     }
 
     /// The request that has ended, once.
@@ -86,7 +102,11 @@ impl HttpEntry {
         };
         let field = |name| request.fields.named(name).next().unwrap_or_default();
         let (referer, agent) = (field("referer"), field("user-agent"));
+        let visitor = ledger.proxies.as_ref().and_then(|proxies| {
+            forwarded::visitor_of(request.fields, |address| proxies.contain(address))
+        });
         ledger.open = Some(Summary {
+            visitor,
             line: Some(RequestLine::new(request.version, request.method.0, target, referer, agent)),
             ..Summary::nothing()
         });
@@ -95,6 +115,20 @@ impl HttpEntry {
     pub(super) fn note_status(&mut self, status: u16) {
         if let Some(open) = self.ledger.as_mut().and_then(|ledger| ledger.open.as_mut()) {
             open.status = Some(status);
+        }
+    }
+
+    /// The request that was just concluded ended for this.
+    pub(super) fn note_why(&mut self, why: Why) {
+        if let Some(concluded) = self.ledger.as_mut().and_then(|ledger| ledger.concluded.as_mut()) {
+            concluded.why = Some(why);
+        }
+    }
+
+    /// The request at hand was none of a visitor's.
+    pub(super) fn forget(&mut self) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.open = None;
         }
     }
 
@@ -133,6 +167,14 @@ const STATUS: Range<usize> = 9..12;
 
 impl Summary {
     fn nothing() -> Summary {
-        Summary { line: None, status: None, bytes_in: 0, bytes_out: 0, end: End::Done }
+        Summary {
+            line: None,
+            status: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            end: End::Done,
+            why: None,
+            visitor: None,
+        }
     }
 }

@@ -22,6 +22,10 @@ pub enum Why {
     AmbiguousPath,
     /// A request without a name, which is needed to ask again over TLS.
     NameNeeded,
+    /// It has been here before: a home sends it back.
+    Loop,
+    /// A load balancer brings a visitor without the header that says who it is.
+    NoHeader,
     /// The home is not there.
     Offline,
     /// No link in time.
@@ -32,8 +36,8 @@ pub enum Why {
     ResponseBody(body::Reject),
     /// 101 that nobody asked for, or before the request was whole.
     Switched,
-    /// More interim responses than anybody needs.
-    ManyInterim,
+    /// Longer interim responses than anybody needs.
+    EndlessInterim,
     /// The home ended before or in the middle of its response.
     CutResponse,
     /// The home did not answer in time.
@@ -46,14 +50,16 @@ impl Why {
         match self {
             Why::Request(reject) => reject.status(),
             Why::RequestBody(_) | Why::CutRequest | Why::AmbiguousPath | Why::NameNeeded => 400,
+            Why::NoHeader => 400,
             Why::Slow => 408,
+            Why::Loop => 508,
             Why::UnknownHost => 404,
             Why::Offline | Why::NoLink => 503,
             Why::Silent => 504,
             Why::Response(_)
             | Why::ResponseBody(_)
             | Why::Switched
-            | Why::ManyInterim
+            | Why::EndlessInterim
             | Why::CutResponse => 502,
         }
     }
@@ -65,12 +71,14 @@ impl Why {
         match self {
             Why::Request(_) | Why::RequestBody(_) | Why::AmbiguousPath => access::End::Malformed,
             Why::NameNeeded => access::End::NoName,
+            Why::NoHeader => access::End::Malformed,
+            Why::Loop => access::End::Loop,
             Why::CutRequest => access::End::VisitorLeft,
             Why::Slow => access::End::Timeout,
             Why::UnknownHost => access::End::UnknownName,
             Why::Offline => access::End::Offline,
             Why::NoLink => access::End::NoLink,
-            Why::Response(_) | Why::ResponseBody(_) | Why::Switched | Why::ManyInterim => {
+            Why::Response(_) | Why::ResponseBody(_) | Why::Switched | Why::EndlessInterim => {
                 access::End::BadAnswer
             }
             Why::CutResponse => access::End::HomeReset,
@@ -79,24 +87,44 @@ impl Why {
     }
 }
 
+impl Why {
+    /// What was wrong with the home's answer, as a word for the access log; stable.
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Why::Response(reject) => Some(reject.word()),
+            Why::ResponseBody(reject) => Some(reject.word()),
+            Why::Switched => Some("switched_unasked"),
+            Why::EndlessInterim => Some("endless_interim"),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the home's doing.
+    pub fn is_of_home(self) -> bool {
+        matches!(self.status(), 502 | 504)
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Why::Request(reject) => return write!(f, "request: {reject}"),
-            Why::RequestBody(reject) => return write!(f, "request body: {reject}"),
+            Why::Request(reject) => return write!(f, "request head has {reject}"),
+            Why::RequestBody(reject) => return write!(f, "request body has {reject}"),
             Why::CutRequest => "request cut off",
             Why::Slow => "no request in time",
             Why::UnknownHost => "unknown host",
             Why::AmbiguousPath => "ambiguous path",
             Why::NameNeeded => "no name to redirect to",
+            Why::Loop => "request that has been here before",
+            Why::NoHeader => "no PROXY header, though it is a trusted proxy",
             Why::Offline => "home is offline",
             Why::NoLink => "no link in time",
-            Why::Response(reject) => return write!(f, "response: {reject}"),
-            Why::ResponseBody(reject) => return write!(f, "response body: {reject}"),
-            Why::Switched => "response: 101 out of turn",
-            Why::ManyInterim => "response: too many interim ones",
-            Why::CutResponse => "response cut off",
-            Why::Silent => "home does not answer",
+            Why::Response(reject) => return write!(f, "response head has {reject}"),
+            Why::ResponseBody(reject) => return write!(f, "response body has {reject}"),
+            Why::Switched => "response is a 101 that nobody asked for",
+            Why::EndlessInterim => "interim responses without an end",
+            Why::CutResponse => "response is cut off",
+            Why::Silent => "no response in time",
         })
     }
 }

@@ -1,9 +1,11 @@
 //! Body framing (RFC 9112 6 and 7): any split in, the canonical form out.
 //!
 //! A chunked body is written anew with the same chunks: the size in plain hexadecimal, no
-//! extensions, no trailers. What goes out depends on the bytes alone, never on how they were cut.
-//! Trailers are checked and dropped, as RFC 9110 6.5.1 allows: merged at home, they would be fields
-//! that nobody has checked against the head's.
+//! extensions, trailers only for who has asked for them. What goes out depends on the bytes alone,
+//! never on how they were cut.
+//!
+//! A home is forgiven what can be read in one way only: white space behind a size, which small
+//! devices pad to a fixed width, and lines that end in LF alone. A visitor is not.
 //!
 //! ```text
 //! in    5;ext=1 CR LF | hello CR LF | 0 CR LF | Trailer: x CR LF | CR LF
@@ -12,16 +14,24 @@
 
 use std::fmt;
 
-use super::{Framing, is_text, is_token_byte, put_text};
+use super::{Framing, Kind, is_text, put_text, trailers};
 
 /// Where the body of one message stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body {
     at: At,
+    /// Whose it is: a request's is read strictly.
+    from: Kind,
     /// How it goes out; of chunked bodies alone.
     form: Form,
     /// Bytes of content so far.
     content: u64,
+    /// Trailers that are to be passed on, as they came; at most [`TRAILER_BYTES`].
+    #[expect(
+        clippy::box_collection,
+        reason = "almost no body has any, and every visitor has a body"
+    )]
+    trailers: Option<Box<Vec<u8>>>,
 }
 
 /// How a chunked body goes out.
@@ -29,6 +39,8 @@ pub struct Body {
 pub enum Form {
     /// In chunks.
     Chunked,
+    /// In chunks, with trailers.
+    WithTrailers,
     /// As its content alone, for those who speak HTTP/1.0.
     Plain,
 }
@@ -44,6 +56,8 @@ enum At {
     UntilClose,
     /// A digit of a chunk's size, or what ends it after at least one digit.
     Size { digits: u8, size: u64 },
+    /// White space behind a size, of which so much may still come.
+    Padding { size: u64, patience: usize },
     /// Of an extension, of which so much may still come.
     Extension { size: u64, patience: usize },
     /// The LF behind a size.
@@ -55,29 +69,21 @@ enum At {
     /// The LF behind a chunk.
     ChunkLf,
     /// Of the trailers, of which so much may still come.
-    Trailers { at: Trailer, patience: usize },
+    Trailers { at: trailers::At, patience: usize },
     /// The last LF.
     LastLf,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trailer {
-    LineStart,
-    Name,
-    Value,
-    Lf,
-}
-
 impl Body {
     /// Before its first byte.
-    pub fn new(framing: Framing, form: Form) -> Body {
+    pub fn new(from: Kind, framing: Framing, form: Form) -> Body {
         let at = match framing {
             Framing::None | Framing::Length(0) => At::Done,
             Framing::Length(left) => At::Length { left },
             Framing::Chunked => At::Size { digits: 0, size: 0 },
             Framing::UntilClose => At::UntilClose,
         };
-        Body { at, form, content: 0 }
+        Body { at, from, form, content: 0, trailers: None }
     }
 
     /// Its last byte has been read.
@@ -133,6 +139,9 @@ impl Body {
             }
             let Some((&byte, rest)) = unread.split_first() else { break };
             let next = self.next(byte)?;
+            if self.form == Form::WithTrailers && matches!(self.at, At::Trailers { .. }) {
+                self.trailers.get_or_insert_default().push(byte);
+            }
             self.write(next, out);
             self.at = next;
             unread = rest;
@@ -142,6 +151,7 @@ impl Body {
 
     /// What follows `byte`, which is not content.
     fn next(&self, byte: u8) -> Result<At, Reject> {
+        let forgiven = self.from == Kind::Response;
         match (self.at, byte) {
             (At::Size { digits: SIZE_DIGITS, .. }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 Err(Reject::Size)
@@ -151,27 +161,41 @@ impl Body {
                 Ok(At::Size { digits: digits + 1, size: size << 4 | u64::from(digit) })
             }
             (At::Size { digits: 1.., size }, b'\r') => Ok(At::SizeLf { size }),
-            (At::Size { digits: 1.., size }, b';') => {
+            (At::Padding { size, .. }, b'\r') if forgiven => Ok(At::SizeLf { size }),
+            (
+                At::Size { digits: 1.., size }
+                | At::Padding { size, .. }
+                | At::Extension { size, .. },
+                b'\n',
+            ) if forgiven => Ok(after_size(size)),
+            (At::Size { digits: 1.., size } | At::Padding { size, .. }, b';') => {
                 Ok(At::Extension { size, patience: EXTENSION_BYTES })
             }
-            (At::Size { .. }, _) => Err(Reject::Size),
+            // Before a `;` it is nobody's fault to forgive (BWS, RFC 9112 7.1.1).
+            (At::Size { digits: 1.., size }, b' ' | b'\t') => {
+                Ok(At::Padding { size, patience: EXTENSION_BYTES })
+            }
+            (At::Padding { size, patience: patience @ 1.. }, b' ' | b'\t') => {
+                Ok(At::Padding { size, patience: patience - 1 })
+            }
+            (At::Size { .. } | At::Padding { .. }, _) => Err(Reject::Size),
             (At::Extension { size, .. }, b'\r') => Ok(At::SizeLf { size }),
             (At::Extension { patience: 0, .. }, _) => Err(Reject::Extension),
             (At::Extension { size, patience }, byte) if is_text(byte) => {
                 Ok(At::Extension { size, patience: patience - 1 })
             }
             (At::Extension { .. }, _) => Err(Reject::Extension),
-            (At::SizeLf { size: 0 }, b'\n') => {
-                Ok(At::Trailers { at: Trailer::LineStart, patience: TRAILER_BYTES })
-            }
-            (At::SizeLf { size }, b'\n') => Ok(At::Chunk { left: size }),
+            (At::SizeLf { size }, b'\n') => Ok(after_size(size)),
             (At::ChunkCr, b'\r') => Ok(At::ChunkLf),
             (At::ChunkLf, b'\n') => Ok(At::Size { digits: 0, size: 0 }),
+            (At::ChunkCr, b'\n') if forgiven => Ok(At::Size { digits: 0, size: 0 }),
             (At::SizeLf { .. } | At::ChunkCr | At::ChunkLf, _) => Err(Reject::LineEnd),
-            (At::Trailers { at: Trailer::LineStart, .. }, b'\r') => Ok(At::LastLf),
+            (At::Trailers { at: trailers::At::LineStart, .. }, b'\r') => Ok(At::LastLf),
+            (At::Trailers { at: trailers::At::LineStart, .. }, b'\n') if forgiven => Ok(At::Done),
             (At::Trailers { patience: 0, .. }, _) => Err(Reject::Trailer),
             (At::Trailers { at, patience }, byte) => {
-                Ok(At::Trailers { at: next_in_trailer(at, byte)?, patience: patience - 1 })
+                let at = trailers::next(self.from, at, byte).ok_or(Reject::Trailer)?;
+                Ok(At::Trailers { at, patience: patience - 1 })
             }
             (At::LastLf, b'\n') => Ok(At::Done),
             (At::LastLf, _) => Err(Reject::Trailer),
@@ -184,29 +208,31 @@ impl Body {
         if self.form == Form::Plain {
             return;
         }
-        match (self.at, next) {
-            (At::SizeLf { .. }, At::Chunk { left }) => {
-                put_text(out, format_args!("{left:x}\r\n"));
+        match next {
+            At::Chunk { left } => put_text(out, format_args!("{left:x}\r\n")),
+            // Behind a chunk: the first size has a digit when it has begun.
+            At::Size { digits: 0, .. } => out.extend_from_slice(b"\r\n"),
+            At::Done => {
+                out.extend_from_slice(b"0\r\n");
+                if let Some(lines) = &self.trailers {
+                    trailers::write(lines, out);
+                }
+                out.extend_from_slice(b"\r\n");
             }
-            (At::ChunkLf, _) => out.extend_from_slice(b"\r\n"),
-            (At::LastLf, _) => out.extend_from_slice(b"0\r\n\r\n"),
             _ => {}
         }
     }
 }
 
-fn next_in_trailer(at: Trailer, byte: u8) -> Result<Trailer, Reject> {
-    match (at, byte) {
-        (Trailer::LineStart | Trailer::Name, byte) if is_token_byte(byte) => Ok(Trailer::Name),
-        (Trailer::Name, b':') => Ok(Trailer::Value),
-        (Trailer::Value, b'\r') => Ok(Trailer::Lf),
-        (Trailer::Value, byte) if is_text(byte) => Ok(Trailer::Value),
-        (Trailer::Lf, b'\n') => Ok(Trailer::LineStart),
-        _ => Err(Reject::Trailer),
+/// What follows the line of a size.
+fn after_size(size: u64) -> At {
+    match size {
+        0 => At::Trailers { at: trailers::At::LineStart, patience: TRAILER_BYTES },
+        left => At::Chunk { left },
     }
 }
 
-/// Why a body is refused. Nothing can be read behind it.
+/// Why a body is refused. Nothing can be read behind it. The text completes "the body has".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reject {
     /// A chunk's size that is no hexadecimal number, or beyond 64 bits.
@@ -219,12 +245,24 @@ pub enum Reject {
     Trailer,
 }
 
+impl Reject {
+    /// Its word in the access log; stable.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reject::Size => "chunk_size",
+            Reject::Extension => "chunk_extension",
+            Reject::LineEnd => "chunk_end",
+            Reject::Trailer => "trailers",
+        }
+    }
+}
+
 impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Reject::Size => "malformed chunk size",
-            Reject::Extension => "malformed chunk extension",
-            Reject::LineEnd => "chunk that does not end where it should",
+            Reject::Size => "a malformed chunk size",
+            Reject::Extension => "a malformed chunk extension",
+            Reject::LineEnd => "a chunk that does not end where it should",
             Reject::Trailer => "malformed trailers",
         })
     }
@@ -245,33 +283,51 @@ pub mod fuzz {
     use super::*;
 
     /// The first two bytes choose framing and cut; any cut gives the same output and the same end,
-    /// and what goes out is a canonical body of the same content.
+    /// whoever has sent it. What goes out is a canonical body of the same content, which the strict
+    /// reader takes; and what the strict reader takes is the same to the forgiving one.
     pub fn check(bytes: &[u8]) {
         let Some((&[kind, cut], stream)) = bytes.split_first_chunk::<2>() else { return };
+        check_of(Kind::Request, kind, cut, stream);
+        check_of(Kind::Response, kind, cut, stream);
+    }
+
+    fn check_of(from: Kind, kind: u8, cut: u8, stream: &[u8]) {
         let framing = match kind % 4 {
             0 => Framing::None,
             1 => Framing::Length(u64::from(kind) * 3),
             2 => Framing::Chunked,
             _ => Framing::UntilClose,
         };
-        let whole = run(framing, Form::Chunked, [stream]);
-        let plain = run(framing, Form::Plain, [stream]);
-        for size in [1, usize::from(cut).max(1)] {
-            assert_eq!(run(framing, Form::Chunked, stream.chunks(size)), whole);
-            assert_eq!(run(framing, Form::Plain, stream.chunks(size)), plain);
-        }
-        let (out, end) = whole;
-        if framing == Framing::Chunked && matches!(end, Ok((_, true))) {
-            let again = run(framing, Form::Chunked, [&out[..]]);
+        let plain = run(from, framing, Form::Plain, [stream]);
+        for form in [Form::Plain, Form::Chunked, Form::WithTrailers] {
+            let whole = run(from, framing, form, [stream]);
+            for size in [1, usize::from(cut).max(1)] {
+                assert_eq!(run(from, framing, form, stream.chunks(size)), whole);
+            }
+            let strict = run(Kind::Request, framing, form, [stream]);
+            if strict.1.is_ok() {
+                assert_eq!(strict, whole, "who is strict reads the same");
+            }
+            let (out, end) = whole;
+            if framing != Framing::Chunked || form == Form::Plain || !matches!(end, Ok((_, true))) {
+                continue;
+            }
+            let again = run(Kind::Request, framing, form, [&out[..]]);
             assert_eq!(again, (out.clone(), Ok((out.len(), true))), "canonical once");
-            assert_eq!(run(framing, Form::Plain, [&out[..]]).0, plain.0, "the same content");
+            let content = run(Kind::Request, framing, Form::Plain, [&out[..]]).0;
+            assert_eq!(content, plain.0, "the same content");
         }
     }
 
     type Run = (Vec<u8>, Result<(usize, bool), Reject>);
 
-    fn run<'a>(framing: Framing, form: Form, pieces: impl IntoIterator<Item = &'a [u8]>) -> Run {
-        let (mut body, mut out, mut taken) = (Body::new(framing, form), Vec::new(), 0);
+    fn run<'a>(
+        from: Kind,
+        framing: Framing,
+        form: Form,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Run {
+        let (mut body, mut out, mut taken) = (Body::new(from, framing, form), Vec::new(), 0);
         for piece in pieces {
             match body.decode(piece, &mut out) {
                 Ok(more) => taken += more,
@@ -288,9 +344,71 @@ mod tests {
     use proptest::prelude::*;
 
     fn chunked(bytes: &[u8]) -> (String, Result<usize, Reject>, bool) {
-        let (mut body, mut out) = (Body::new(Framing::Chunked, Form::Chunked), Vec::new());
+        decode(Kind::Request, Form::Chunked, bytes)
+    }
+
+    fn decode(from: Kind, form: Form, bytes: &[u8]) -> (String, Result<usize, Reject>, bool) {
+        let (mut body, mut out) = (Body::new(from, Framing::Chunked, form), Vec::new());
         let end = body.decode(bytes, &mut out);
         (out.escape_ascii().to_string(), end, body.is_done())
+    }
+
+    /// What is taken from a home alone, and goes out without it.
+    #[test]
+    fn a_home_is_forgiven_what_has_one_meaning() {
+        let sound = ("2\\r\\nok\\r\\n0\\r\\n\\r\\n".to_owned(), true);
+        for (bytes, from_visitor) in [
+            // ESPAsyncWebServer pads sizes to a fixed width.
+            (&b"2   \r\nok\r\n0   \r\n\r\n"[..], Reject::Size),
+            (b"2\t\r\nok\r\n0\r\n\r\n", Reject::Size),
+            (b"2\nok\n0\n\n", Reject::Size),
+            (b"2 \nok\r\n0\r\n\n", Reject::Size),
+            (b"2;a=b\nok\r\n0\r\n\r\n", Reject::Extension),
+            (b"2\r\nok\n0\r\n\r\n", Reject::LineEnd),
+            (b"2\r\nok\r\n0\r\n\n", Reject::Trailer),
+            (b"2\r\nok\r\n0\r\nX: y\n\r\n", Reject::Trailer),
+            (b"2\r\nok\r\n0\r\nX : y\r\n\r\n", Reject::Trailer),
+        ] {
+            let (out, end, done) = decode(Kind::Response, Form::Chunked, bytes);
+            assert_eq!(end, Ok(bytes.len()), "{}", bytes.escape_ascii());
+            assert_eq!((out, done), sound, "{}", bytes.escape_ascii());
+            assert_eq!(chunked(bytes).1, Err(from_visitor), "{}", bytes.escape_ascii());
+        }
+        for bytes in [&b" 2\r\n"[..], b"2 x\r\n", b"2 2\r\n", b"2\r\nok \r\n", b"2\rok", b"\n"] {
+            let (_, end, _) = decode(Kind::Response, Form::Chunked, bytes);
+            assert!(end.is_err(), "{}", bytes.escape_ascii());
+        }
+        let padded = |count: usize| format!("1{}\r\nx", " ".repeat(count)).into_bytes();
+        assert!(decode(Kind::Response, Form::Chunked, &padded(EXTENSION_BYTES)).1.is_ok());
+        assert!(decode(Kind::Response, Form::Chunked, &padded(EXTENSION_BYTES + 2)).1.is_err());
+    }
+
+    /// RFC 9112 7.1.1: bad white space of an extension must be read, whoever sends it.
+    #[test]
+    fn white_space_of_an_extension_is_read_and_dropped() {
+        for bytes in
+            [&b"2 ;a=b\r\nok\r\n0\r\n\r\n"[..], b"2\t ; a = b ; c = \"d\" \r\nok\r\n0 ;a\r\n\r\n"]
+        {
+            for from in [Kind::Request, Kind::Response] {
+                let (out, end, done) = decode(from, Form::Chunked, bytes);
+                assert_eq!((end, done), (Ok(bytes.len()), true), "{}", bytes.escape_ascii());
+                assert_eq!(out, "2\\r\\nok\\r\\n0\\r\\n\\r\\n");
+            }
+        }
+    }
+
+    #[test]
+    fn trailers_are_passed_on_to_who_asked_for_them() {
+        let bytes =
+            b"1\r\nx\r\n0\r\nServer-Timing:  a;dur=1 \r\ngrpc-status : 0\nContent-Length: 9\r\n\
+                      Transfer-Encoding: x\r\nSet-Cookie: a\r\nEmpty:\r\n\r\n";
+        let (out, end, done) = decode(Kind::Response, Form::WithTrailers, bytes);
+        assert_eq!((end, done), (Ok(bytes.len()), true));
+        let passed = "1\\r\\nx\\r\\n0\\r\\nServer-Timing: a;dur=1\\r\\ngrpc-status: 0\\r\\n\
+                      Empty: \\r\\n\\r\\n";
+        assert_eq!(out, passed);
+        let (out, _, _) = decode(Kind::Response, Form::Chunked, bytes);
+        assert_eq!(out, "1\\r\\nx\\r\\n0\\r\\n\\r\\n");
     }
 
     #[test]
@@ -310,7 +428,8 @@ mod tests {
             (b"+1\r\n", Reject::Size),
             (b" 1\r\n", Reject::Size),
             (b"1 \r\n", Reject::Size),
-            (b"1\t;a\r\n", Reject::Size),
+            (b"1\t\r\n", Reject::Size),
+            (b"1 a\r\n", Reject::Size),
             (b"1\n", Reject::Size),
             (b"00000000000000001\r\n", Reject::Size),
             (b"fffffffffffffffff\r\n", Reject::Size),
@@ -342,11 +461,11 @@ mod tests {
 
     #[test]
     fn plain_runs_may_be_moved_unseen() {
-        let mut body = Body::new(Framing::Length(5), Form::Chunked);
+        let mut body = Body::new(Kind::Request, Framing::Length(5), Form::Chunked);
         assert_eq!(body.plain_run(), 5);
         body.skip(4);
         assert_eq!((body.decode(b"oX", &mut Vec::new()), body.is_done()), (Ok(1), true));
-        let mut body = Body::new(Framing::Chunked, Form::Chunked);
+        let mut body = Body::new(Kind::Request, Framing::Chunked, Form::Chunked);
         let mut out = Vec::new();
         assert_eq!(body.decode(b"a\r\n01", &mut out), Ok(5));
         assert_eq!(body.plain_run(), 8);
@@ -373,7 +492,7 @@ mod tests {
                 put_text(&mut bytes, format_args!("{:X}{extension}\r\n{chunk}\r\n", chunk.len()));
             }
             put_text(&mut bytes, format_args!("000{extension}\r\n{trailers}\r\nGET"));
-            let (mut body, mut out) = (Body::new(Framing::Chunked, Form::Plain), Vec::new());
+            let (mut body, mut out) = (Body::new(Kind::Request, Framing::Chunked, Form::Plain), Vec::new());
             prop_assert_eq!(body.decode(&bytes[2..], &mut out), Ok(bytes.len() - 5));
             prop_assert_eq!(out, chunks.concat().into_bytes());
             fuzz::check(&bytes);

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use super::request::Request;
 use super::rewrite::{field, put};
 use super::{Fields, is_one_of, is_token, list, put_text, starts_with, trim};
+use crate::wire::host::HostName;
 
 /// What the home is told about a visitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +22,23 @@ pub struct Visitor {
     pub is_proxy: bool,
     /// How the home is told.
     pub form: Form,
+    /// Whose the connection is.
+    pub origin: Origin,
 }
 
-/// `forwarded = "…"`
+/// Whose a connection is, behind a load balancer that speaks the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// A visitor's.
+    #[default]
+    Visitor,
+    /// The balancer's own, says its header (LOCAL, UNKNOWN).
+    Balancer,
+    /// The balancer's, without the header that visitors come with: it can be a check alone.
+    Headerless,
+}
+
+/// `forwarded = "…"`. In [`Form::None`] not even a trusted proxy's fields pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
     /// `X-Forwarded-For`, `-Host`, `-Port`, `-Proto` and `X-Real-IP`.
@@ -33,12 +48,15 @@ pub enum Form {
     Rfc7239,
     /// All of them.
     Both,
+    /// None: a home that wants to know has `proxy_protocol`, or does not want to know.
+    None,
 }
 
 impl Visitor {
     /// Somebody whose word is not taken, told of in the usual form.
     pub fn stranger(address: IpAddr, port: u16) -> Visitor {
-        Visitor { address, port, is_proxy: false, form: Form::default() }
+        let (form, origin) = (Form::default(), Origin::Visitor);
+        Visitor { address, port, is_proxy: false, form, origin }
     }
 }
 
@@ -55,9 +73,78 @@ pub fn came_by_tls(request: &Request<'_, '_>, visitor: &Visitor) -> bool {
             .any(|pair| is(pair, b"proto=https") || is(pair, b"proto=\"https\""))
 }
 
+/// Whether a balancer asks this on its own account, without a visitor: for a path that says whether
+/// this server is well, or for no name at all.
+pub fn is_check(request: &Request<'_, '_>, visitor: &Visitor) -> bool {
+    let is_own = match visitor.origin {
+        Origin::Balancer | Origin::Headerless => true,
+        // An HTTP proxy says whom it brings.
+        Origin::Visitor => {
+            let mut names = request.fields.iter().map(|(name, _)| name);
+            visitor.is_proxy
+                && !names.any(|name| is_one_of(name, &[b"x-forwarded-for", b"forwarded"]))
+        }
+    };
+    is_own && (request.host == HostName::Empty || request.asks_health())
+}
+
+/// Whom a trusted proxy brings: of those that it and the proxies before it name, the last one that
+/// is none of `proxies`. `None`: it names nobody, or somebody without an address.
+pub fn visitor_of(fields: Fields<'_, '_>, proxies: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let mut last = None;
+    let values = fields.named("x-forwarded-for").flat_map(list);
+    let hops = fields.named("forwarded").flat_map(list).filter_map(for_of);
+    for named in values.chain(hops) {
+        match parse_node(named) {
+            Some(address) if proxies(address) => {}
+            other => last = Some(other),
+        }
+    }
+    last.flatten()
+}
+
+/// `for=` of one hop (RFC 7239 4).
+fn for_of(hop: &[u8]) -> Option<&[u8]> {
+    let mut pairs = hop.split(|&byte| byte == b';').map(trim);
+    let pair = pairs.find(|pair| starts_with(pair, b"for="))?;
+    let value = &pair["for=".len()..];
+    Some(value.strip_prefix(b"\"").and_then(|it| it.strip_suffix(b"\"")).unwrap_or(value))
+}
+
+/// An address, which may stand in brackets and have a port (RFC 7239 6).
+fn parse_node(node: &[u8]) -> Option<IpAddr> {
+    let node = std::str::from_utf8(node).ok()?;
+    let bare = node.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|it| it.0);
+    let address = bare.unwrap_or(node).parse().ok();
+    let with_port = || node.parse::<std::net::SocketAddrV4>().ok().map(|it| (*it.ip()).into());
+    address.or_else(with_port).map(|address: IpAddr| address.to_canonical())
+}
+
+/// How often a request has been here already, by what this program adds to each ([`MARK`]); or by
+/// a `Via` that names it.
+pub fn rounds(fields: Fields<'_, '_>) -> usize {
+    let name = |member: &[u8]| {
+        let name = member.split(|&byte| byte == b';').next().unwrap_or_default();
+        trim(name).eq_ignore_ascii_case(b"underpass")
+    };
+    // `1.1 NAME comment`
+    let via = |member: &[u8]| {
+        member
+            .split(|&byte| byte == b' ')
+            .nth(1)
+            .is_some_and(|it| it.eq_ignore_ascii_case(b"underpass"))
+    };
+    let loops = fields.named("cdn-loop").flat_map(list).filter(|member| name(member)).count();
+    loops + fields.named("via").flat_map(list).filter(|member| via(member)).count()
+}
+
+/// Says to whoever forwards this back that it has been here (RFC 8586). `Via` would say it too, and
+/// make nginx at home leave compression out.
+pub(super) const MARK: &[u8] = b"CDN-Loop: underpass\r\n";
+
 /// Whether a field of this name goes no further as it came.
 pub(super) fn ends_here(name: &[u8], visitor: &Visitor) -> bool {
-    match visitor.is_proxy {
+    match visitor.is_proxy && visitor.form != Form::None {
         // A proxy knows nothing of a visitor's `X_Forwarded_For`.
         true => is_said_anew(name) || is_forwarded(name) && name.contains(&b'_'),
         false => is_forwarded(name),
@@ -202,6 +289,7 @@ mod tests {
         rewrite::request(&request, visitor, &mut out);
         let out = String::from_utf8(out).expect("text");
         let rest = out.strip_prefix("GET / HTTP/1.1\r\nHost: a:8080\r\n").expect("the same start");
+        let rest = rest.replacen(std::str::from_utf8(MARK).expect("ASCII"), "", 1);
         rest.strip_suffix("\r\n").expect("an empty line").replace("\r\n", "|")
     }
 
@@ -225,6 +313,8 @@ mod tests {
             let rfc = "Forwarded: for=10.0.0.1;host=\"a:8080\";proto=http|";
             assert_eq!(told(fields, &visitor(false, Form::X)), X, "{fields:?}");
             assert_eq!(told(fields, &visitor(false, Form::Rfc7239)), rfc, "{fields:?}");
+            assert_eq!(told(fields, &visitor(false, Form::None)), "", "{fields:?}");
+            assert_eq!(told(fields, &visitor(true, Form::None)), "", "{fields:?}");
             let both = format!("{X}{rfc}");
             assert_eq!(told(fields, &visitor(false, Form::Both)), both, "{fields:?}");
         }
@@ -270,6 +360,47 @@ mod tests {
         ] {
             let expected = format!("Forwarded: {expected};host=\"a:8080\";proto=http|");
             assert_eq!(told(fields, &visitor(true, Form::Rfc7239)), expected, "{fields:?}");
+        }
+    }
+
+    fn parsed<T>(fields: &str, look: impl FnOnce(&Request<'_, '_>) -> T) -> T {
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let mut slots = Slots::new();
+        look(&Request::parse(head.as_bytes(), &mut slots).expect("sound"))
+    }
+
+    #[test]
+    fn the_visitor_is_the_last_whom_no_trusted_proxy_is() {
+        for (fields, visitor) in [
+            ("", None),
+            ("X-Forwarded-For: 192.0.2.7\r\n", Some("192.0.2.7")),
+            // What stands before it, the visitor may have written.
+            ("X-Forwarded-For: 6.6.6.6, 192.0.2.7, 10.0.0.2\r\n", Some("192.0.2.7")),
+            ("X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 192.0.2.7\r\n", Some("192.0.2.7")),
+            ("X-Forwarded-For: 192.0.2.7, unknown\r\n", None),
+            ("X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\n", None),
+            ("X-Forwarded-For: 192.0.2.7:4711\r\n", Some("192.0.2.7")),
+            ("X-Forwarded-For: ::ffff:192.0.2.7\r\n", Some("192.0.2.7")),
+            ("Forwarded: for=192.0.2.7;proto=https\r\n", Some("192.0.2.7")),
+            ("Forwarded: For=\"[2001:db8::7]:4711\", for=10.0.0.1\r\n", Some("2001:db8::7")),
+            ("Forwarded: for=_hidden\r\n", None),
+        ] {
+            let trusted = |ip: IpAddr| matches!(ip, IpAddr::V4(ip) if ip.octets()[0] == 10);
+            let found = parsed(fields, |request| visitor_of(request.fields, trusted));
+            assert_eq!(found, visitor.map(|it| it.parse().expect("an address")), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn rounds_are_counted() {
+        for (fields, count) in [
+            ("", 0),
+            ("CDN-Loop: cloudflare; subreqs=1, underpass\r\n", 1),
+            ("CDN-Loop: underpass\r\nCDN-Loop: other, Underpass;x=y\r\n", 2),
+            ("Via: 1.1 a, 1.1 underpass\r\nVia: 1.0 underpass (x)\r\n", 2),
+            ("Via: 1.1 underpasses\r\nCDN-Loop: my-underpass\r\n", 0),
+        ] {
+            assert_eq!(parsed(fields, |request| rounds(request.fields)), count, "{fields:?}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Finds the end of a head in a stream that grows, and refuses what no head may hold as soon as it
-//! comes: control characters, CR or LF alone, folded lines, a head that is too long.
+//! comes: control characters, CR alone, folded lines, a head that is too long. A request's lines
+//! end in CR LF; a response's may end in LF alone (RFC 9112 2.2).
 //!
 //! ```text
 //! stream   CR LF | GET / HTTP/1.1 CR LF | Host: a CR LF | CR LF | body, or the next head
@@ -116,6 +117,10 @@ impl HeadScan {
             }
             (At::Lf, _) => Ok(At::LineStart),
             (At::LastLf, _) => Ok(At::Whole),
+            (At::LineStart, b'\n') if self.kind == Kind::Response => Ok(At::Whole),
+            (At::Line | At::First { spaces: 1.. }, b'\n') if self.kind == Kind::Response => {
+                Ok(At::LineStart)
+            }
             (_, b'\n') => Err(Reject::BareLf),
             (At::LineStart, b'\r') => Ok(At::LastLf),
             (At::LineStart, b' ' | b'\t') => Err(Reject::Fold),
@@ -214,6 +219,26 @@ mod tests {
         assert_eq!(response("HTTP/1.1 200\r\n\r\n"), Ok(Status::Complete(0..16)));
         for text in ["\r\nHTTP/1.1", "HTTP/2", "<html>", "http/1.1", "HTTP/1.1\r\n", " HTTP"] {
             assert!(response(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lines_of_a_response_may_end_in_lf_alone() {
+        let response = |text: &str| whole(Kind::Response, text.as_bytes());
+        for text in
+            ["HTTP/1.1 200 OK\nA: b\n\n", "HTTP/1.1 200\nA: b\r\n\n", "HTTP/1.0 200 OK\r\nA:\n\r\n"]
+        {
+            let stream = format!("{text}\n<html>");
+            assert_eq!(response(&stream), Ok(Status::Complete(0..text.len())), "{text:?}");
+        }
+        for (text, reject) in [
+            ("\nHTTP/1.1 200 OK\n\n", Reject::BareLf),
+            ("HTTP/1.1\n", Reject::BareLf),
+            ("HTTP/1.1 200 OK\n a: b\n", Reject::Fold),
+            ("HTTP/1.1 200 OK\na: b\r\r\n", Reject::BareCr),
+            ("HTTP/1.1 200 OK\n\ra", Reject::BareCr),
+        ] {
+            assert_eq!(response(text), Err(reject), "{text:?}");
         }
     }
 

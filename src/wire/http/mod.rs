@@ -1,4 +1,5 @@
-//! HTTP/1.1 messages (RFC 9110, RFC 9112): read strictly, forwarded in one canonical form.
+//! HTTP/1.1 messages (RFC 9110, RFC 9112): requests read strictly, responses with forgiveness for
+//! what can be read in one way only, both forwarded in one canonical form.
 //!
 //! Whoever stands between two HTTP parsers must not leave them anything to disagree about (P9).
 //! So nothing is passed on as it came: [`HeadScan`] finds a head in a growing stream and refuses
@@ -10,16 +11,18 @@
 pub mod body;
 pub mod forwarded;
 mod head_scan;
+mod reject;
 pub mod request;
 pub mod response;
 pub mod rewrite;
+mod trailers;
 
 use std::fmt;
 use std::mem::MaybeUninit;
 
-use super::host;
 use crate::limits::HTTP_FIELDS;
 pub use head_scan::{HeadScan, Kind};
+pub use reject::Reject;
 
 /// The two versions that this program speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,10 +77,15 @@ pub struct Fields<'h, 'a> {
 impl<'h, 'a> Fields<'h, 'a> {
     /// Checked here once more, whatever httparse lets pass.
     fn check(all: &'h [httparse::Header<'a>]) -> Result<Fields<'h, 'a>, Reject> {
-        let sound = |field: &httparse::Header<'_>| {
-            is_token(field.name.as_bytes()) && field.value.iter().all(|&byte| is_text(byte))
-        };
-        if all.iter().all(sound) { Ok(Fields { all }) } else { Err(Reject::Field) }
+        for field in all {
+            if !is_token(field.name.as_bytes()) {
+                return Err(Reject::FieldName);
+            }
+            if !field.value.iter().all(|&byte| is_text(byte)) {
+                return Err(Reject::FieldValue);
+            }
+        }
+        Ok(Fields { all })
     }
 
     /// Names and values.
@@ -91,9 +99,9 @@ impl<'h, 'a> Fields<'h, 'a> {
         self.iter().filter(move |(found, _)| found.eq_ignore_ascii_case(name)).map(|field| field.1)
     }
 
-    /// What the fields say about the body (RFC 9112 6.1 and 6.2), without what the status or the
-    /// method say. Refused is all that two parsers have ever read in two ways.
-    fn framing(self, version: Version) -> Result<Framing, Reject> {
+    /// What a request's fields say about its body (RFC 9112 6.1 and 6.2). Refused is all that two
+    /// parsers have ever read in two ways.
+    fn framing_of_request(self, version: Version) -> Result<Framing, Reject> {
         let mut lengths = self.named("content-length");
         let mut codings = self.named("transfer-encoding");
         let (length, coding) = (lengths.next(), codings.next());
@@ -108,6 +116,36 @@ impl<'h, 'a> Fields<'h, 'a> {
                 if chunked { Ok(Framing::Chunked) } else { Err(Reject::Coding) }
             }
         }
+    }
+
+    /// What a response's fields say about its body, without what the status and the method say;
+    /// and whether they are faulty: nothing may then be read behind the body (RFC 9112 6.1, 6.3).
+    ///
+    /// What has one meaning only is taken: equal lengths are one, and chunks win.
+    fn framing_of_response(self, version: Version) -> Result<(Framing, bool), Reject> {
+        let mut codings = self.named("transfer-encoding");
+        if let Some(coding) = codings.next() {
+            if !coding.eq_ignore_ascii_case(b"chunked") || codings.next().is_some() {
+                return Err(Reject::Coding);
+            }
+            let has_length = self.named("content-length").next().is_some();
+            return Ok((Framing::Chunked, has_length || version == Version::Http10));
+        }
+        let mut framing = Framing::None;
+        let values = self.named("content-length");
+        for digits in values.flat_map(|value| value.split(|&byte| byte == b',')) {
+            let length = Framing::Length(parse_length(trim(digits))?);
+            if framing != Framing::None && framing != length {
+                return Err(Reject::TwoLengths);
+            }
+            framing = length;
+        }
+        Ok((framing, false))
+    }
+
+    /// Whether the sender takes trailers (RFC 9110 10.1.4).
+    fn takes_trailers(self) -> bool {
+        self.named("te").flat_map(list).any(|it| it.eq_ignore_ascii_case(b"trailers"))
     }
 
     /// What `Connection` says.
@@ -158,131 +196,6 @@ impl Options {
     }
 }
 
-/// Why a head is refused. The text quotes none of the peer's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reject {
-    /// CR without LF.
-    BareCr,
-    /// LF without CR.
-    BareLf,
-    /// A control character, which NUL is too.
-    Control,
-    /// A field continued on a line of its own (obs-fold), or white space before the first field.
-    Fold,
-    /// Too many empty lines before the request.
-    EmptyLines,
-    /// The first line alone is too long.
-    LongTarget,
-    /// Longer than [`crate::limits::HTTP_HEAD_BYTES`].
-    LongHead,
-    /// More fields than [`HTTP_FIELDS`].
-    ManyFields,
-    /// A request line that has not three parts, or a response that does not begin like one.
-    FirstLine,
-    /// A method that is no token.
-    Method,
-    /// A target of no known form, or of a form that the method does not allow.
-    Target,
-    /// CONNECT.
-    Connect,
-    /// A version other than 1.0 and 1.1.
-    Version,
-    /// HTTP/2 with prior knowledge.
-    Http2,
-    /// A field without a colon, a name that is no token, a value with bytes that no value has.
-    Field,
-    /// More than one Host.
-    TwoHosts,
-    /// HTTP/1.1 without Host.
-    NoHost,
-    /// A Host, or the authority of the target, that is none.
-    Host(host::Reject),
-    /// More than one Content-Length.
-    TwoLengths,
-    /// A Content-Length that is no number.
-    Length,
-    /// A Content-Length beyond 64 bits.
-    HugeLength,
-    /// Content-Length and Transfer-Encoding.
-    LengthWithCoding,
-    /// A Transfer-Encoding other than `chunked`.
-    Coding,
-    /// A Transfer-Encoding in HTTP/1.0.
-    CodingIn10,
-    /// A malformed Connection, or one that names too much.
-    Options,
-    /// A status out of range, or one that the version does not have.
-    Status,
-}
-
-impl Reject {
-    /// The status to answer a request with.
-    pub fn status(self) -> u16 {
-        match self {
-            Reject::Connect => 405,
-            Reject::HugeLength => 413,
-            Reject::LongTarget => 414,
-            Reject::LongHead | Reject::ManyFields => 431,
-            Reject::Coding => 501,
-            Reject::Version | Reject::Http2 => 505,
-            _ => 400,
-        }
-    }
-}
-
-impl fmt::Display for Reject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Reject::BareCr => "CR without LF",
-            Reject::BareLf => "LF without CR",
-            Reject::Control => "control character",
-            Reject::Fold => "folded field",
-            Reject::EmptyLines => "empty lines before the request",
-            Reject::LongTarget => "target too long",
-            Reject::LongHead => "head too long",
-            Reject::ManyFields => "too many fields",
-            Reject::FirstLine => "malformed first line",
-            Reject::Method => "malformed method",
-            Reject::Target => "malformed target",
-            Reject::Connect => "CONNECT",
-            Reject::Version => "unknown version",
-            Reject::Http2 => "HTTP/2",
-            Reject::Field => "malformed field",
-            Reject::TwoHosts => "two Host fields",
-            Reject::NoHost => "no Host field",
-            Reject::Host(reason) => return write!(f, "invalid Host: {reason}"),
-            Reject::TwoLengths => "two Content-Length fields",
-            Reject::Length => "malformed Content-Length",
-            Reject::HugeLength => "Content-Length too large",
-            Reject::LengthWithCoding => "Content-Length with Transfer-Encoding",
-            Reject::Coding => "unknown Transfer-Encoding",
-            Reject::CodingIn10 => "Transfer-Encoding in HTTP/1.0",
-            Reject::Options => "malformed Connection field",
-            Reject::Status => "malformed status",
-        })
-    }
-}
-
-impl std::error::Error for Reject {}
-
-impl From<host::Reject> for Reject {
-    fn from(reason: host::Reject) -> Reject {
-        Reject::Host(reason)
-    }
-}
-
-impl From<httparse::Error> for Reject {
-    fn from(error: httparse::Error) -> Reject {
-        match error {
-            httparse::Error::TooManyHeaders => Reject::ManyFields,
-            httparse::Error::Token => Reject::Target,
-            httparse::Error::Version | httparse::Error::NewLine => Reject::FirstLine,
-            httparse::Error::Status => Reject::Status,
-            httparse::Error::HeaderName | httparse::Error::HeaderValue => Reject::Field,
-        }
-    }
-}
-
 /// Appends formatted text.
 pub(crate) fn put_text(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     struct Text<'a>(&'a mut Vec<u8>);
@@ -295,9 +208,9 @@ pub(crate) fn put_text(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     fmt::Write::write_fmt(&mut Text(out), text).expect("a Vec takes all");
 }
 
-/// A head's first line, without its CRLF.
+/// A head's first line, without its end.
 fn first_line(head: &[u8]) -> &[u8] {
-    head.split(|&byte| byte == b'\r').next().unwrap_or_default()
+    head.split(|byte| b"\r\n".contains(byte)).next().unwrap_or_default()
 }
 
 /// Digits alone: no sign, no list, no space.

@@ -41,9 +41,29 @@ impl Method<'_> {
         [&b"GET"[..], b"HEAD"].contains(&self.0)
     }
 
-    /// Whether doing it twice is doing it once (RFC 9110 9.2.2).
+    /// Whether doing it twice is doing it once (RFC 9110 9.2.2, and IANA's registry for those of
+    /// WebDAV and CalDAV).
     pub fn is_repeatable(self) -> bool {
-        [&b"GET"[..], b"HEAD", b"OPTIONS", b"PUT", b"DELETE"].contains(&self.0)
+        const METHODS: &[&[u8]] = &[
+            b"GET",
+            b"HEAD",
+            b"OPTIONS",
+            b"PUT",
+            b"DELETE",
+            b"TRACE",
+            b"QUERY",
+            b"PROPFIND",
+            b"PROPPATCH",
+            b"REPORT",
+            b"SEARCH",
+            b"MKCOL",
+            b"MKCALENDAR",
+            b"COPY",
+            b"MOVE",
+            b"UNLOCK",
+            b"ACL",
+        ];
+        METHODS.contains(&self.0)
     }
 }
 
@@ -61,9 +81,26 @@ pub enum Target<'a> {
 impl<'h, 'a> Request<'h, 'a> {
     /// Reads `head`, which [`HeadScan`] has found.
     pub fn parse(head: &'a [u8], slots: &'h mut Slots<'a>) -> Result<Request<'h, 'a>, Reject> {
+        Request::read(head, slots, true)
+    }
+
+    /// The same, without Host if need be: load balancers check so.
+    pub fn parse_nameless(
+        head: &'a [u8],
+        slots: &'h mut Slots<'a>,
+    ) -> Result<Request<'h, 'a>, Reject> {
+        Request::read(head, slots, false)
+    }
+
+    fn read(
+        head: &'a [u8],
+        slots: &'h mut Slots<'a>,
+        needs_host: bool,
+    ) -> Result<Request<'h, 'a>, Reject> {
         let version = check_first_line(first_line(head))?;
         let mut parsed = httparse::Request::new(&mut []);
-        let status = parsed.parse_with_uninit_headers(head, &mut slots.0)?;
+        let status = parsed.parse_with_uninit_headers(head, &mut slots.0);
+        let status = status.map_err(|error| Reject::of_head(error, head))?;
         if status != httparse::Status::Complete(head.len()) {
             return Err(Reject::FirstLine);
         }
@@ -81,7 +118,7 @@ impl<'h, 'a> Request<'h, 'a> {
         if hosts.next().is_some() {
             return Err(Reject::TwoHosts);
         }
-        if of_field.is_none() && version == Version::Http11 {
+        if of_field.is_none() && version == Version::Http11 && needs_host {
             return Err(Reject::NoHost);
         }
         let mut host = host::parse_host(of_field.unwrap_or_default())?;
@@ -91,7 +128,7 @@ impl<'h, 'a> Request<'h, 'a> {
                 return Err(Reject::Host(host::Reject::Empty));
             }
         }
-        let framing = fields.framing(version)?;
+        let framing = fields.framing_of_request(version)?;
         let authority = of_target.or(of_field);
         let options = fields.options()?;
         Ok(Request { method, target, version, host, authority, framing, options, fields })
@@ -101,6 +138,21 @@ impl<'h, 'a> Request<'h, 'a> {
     pub fn asks_upgrade(&self) -> bool {
         let asks = self.version == Version::Http11 && self.options.upgrade;
         asks && self.fields.protocols().next().is_some()
+    }
+
+    /// Whether it asks how this server is.
+    pub fn asks_health(&self) -> bool {
+        let target = match self.target {
+            Target::Origin(target) | Target::Absolute(target) => target,
+            Target::Asterisk => return false,
+        };
+        let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+        [&b"/healthz"[..], b"/ping"].contains(&path)
+    }
+
+    /// Whether trailers of the response may be sent to it (RFC 9110 6.5.1); HTTP/1.0 has no chunks.
+    pub fn takes_trailers(&self) -> bool {
+        self.version == Version::Http11 && self.fields.takes_trailers()
     }
 
     /// Whether the visitor may wait for 100 before it sends the body (RFC 9110 10.1.1).
@@ -150,7 +202,7 @@ fn split_target<'a>(
 /// For the fuzz target `http_request`.
 #[doc(hidden)]
 pub mod fuzz {
-    use super::super::forwarded::{Form, Visitor};
+    use super::super::forwarded::{self, Form, Visitor};
     use super::*;
     use std::net::Ipv4Addr;
 
@@ -174,7 +226,7 @@ pub mod fuzz {
         let mut slots = Slots::new();
         let Ok(request) = Request::parse(&bytes[range], &mut slots) else { return };
         for is_proxy in [false, true] {
-            for form in [Form::X, Form::Rfc7239, Form::Both] {
+            for form in [Form::X, Form::Rfc7239, Form::Both, Form::None] {
                 let stranger = Visitor::stranger(Ipv4Addr::LOCALHOST.into(), 80);
                 check_forwarding(&request, &Visitor { is_proxy, form, ..stranger });
             }
@@ -198,12 +250,21 @@ pub mod fuzz {
         assert_eq!(again.framing, request.framing);
         assert_eq!(again.method, request.method);
         assert_eq!(again.asks_upgrade(), request.asks_upgrade());
+        assert_eq!(again.takes_trailers(), request.takes_trailers());
         assert!(!matches!(again.target, Target::Absolute(_)));
         if visitor.is_proxy {
             return; // it is appended to each time
         }
         let mut twice = Vec::new();
         rewrite::request(&again, visitor, &mut twice);
-        assert_eq!(once.escape_ascii().to_string(), twice.escape_ascii().to_string());
+        // Each round leaves its mark, and nothing else.
+        let unmarked = |head: &[u8]| {
+            let mark = str::from_utf8(forwarded::MARK).expect("ASCII").trim_end();
+            let lines = head.split_inclusive(|&byte| byte == b'\n');
+            let others = lines.filter(|line| line.trim_ascii_end() != mark.as_bytes());
+            others.map(|line| line.escape_ascii().to_string()).collect::<String>()
+        };
+        assert_eq!(unmarked(&once), unmarked(&twice));
+        assert_eq!(forwarded::rounds(again.fields), forwarded::rounds(request.fields) + 1);
     }
 }

@@ -10,7 +10,9 @@
 //! Host: as it came
 //! …                                all other fields
 //! Content-Length | Transfer-Encoding: chunked
+//! TE: trailers                  if the visitor takes them
 //! Connection: upgrade, Upgrade: …  if asked for, without h2c
+//! CDN-Loop: underpass
 //! X-Forwarded-For, -Host, -Port, -Proto, X-Real-IP; Forwarded
 //! ```
 
@@ -46,14 +48,24 @@ pub fn request(request: &Request<'_, '_>, visitor: &Visitor, out: &mut Vec<u8>) 
             is_hop_by_hop(name) || is_of_request(name) || forwarded::ends_here(name, visitor);
         // An HTTP/1.0 client cannot be sent 100 (RFC 9110 10.1.1).
         let pointless = request.version == Version::Http10 && name.eq_ignore_ascii_case(b"expect");
-        if !ends_here && !pointless && !fields.is_named_by_connection(name) {
+        // RFC 8586 2.1: whoever could take the mark away could send a request round for ever.
+        let is_mark = name.eq_ignore_ascii_case(b"cdn-loop");
+        let is_named = || !is_mark && fields.is_named_by_connection(name);
+        if !ends_here && !pointless && !is_named() {
             field(out, name, value);
         }
     }
     write_framing(request.framing, out);
-    if request.asks_upgrade() {
-        write_upgrade(fields.protocols(), out);
+    match (request.asks_upgrade(), request.takes_trailers()) {
+        (false, false) => {}
+        (false, true) => put(out, &[b"TE: trailers\r\nConnection: TE\r\n"]),
+        (true, false) => write_upgrade(b"upgrade", fields.protocols(), out),
+        (true, true) => {
+            put(out, &[b"TE: trailers\r\n"]);
+            write_upgrade(b"upgrade, TE", fields.protocols(), out);
+        }
     }
+    put(out, &[forwarded::MARK]);
     forwarded::write(request, visitor, out);
     put(out, &[b"\r\n"]);
     target
@@ -68,6 +80,8 @@ pub struct Answer {
     pub to_head: bool,
     /// Its connection lives on after this response.
     pub persists: bool,
+    /// It has asked for trailers.
+    pub trailers: bool,
 }
 
 /// Appends a response head for the visitor. 101 keeps its `Upgrade`; an interim one says nothing
@@ -76,8 +90,11 @@ pub fn response(response: &Response<'_, '_>, answer: Answer, out: &mut Vec<u8>) 
     put_text(out, format_args!("HTTP/1.1 {:03} ", response.status));
     put(out, &[response.reason, b"\r\n"]);
     let fields = response.fields;
+    let announces = answer.trailers && response.framing(answer.to_head) == Framing::Chunked;
     for (name, value) in fields.iter() {
-        if !is_hop_by_hop(name) && !fields.is_named_by_connection(name) {
+        let ends_here =
+            is_hop_by_hop(name) && !(announces && name.eq_ignore_ascii_case(b"trailer"));
+        if !ends_here && !fields.is_named_by_connection(name) {
             field(out, name, value);
         }
     }
@@ -89,7 +106,7 @@ pub fn response(response: &Response<'_, '_>, answer: Answer, out: &mut Vec<u8>) 
         said => write_framing(said, out),
     }
     match (response.status, answer.persists, answer.to) {
-        (101, ..) => write_upgrade(fields.named("upgrade").flat_map(list), out),
+        (101, ..) => write_upgrade(b"upgrade", fields.named("upgrade").flat_map(list), out),
         (..200, ..) => {}
         (_, false, _) => put(out, &[b"Connection: close\r\n"]),
         (_, true, Version::Http10) => put(out, &[b"Connection: keep-alive\r\n"]),
@@ -108,8 +125,8 @@ fn write_framing(framing: Framing, out: &mut Vec<u8>) {
     }
 }
 
-fn write_upgrade<'a>(protocols: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
-    put(out, &[b"Connection: upgrade\r\nUpgrade: "]);
+fn write_upgrade<'a>(options: &[u8], protocols: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
+    put(out, &[b"Connection: ", options, b"\r\nUpgrade: "]);
     for (number, protocol) in protocols.enumerate() {
         put(out, &[if number == 0 { b"" } else { b", " }, protocol]);
     }
@@ -126,8 +143,9 @@ pub(super) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     }
 }
 
-/// Of this hop alone, or said anew. `Trailer` and `TE` speak of trailers, which are dropped.
-fn is_hop_by_hop(name: &[u8]) -> bool {
+/// Of this hop alone, or said anew. `Trailer` and `TE` speak of trailers, which are dropped but for
+/// visitors that ask for them.
+pub(super) fn is_hop_by_hop(name: &[u8]) -> bool {
     const NAMES: &[&[u8]] = &[
         b"connection",
         b"content-length",

@@ -141,6 +141,11 @@ pub fn request_body(ask: &Ask, id: AskId) -> Vec<u8> {
     bytes
 }
 
+/// Whether it takes trailers.
+fn asks_trailers(ask: &Ask) -> bool {
+    !ask.old && mix(ask.quirk, 2).is_multiple_of(3)
+}
+
 /// The head as the home must get it.
 pub fn forwarded_head(ledger: &Ledger, id: AskId) -> String {
     let ask = &ledger.asks[id];
@@ -152,9 +157,13 @@ pub fn forwarded_head(ledger: &Ledger, id: AskId) -> String {
         text += "Expect: 100-continue\r\n";
     }
     text += &ask.body.as_ref().map(framing_field).unwrap_or_default();
-    if ask.upgrades {
-        text += "Connection: upgrade\r\nUpgrade: echo\r\n";
+    match (ask.upgrades, asks_trailers(ask)) {
+        (false, false) => {}
+        (true, false) => text += "Connection: upgrade\r\nUpgrade: echo\r\n",
+        (false, true) => text += "TE: trailers\r\nConnection: TE\r\n",
+        (true, true) => text += "TE: trailers\r\nConnection: upgrade, TE\r\nUpgrade: echo\r\n",
     }
+    text += "CDN-Loop: underpass\r\n";
     let _ = write!(
         text,
         "X-Forwarded-For: {from}\r\nX-Forwarded-Host: {host}\r\nX-Forwarded-Port: 80\r\n\

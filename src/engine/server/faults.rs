@@ -1,0 +1,100 @@
+//! What went wrong with a visitor, said to the owner of the house: of each service so many lines a
+//! minute, so that one home's faults do not drown another's.
+
+use std::net::SocketAddr;
+
+use log::{Level, debug};
+
+use super::visitor::{Doing, INTERNAL_ERROR};
+use super::{Complaint, Server};
+use crate::engine::conn::{Conn, PlainConn};
+use crate::engine::conns::ConnId;
+use crate::engine::net::Net;
+use crate::proto::access::End as Ended;
+use crate::proto::admission::{Class, Refused};
+use crate::proto::http_entry::Why;
+
+impl<N: Net> Server<N> {
+    /// A page was sent, or a connection broken off; `detail` is what the home's client has said.
+    pub(super) fn say_refusal(
+        &mut self,
+        id: ConnId,
+        service: Option<usize>,
+        why: Why,
+        detail: Option<String>,
+    ) {
+        let Some(visitor) = self.visitor(id) else { return };
+        debug!("visitor {}: {why}", visitor.address);
+        let Some(service) = service else { return };
+        if why == Why::Loop {
+            return self.say_loop(service);
+        }
+        if !why.is_of_home() {
+            return;
+        }
+        let home = self.home_of(service);
+        let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
+        self.say(Level::Info, Complaint::Answer(service), || format!("{home}: {why}{detail}"));
+    }
+
+    /// Visitors of a service come back as visitors.
+    pub(super) fn say_loop(&mut self, service: usize) {
+        let home = self.home_of(service);
+        self.say(Level::Warn, Complaint::Loop(service), || {
+            format!(
+                "{home} leads back to this server: its visitors come in again; look at the \
+                 local_addr of this service in the client's file"
+            )
+        });
+    }
+
+    /// Whether a TLS visitor comes from the very home that it asks for, and has done so too often
+    /// with the same hello; then it is turned away.
+    pub(super) fn comes_back(&mut self, id: ConnId, service: Option<usize>) -> bool {
+        let Some(service) = service else { return false };
+        let owner = self.broker.owner(self.broker.service_at(service));
+        let home = owner.and_then(|owner| self.session(owner)).map(|session| session.address.ip());
+        let now = self.core.now();
+        let conns = &self.core.conns;
+        let Some(Conn::Plain(PlainConn { stage: visitor, .. })) = conns.get(id) else {
+            return false;
+        };
+        let Doing::Hello(hello) = &visitor.doing else { return false };
+        let is_from_home = home == Some(visitor.address.ip());
+        let waits = |id| conns.get(id).is_some_and(|conn| conn.socket().written() == 0);
+        if !is_from_home || !self.rounds.is_loop((&hello.held, id), now, waits) {
+            return false;
+        }
+        self.say_loop(service);
+        self.answer_and_part(id, INTERNAL_ERROR, Ended::Loop);
+        true
+    }
+
+    /// There is no room for one more visitor.
+    pub(super) fn say_full(&mut self) {
+        let visitors = self.core.admission.count(Class::Visitor);
+        self.say(Level::Info, Complaint::Full, || {
+            format!("the house is full: {visitors} visitors; others wait to be accepted")
+        });
+    }
+
+    /// A visitor is not let in.
+    pub(super) fn say_refused(&mut self, address: SocketAddr, refused: Refused) {
+        match refused {
+            Refused::Full => self.say_full(),
+            Refused::Share => self.say(Level::Info, Complaint::Crowd, || {
+                format!("a visitor is turned away: {} has used its share up", address.ip())
+            }),
+        }
+    }
+
+    /// `home NAME`, with the address of the client that serves it.
+    fn home_of(&mut self, service: usize) -> String {
+        let name = self.config.services[service].name.clone();
+        let owner = self.broker.owner(self.broker.service_at(service));
+        match owner.and_then(|owner| self.session(owner)) {
+            Some(session) => format!("home {name} (client {})", session.address),
+            None => format!("home {name}"),
+        }
+    }
+}
