@@ -8,6 +8,7 @@ pub mod core;
 pub mod gone;
 pub mod mio_net;
 pub mod net;
+pub mod pair;
 pub mod relay;
 mod resolve;
 pub mod socket;

@@ -9,10 +9,10 @@ use log::debug;
 use super::link::LinkStep;
 use super::{Client, Complaint, in_order};
 use crate::config::HostPort;
-use crate::engine::conn::{Carrier as _, Conn, PlainConn};
+use crate::engine::conn::{Conn, PlainConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::engine::relay::{self, Outcome, Progress};
+use crate::engine::pair::{Pair, Parting, Way};
 use crate::engine::socket::Socket;
 use crate::limits;
 use crate::wire::message::Reason;
@@ -165,71 +165,41 @@ impl<N: Net> Client<N> {
         if matches!(conn.stage.step, HomeStep::Dialling { .. }) {
             return self.watch_link(link);
         }
-        let outcome = relay::relay(&mut self.core.io, &mut self.core.conns, link, home);
-        self.after_relay(link, home, outcome);
+        let pair = self.core.relay(link, home);
+        self.after_turn(link, home, pair);
     }
 
     /// One direction has ended and the other has been silent for too long.
     pub(super) fn cut_silent(&mut self, link: ConnId, home: ConnId) {
-        if let Some(conn) = self.core.conns.tunnel(link) {
-            let outcome = relay::plain_broken(&mut self.core.io, conn, Reason::Idle);
-            self.after_relay(link, home, outcome);
-        }
+        let pair = self.core.break_off(link, home, Reason::Idle);
+        self.after_turn(link, home, pair);
     }
 
-    fn after_relay(&mut self, link: ConnId, home: ConnId, outcome: Outcome) {
-        match outcome {
-            Outcome::Waiting { progress } => self.note_progress(home, progress),
-            Outcome::More { progress } => {
-                self.note_progress(home, progress);
-                self.core.enqueue(link);
-            }
-            Outcome::Done => {
-                self.leave_after_flush(home);
+    fn after_turn(&mut self, link: ConnId, home: ConnId, pair: Pair) {
+        match pair {
+            Pair::GoesOn => {}
+            Pair::Over(way) => {
+                match way {
+                    Way::Parts => {
+                        if let Some(conn) = self.core.plain(home) {
+                            conn.stage.step = HomeStep::Parting;
+                        }
+                        self.part(home);
+                    }
+                    Way::Breaks | Way::Reset(_) => self.core.abort(home),
+                }
                 self.start_settling(link);
             }
-            Outcome::PlainBroken | Outcome::PeerReset(_) => {
-                self.core.abort(home);
-                self.start_settling(link);
-            }
-            Outcome::LinkGone(gone) => self.lose_link(link, gone),
-        }
-    }
-
-    fn note_progress(&mut self, id: ConnId, progress: Progress) {
-        let now = self.core.now();
-        let set = self.core.conns.deadline(id).is_some();
-        if !progress.awaits_end {
-            if set {
-                self.core.set_deadline(id, None);
-            }
-            return;
-        }
-        if progress.moved || !set {
-            self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
-        }
-    }
-
-    fn leave_after_flush(&mut self, id: ConnId) {
-        let now = self.core.now();
-        if let Some(conn) = self.core.plain(id) {
-            conn.stage.step = HomeStep::Parting;
-            self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
-            self.part(id);
+            Pair::LinkGone(gone) => self.lose_link(link, gone),
         }
     }
 
     /// Both directions have ended; what waits is still written.
     pub(super) fn part(&mut self, id: ConnId) {
-        let now = self.core.now();
-        let Some(conn) = self.core.conns.plain(id) else { return };
-        let flushed = conn.flush(&mut self.core.io);
-        if flushed.is_err() || conn.socket.is_broken() {
-            self.core.abort(id);
-        } else if conn.socket.is_clear() {
-            self.core.close(id);
-        } else if matches!(flushed, Ok(true)) {
-            self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
+        match self.core.part(id) {
+            Parting::Waits => {}
+            Parting::Clear => self.core.close(id),
+            Parting::Broken => self.core.abort(id),
         }
     }
 

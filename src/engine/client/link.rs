@@ -7,12 +7,12 @@ use log::debug;
 use super::line::{LineId, Way};
 use super::{Client, Tunnel};
 use crate::config::{HostPort, Protocol};
-use crate::engine::conn::{Carrier as _, Conn, End, Gone, READS, Turn};
+use crate::engine::conn::{Carrier as _, Conn, End, Gone, READS};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::engine::relay;
+use crate::engine::pair::Patience;
 use crate::limits;
-use crate::proto::lease::{End as LeaseEnd, Lease};
+use crate::proto::lease::Lease;
 use crate::proto::noise::HandshakeHash;
 use crate::proto::time::Time;
 use crate::wire::Status;
@@ -277,36 +277,24 @@ impl<N: Net> Client<N> {
         if self.config.protocol == Protocol::Rathole {
             return self.settle_channel(id);
         }
-        let now = self.core.now();
-        let is_set = self.core.conns.deadline(id).is_some();
-        let Some(conn) = self.core.conns.tunnel(id) else { return };
-        let settled = relay::settle(&mut self.core.io, conn, Lease::has_ended);
-        let reset = conn.lease().said() == LeaseEnd::Reset;
-        let done = settled.and_then(|settled| {
-            if let Turn::Done(()) = settled {
-                conn.say_ready(&mut self.core.io)?;
-            }
-            Ok(settled)
-        });
-        let patience = match reset && !is_set {
-            true => Some(limits::RESET_ANSWER_TIME),
-            // In order, the end may take as long as a slow visitor takes to read.
-            false => None,
-        };
-        match done.map(|turn| self.core.go_on(id, turn)) {
+        // In order, the end may take as long as a slow visitor takes to read.
+        match self.core.settle(id, Lease::has_ended, Patience::Endless) {
+            Ok(true) => self.free_link(id),
+            Ok(false) => {}
             Err(gone) => self.lose_link(id, gone),
-            Ok(Some(())) => {
-                self.set_step(id, LinkStep::Spare);
-                self.core.set_deadline(id, None);
-                // The next OPEN may be here already.
-                self.core.enqueue(id);
-            }
-            Ok(None) => {
-                if let Some(patience) = patience {
-                    self.core.set_deadline(id, Some(now + patience));
-                }
-            }
         }
+    }
+
+    /// Both directions of the lease have ended: says so, and is spare again.
+    fn free_link(&mut self, id: ConnId) {
+        let Some(conn) = self.core.conns.tunnel(id) else { return };
+        if let Err(gone) = conn.say_ready(&mut self.core.io) {
+            return self.lose_link(id, gone);
+        }
+        self.set_step(id, LinkStep::Spare);
+        self.core.set_deadline(id, None);
+        // The next OPEN may be here already.
+        self.core.enqueue(id);
     }
 
     /// Closes a link that has served its one visitor.

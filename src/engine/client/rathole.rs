@@ -11,7 +11,7 @@ use crate::config::ServiceKind;
 use crate::engine::conn::{Carrier as _, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::engine::relay;
+use crate::engine::pair::Patience;
 use crate::limits;
 use crate::proto::lease::Lease;
 use crate::proto::rathole_client::{self, ControlChannel, Due};
@@ -197,21 +197,12 @@ impl<N: Net> Client<N> {
     /// A data channel whose visitor has gone: writes what is left, and closes. A server that takes
     /// nothing of it for long is given up.
     pub(super) fn settle_channel(&mut self, id: ConnId) {
-        let now = self.core.now();
-        let is_set = self.core.conns.deadline(id).is_some();
-        let Some(conn) = self.core.conns.tunnel(id) else { return };
-        let before = conn.socket.backlog();
         // Over is what has ended in order: after a reset the channel is aborted, for the server.
-        let settled = relay::settle(&mut self.core.io, conn, Lease::is_over);
-        let moves = conn.socket.backlog() < before || !is_set;
-        match settled.map(|turn| self.core.go_on(id, turn)) {
+        let patience = Patience::Silence(limits::HALF_CLOSED_SILENCE);
+        match self.core.settle(id, Lease::is_over, patience) {
+            Ok(true) => self.close_link(id),
+            Ok(false) => {}
             Err(gone) => self.lose_link(id, gone),
-            Ok(Some(())) => self.close_link(id),
-            Ok(None) => {
-                if moves {
-                    self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
-                }
-            }
         }
     }
 }

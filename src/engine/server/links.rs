@@ -7,15 +7,15 @@ use super::sessions::Control;
 use super::visitor::{Doing, Waiting};
 use super::{Server, Tunnel};
 use crate::config::Passthrough;
-use crate::engine::conn::{Conn, Dialect, Gone, Turn};
+use crate::engine::conn::{Conn, Dialect, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::engine::relay::{self, Outcome};
+use crate::engine::pair::{Pair, Patience, Way};
 use crate::limits;
 use crate::proto::access::End as Ended;
 use crate::proto::admission::Standing;
 use crate::proto::broker::ServiceId;
-use crate::proto::lease::{End as LeaseEnd, Lease};
+use crate::proto::lease::Lease;
 use crate::wire::message::{Entry, Message, Open, Reason};
 use crate::wire::rathole::Start;
 
@@ -157,41 +157,31 @@ impl<N: Net> Server<N> {
         if !self.hear_home_first(link, visitor) {
             return;
         }
-        let outcome = relay::relay(&mut self.core.io, &mut self.core.conns, link, visitor);
+        let pair = self.core.relay(link, visitor);
         self.note_first_byte(visitor);
-        self.after_relay(link, visitor, outcome, Ended::VisitorReset);
+        self.after_turn(link, visitor, pair, Ended::VisitorReset);
     }
 
     /// Breaks a relay off from this side: its silence lasts too long, or others need its room.
     pub(super) fn cut_relay(&mut self, link: ConnId, visitor: ConnId, end: Ended) {
-        if let Some(conn) = self.core.conns.tunnel(link) {
-            let reason = if end == Ended::Idle { Reason::Idle } else { Reason::Broken };
-            let outcome = relay::plain_broken(&mut self.core.io, conn, reason);
-            self.after_relay(link, visitor, outcome, end);
-        }
+        let reason = if end == Ended::Idle { Reason::Idle } else { Reason::Broken };
+        let pair = self.core.break_off(link, visitor, reason);
+        self.after_turn(link, visitor, pair, end);
     }
 
     /// `end`: of the visitor, if its connection is what ends the relay.
-    fn after_relay(&mut self, link: ConnId, visitor: ConnId, outcome: Outcome, end: Ended) {
-        match outcome {
-            Outcome::Waiting { progress } => self.note_progress(visitor, progress),
-            Outcome::More { progress } => {
-                self.note_progress(visitor, progress);
-                self.core.enqueue(link);
-            }
-            Outcome::Done => {
-                self.leave_after_flush(visitor);
+    fn after_turn(&mut self, link: ConnId, visitor: ConnId, pair: Pair, end: Ended) {
+        match pair {
+            Pair::GoesOn => {}
+            Pair::Over(way) => {
+                match way {
+                    Way::Parts => self.leave_after_flush(visitor),
+                    Way::Breaks => self.abort_visitor(visitor, end),
+                    Way::Reset(reason) => self.abort_visitor(visitor, Ended::from(reason)),
+                }
                 self.start_settling(link);
             }
-            Outcome::PlainBroken => {
-                self.abort_visitor(visitor, end);
-                self.start_settling(link);
-            }
-            Outcome::PeerReset(reason) => {
-                self.abort_visitor(visitor, Ended::from(reason));
-                self.start_settling(link);
-            }
-            Outcome::LinkGone(gone) => self.lose_link(link, gone),
+            Pair::LinkGone(gone) => self.lose_link(link, gone),
         }
     }
 
@@ -203,28 +193,19 @@ impl<N: Net> Server<N> {
     /// Reads a link up to the peer's end and writes what is left; then it is spare again.
     pub(super) fn settle(&mut self, id: ConnId) {
         let now = self.core.now();
-        let is_set = self.core.conns.deadline(id).is_some();
-        let Some(conn) = self.core.conns.tunnel(id) else { return };
+        let Some(conn) = self.core.tunnel(id) else { return };
         let is_rathole = conn.dialect() == Dialect::Rathole;
-        match relay::settle(&mut self.core.io, conn, Lease::is_over) {
+        // In order, the end may take as long as a slow service at home takes to read what has
+        // arrived there. A rathole client is not asked.
+        let patience = Patience::Once(match is_rathole {
+            true => limits::HALF_CLOSED_SILENCE,
+            false => limits::SETTLING_TIME,
+        });
+        match self.core.settle(id, Lease::is_over, patience) {
             Err(gone) => return self.lose_link(id, gone),
-            Ok(turn @ (Turn::Waiting | Turn::More)) => {
-                // In order, the end may take as long as a slow service at home takes to read what
-                // has arrived there. A rathole client is not asked.
-                let reset = conn.lease().said() == LeaseEnd::Reset;
-                let patience = match reset {
-                    true => limits::RESET_ANSWER_TIME,
-                    false if is_rathole => limits::HALF_CLOSED_SILENCE,
-                    false => limits::SETTLING_TIME,
-                };
-                if !is_set {
-                    self.core.set_deadline(id, Some(now + patience));
-                }
-                self.core.go_on(id, turn);
-                // What waits on it was its visitor's until now.
-                return self.account_for(id);
-            }
-            Ok(Turn::Done(())) => {}
+            // What waits on it was its visitor's until now.
+            Ok(false) => return self.account_for(id),
+            Ok(true) => {}
         }
         let Some(link) = self.link(id) else { return };
         let session = link.session;

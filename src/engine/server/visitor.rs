@@ -13,7 +13,7 @@ use crate::config::Refusal;
 use crate::engine::conn::{Carrier as _, Pulled};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::engine::relay::Progress;
+use crate::engine::pair::Parting;
 use crate::limits;
 use crate::proto::access::End as Ended;
 use crate::proto::admission::Standing;
@@ -378,10 +378,8 @@ impl<N: Net> Server<N> {
 
     /// Both directions of its relay have ended; what waits is still written.
     pub(super) fn leave_after_flush(&mut self, id: ConnId) {
-        let now = self.core.now();
         if let Some(visitor) = self.visitor(id) {
             visitor.doing = Doing::Parting { listen: None };
-            self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
             self.part(id);
         }
     }
@@ -391,28 +389,19 @@ impl<N: Net> Server<N> {
         let now = self.core.now();
         let Some(conn) = self.core.conns.plain(id) else { return };
         let Doing::Parting { listen } = conn.stage.doing else { return };
-        match conn.flush(&mut self.core.io) {
-            Err(_) => return self.abort_visitor(id, Ended::VisitorReset),
-            Ok(true) => {
-                let patience = match conn.socket.is_clear() {
-                    true => limits::PARTING_TIME,
-                    false => limits::HALF_CLOSED_SILENCE,
-                };
-                self.core.set_deadline(id, Some(now + patience));
+        let was_clear = conn.socket.is_clear();
+        match self.core.part(id) {
+            Parting::Broken => return self.abort_visitor(id, Ended::VisitorReset),
+            Parting::Clear if listen.is_none() => return self.close_visitor(id, Ended::Done),
+            Parting::Waits if listen.is_none() => return,
+            Parting::Clear if !was_clear => {
+                self.core.set_deadline(id, Some(now + limits::PARTING_TIME));
             }
-            Ok(false) => {}
+            Parting::Clear | Parting::Waits => {}
         }
-        let Some(conn) = self.core.conns.plain(id) else { return };
-        if conn.socket.is_broken() {
-            return self.abort_visitor(id, Ended::VisitorReset);
+        if let Some(linger) = listen {
+            self.linger(id, linger);
         }
-        let Some(linger) = listen else {
-            if conn.socket.is_clear() {
-                self.close_visitor(id, Ended::Done);
-            }
-            return;
-        };
-        self.linger(id, linger);
     }
 
     /// Throws away what a visitor still sends: an upload that was refused. It is stayed with while
@@ -455,21 +444,6 @@ impl<N: Net> Server<N> {
         match self.core.conns.is_clear(id) {
             true => self.drop_visitor(id, Ended::Idle),
             false => self.abort_visitor(id, Ended::Idle),
-        }
-    }
-
-    /// A relayed visitor that owes its end has a deadline that moves with its bytes.
-    pub(super) fn note_progress(&mut self, id: ConnId, progress: Progress) {
-        let now = self.core.now();
-        let set = self.core.conns.deadline(id).is_some();
-        if !progress.awaits_end {
-            if set {
-                self.core.set_deadline(id, None);
-            }
-            return;
-        }
-        if progress.moved || !set {
-            self.core.set_deadline(id, Some(now + limits::HALF_CLOSED_SILENCE));
         }
     }
 
