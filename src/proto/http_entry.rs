@@ -53,6 +53,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::proto::access;
+use crate::proto::gates::Refused;
 use crate::wire::Status;
 use crate::wire::host::HostName;
 use crate::wire::http::body::{Body, Form};
@@ -144,6 +145,8 @@ pub enum Routed {
     Offline,
     /// The path may be read in two ways, and two services have one each.
     AmbiguousPath,
+    /// The visitor is not let in.
+    Refused(Refused),
     /// It is to be asked over TLS.
     Https {
         /// How to say so.
@@ -316,6 +319,7 @@ impl HttpEntry {
             Routed::Unknown => self.say_page(Why::UnknownHost, &order, out),
             Routed::Offline => self.say_page(Why::Offline, &order, out),
             Routed::AmbiguousPath => self.say_page(Why::AmbiguousPath, &order, out),
+            Routed::Refused(refused) => self.say_page(Why::Refused(refused), &order, out),
             Routed::Https { redirect, port } => self.send_away(redirect, port, &order, out),
         }
     }

@@ -12,7 +12,7 @@ use crate::config::HostPort;
 use crate::engine::conn::{Carrier as _, Conn, PlainConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::engine::relay::{self, Outcome, Progress};
+use crate::engine::relay::{self, Outcome, Progress, Unlimited};
 use crate::engine::socket::Socket;
 use crate::limits;
 use crate::wire::message::Reason;
@@ -165,7 +165,8 @@ impl<N: Net> Client<N> {
         if matches!(conn.stage.step, HomeStep::Dialling { .. }) {
             return self.watch_link(link);
         }
-        let outcome = relay::relay(&mut self.core.io, &mut self.core.conns, link, home);
+        let outcome =
+            relay::relay(&mut self.core.io, &mut self.core.conns, link, home, &mut Unlimited);
         self.after_relay(link, home, outcome);
     }
 

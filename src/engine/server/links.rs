@@ -3,6 +3,7 @@
 use log::debug;
 
 use super::greeting::Why;
+use super::limits::Share;
 use super::sessions::Control;
 use super::visitor::{Doing, Waiting};
 use super::{Server, Tunnel};
@@ -10,7 +11,7 @@ use crate::config::Passthrough;
 use crate::engine::conn::{Conn, Dialect, Gone, Turn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::engine::relay::{self, Outcome};
+use crate::engine::relay::{self, Outcome, Unlimited};
 use crate::limits;
 use crate::proto::access::End as Ended;
 use crate::proto::admission::Standing;
@@ -151,7 +152,16 @@ impl<N: Net> Server<N> {
 
     /// Moves bytes between a link and its visitor.
     pub(super) fn relay(&mut self, link: ConnId, visitor: ConnId) {
-        let outcome = relay::relay(&mut self.core.io, &mut self.core.conns, link, visitor);
+        let (limited, now) = (self.limited_service(visitor), self.core.now());
+        let (io, conns) = (&mut self.core.io, &mut self.core.conns);
+        let outcome = match limited {
+            None => relay::relay(io, conns, link, visitor, &mut Unlimited),
+            Some(service) => {
+                let bandwidths = &mut self.bandwidths;
+                let mut share = Share { bandwidths, service, visitor, now };
+                relay::relay(io, conns, link, visitor, &mut share)
+            }
+        };
         self.note_first_byte(visitor);
         self.after_relay(link, visitor, outcome, Ended::VisitorReset);
     }

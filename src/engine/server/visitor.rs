@@ -17,6 +17,7 @@ use crate::limits;
 use crate::proto::access::End as Ended;
 use crate::proto::admission::Standing;
 use crate::proto::broker::{Answer, Denial, ServiceId};
+use crate::proto::gates::{Refused, Seat};
 use crate::proto::route::Ask;
 use crate::proto::time::Time;
 use crate::wire::Status;
@@ -30,6 +31,8 @@ pub(super) struct Visitor {
     /// What it dialled, if its proxy has said; else the connection's own address.
     pub(super) local: Option<SocketAddr>,
     pub(super) doing: Doing,
+    /// At the service that it is with.
+    pub(super) seat: Option<Seat>,
     /// `None` without an access log.
     pub(super) account: Option<Box<Account>>,
 }
@@ -232,6 +235,14 @@ impl<N: Net> Server<N> {
             };
         };
         let (service, entry) = (self.broker.service_at(service), Entry::Https);
+        self.note_service(id, service);
+        match self.enter(id, service) {
+            Ok(()) => {}
+            Err(refused @ Refused::Full) => {
+                return self.answer_and_part(id, INTERNAL_ERROR, refused.end());
+            }
+            Err(refused) => return self.keep_out(id, refused),
+        }
         self.send_to(id, |held| Waiting { service, entry, offset: 0, name, held });
     }
 
@@ -239,6 +250,10 @@ impl<N: Net> Server<N> {
     fn send_to_ssh(&mut self, id: ConnId, service: usize) {
         self.note_port(id);
         let service = self.broker.service_at(service);
+        self.note_service(id, service);
+        if let Err(refused) = self.enter(id, service) {
+            return self.keep_out(id, refused);
+        }
         self.send_to(id, |held| Waiting::for_port(service, 0, held));
     }
 
@@ -346,6 +361,7 @@ impl<N: Net> Server<N> {
 
     /// Both directions of its relay have ended; what waits is still written.
     pub(super) fn leave_after_flush(&mut self, id: ConnId) {
+        self.leave_seat(id);
         let now = self.core.now();
         if let Some(visitor) = self.visitor(id) {
             visitor.doing = Doing::Parting { listen: false };
@@ -455,6 +471,7 @@ impl<N: Net> Server<N> {
 
     /// Takes a visitor out of whatever it stands in, and the buffers that it has lent.
     fn leave_queues(&mut self, id: ConnId) {
+        self.leave_seat(id);
         let Some(visitor) = self.visitor(id) else { return };
         let mut held = match &mut visitor.doing {
             Doing::Http(_) => return self.leave_http(id),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::proto::access;
+use crate::proto::gates::Refused;
 use crate::wire::http::{self, body};
 
 /// Why a page was sent or a connection broken off; for the log.
@@ -22,6 +23,8 @@ pub enum Why {
     AmbiguousPath,
     /// A request without a name, which is needed to ask again over TLS.
     NameNeeded,
+    /// The limits of the file.
+    Refused(Refused),
     /// The home is not there.
     Offline,
     /// No link in time.
@@ -48,7 +51,9 @@ impl Why {
             Why::RequestBody(_) | Why::CutRequest | Why::AmbiguousPath | Why::NameNeeded => 400,
             Why::Slow => 408,
             Why::UnknownHost => 404,
-            Why::Offline | Why::NoLink => 503,
+            Why::Refused(Refused::Denied) => 403,
+            Why::Refused(Refused::TooOften { .. }) => 429,
+            Why::Offline | Why::NoLink | Why::Refused(Refused::Full) => 503,
             Why::Silent => 504,
             Why::Response(_)
             | Why::ResponseBody(_)
@@ -68,6 +73,7 @@ impl Why {
             Why::CutRequest => access::End::VisitorLeft,
             Why::Slow => access::End::Timeout,
             Why::UnknownHost => access::End::UnknownName,
+            Why::Refused(refused) => refused.end(),
             Why::Offline => access::End::Offline,
             Why::NoLink => access::End::NoLink,
             Why::Response(_) | Why::ResponseBody(_) | Why::Switched | Why::ManyInterim => {
@@ -89,6 +95,7 @@ impl fmt::Display for Why {
             Why::UnknownHost => "unknown host",
             Why::AmbiguousPath => "ambiguous path",
             Why::NameNeeded => "no name to redirect to",
+            Why::Refused(refused) => return write!(f, "{}", refused.end()),
             Why::Offline => "home is offline",
             Why::NoLink => "no link in time",
             Why::Response(reject) => return write!(f, "response: {reject}"),
