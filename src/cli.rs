@@ -13,7 +13,7 @@ use lexopt::prelude::*;
 use underpass::access_log::AccessLog;
 use underpass::config::{ClientConfig, Config, HttpTimes, ServerConfig, ServerService, show_ports};
 use underpass::import::File;
-use underpass::limits::CLIENT_HELLO_TIME;
+use underpass::limits::HEAD_TIME;
 use underpass::proto::route::{AmbiguousPath, Ask, Condition, Entry, Match};
 use underpass::wire::client_hello::Alpn;
 use underpass::wire::host::{HostName, parse_host};
@@ -278,7 +278,7 @@ fn server_rows(server: &ServerConfig, rows: &mut Vec<[String; 3]>) {
 fn limit_rows(server: &ServerConfig, rows: &mut Vec<[String; 3]>) {
     let all =
         server.visitors.show().into_iter().chain(server.http_times.show(HttpTimes::default()));
-    let head = (server.head_timeout != CLIENT_HELLO_TIME)
+    let head = (server.head_timeout != HEAD_TIME)
         .then(|| format!("{} s for a hello or a head", server.head_timeout.as_secs()));
     let all = all.chain(head);
     rows.extend(all.map(|limit| ["limit".into(), limit, "all services".into()]));

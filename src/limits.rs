@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-/// A ClientHello, from accept to its last byte: ten times what a bad mobile line needs.
-pub const CLIENT_HELLO_TIME: Duration = Duration::from_secs(10);
+/// A ClientHello or a request's head, the first from accept to its last byte, later heads from
+/// their first byte: ten times what a bad mobile line needs.
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
 /// The handshake message's bytes; post-quantum hellos are 2 KB, resumption tickets up to 16 KB.
 pub const CLIENT_HELLO_BYTES: usize = 64 * 1024;
 
@@ -26,8 +27,6 @@ pub const HTTP_INTERIM_BYTES: usize = 1024 * 1024;
 /// So often may a request come back to where it was sent from, by a home that leads there; then it
 /// is a loop. Two servers in a row are none.
 pub const ROUNDS: usize = 3;
-/// A request head: the first from accept to its last byte, later ones from their first byte.
-pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(10);
 /// Silence between two requests; below the 75 s after which nginx would close at home.
 pub const HTTP_IDLE_TIME: Duration = Duration::from_secs(60);
 /// A page of the user's own: it is copied for each visitor that gets it.

@@ -563,7 +563,7 @@ fn the_users_own_pages_are_shown_as_they_are() {
 #[test]
 fn every_status_has_a_page() {
     let mut statuses: Vec<u16> = REFUSED.iter().map(|(status, _)| *status).collect();
-    statuses.extend([404, 408, 413, 502, 503, 504, 508]);
+    statuses.extend([403, 404, 408, 413, 429, 502, 503, 504, 508]);
     for status in statuses {
         assert!(STATUSES.contains(&status), "{status}");
     }

@@ -334,7 +334,7 @@ fn read_form(section: &Section<'_>) -> Result<Form, ConfigError> {
 /// What it says is for hellos and heads; what comes after has times of its own.
 fn read_head_timeout(section: &Section<'_>) -> Result<Duration, ConfigError> {
     let seconds = section.number("head_timeout", 2..=HEAD_TIMEOUT_MAX)?;
-    Ok(seconds.map_or(limits::CLIENT_HELLO_TIME, Duration::from_secs))
+    Ok(seconds.map_or(limits::HEAD_TIME, Duration::from_secs))
 }
 
 fn read_count(section: &Section<'_>, key: &str) -> Result<Option<usize>, ConfigError> {

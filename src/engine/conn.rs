@@ -62,6 +62,9 @@ pub trait Carrier<N: Net> {
     /// Its TCP connection.
     fn socket(&mut self) -> &mut Socket<N::Stream>;
 
+    /// Whether a pull may bring bytes.
+    fn may_give(&self) -> bool;
+
     /// Takes one batch in: data to the front of `scratch.clear`, and what ended it.
     fn pull(&mut self, io: &mut Io<N>) -> Result<Pulled, Gone>;
 
@@ -98,6 +101,14 @@ pub enum Conn<S, P, T> {
 }
 
 impl<S, P, T> Conn<S, P, T> {
+    /// Whether a pull may bring bytes.
+    pub fn may_bring(&self) -> bool {
+        match self {
+            Conn::Plain(conn) => conn.socket.is_readable(),
+            Conn::Tunnel(conn) => conn.may_bring(),
+        }
+    }
+
     /// Its TCP connection.
     pub fn socket(&self) -> &Socket<S> {
         match self {
@@ -142,6 +153,10 @@ pub struct PlainConn<S, P> {
 impl<N: Net, P> Carrier<N> for PlainConn<N::Stream, P> {
     fn socket(&mut self) -> &mut Socket<N::Stream> {
         &mut self.socket
+    }
+
+    fn may_give(&self) -> bool {
+        self.socket.is_readable()
     }
 
     fn pull(&mut self, io: &mut Io<N>) -> Result<Pulled, Gone> {

@@ -34,6 +34,8 @@ pub struct Census {
     pub backlog: usize,
     /// UDP sessions; at home each has a socket.
     pub udp_sessions: usize,
+    /// Visitors at a service.
+    pub seats: usize,
     /// Datagrams dropped so far.
     pub dropped: u64,
     /// Bytes that all connections are charged for.

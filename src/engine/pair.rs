@@ -8,7 +8,7 @@ use super::conn::{Carrier as _, Gone};
 use super::conns::ConnId;
 use super::core::Core;
 use super::net::Net;
-use super::relay::{self, Outcome, Progress};
+use super::relay::{self, Outcome, Pace, Progress};
 use crate::limits;
 use crate::proto::lease::{self, Lease};
 use crate::wire::message::Reason;
@@ -57,8 +57,8 @@ pub enum Patience {
 
 impl<N: Net, P, T> Core<N, P, T> {
     /// Moves bytes between a link and the plain connection on it.
-    pub fn relay(&mut self, link: ConnId, plain: ConnId) -> Pair {
-        let outcome = relay::relay(&mut self.io, &mut self.conns, link, plain);
+    pub fn relay(&mut self, link: ConnId, plain: ConnId, pace: &mut impl Pace) -> Pair {
+        let outcome = relay::relay(&mut self.io, &mut self.conns, link, plain, pace);
         self.conclude(link, plain, outcome)
     }
 

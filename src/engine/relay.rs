@@ -5,6 +5,7 @@ use super::conn::{Carrier, Dialect, End, Gone, Io, PlainConn, READS, TunnelConn,
 use super::conns::ConnId;
 use super::net::Net;
 use super::table::Table;
+use crate::proto::bandwidth::Way;
 use crate::proto::lease;
 use crate::wire::message::Reason;
 
@@ -47,12 +48,33 @@ pub struct Progress {
     pub awaits_end: bool,
 }
 
+/// How fast bytes may go. Asked before each batch.
+pub trait Pace {
+    /// Bytes that may be read now, `usize::MAX` for any number. 0: none, and whoever says so sees
+    /// to another turn.
+    fn grant(&mut self, way: Way) -> usize;
+    /// So many were.
+    fn spent(&mut self, way: Way, bytes: usize);
+}
+
+/// As fast as they can.
+pub struct Unlimited;
+
+impl Pace for Unlimited {
+    fn grant(&mut self, _: Way) -> usize {
+        usize::MAX
+    }
+
+    fn spent(&mut self, _: Way, _: usize) {}
+}
+
 /// Moves what can be moved between `link` and `plain`.
 pub fn relay<N: Net, P, T>(
     io: &mut Io<N>,
     conns: &mut Table<N::Stream, P, T>,
     link: ConnId,
     plain: ConnId,
+    pace: &mut impl Pace,
 ) -> Outcome {
     let Some((link, plain)) = conns.pair(link, plain) else {
         return Outcome::LinkGone(Gone::Unexpected);
@@ -60,13 +82,13 @@ pub fn relay<N: Net, P, T>(
     let mut progress = Progress { moved: false, awaits_end: false };
     for _ in 0..BUDGET {
         let mut moved = false;
-        match up(io, plain, link) {
+        match up(io, plain, link, pace) {
             Ok(up) => moved |= up,
             Err(Cut::Source(_)) => return plain_broken(io, link, Reason::Broken),
             Err(Cut::Sink(gone)) => return Outcome::LinkGone(gone),
             Err(Cut::Reset(_)) => unreachable!("a plain connection has no RESET"),
         }
-        match down(io, link, plain) {
+        match down(io, link, plain, pace) {
             Ok(down) => moved |= down,
             Err(Cut::Source(gone)) => return Outcome::LinkGone(gone),
             Err(Cut::Sink(_)) => return plain_broken(io, link, Reason::Broken),
@@ -146,19 +168,21 @@ fn up<N: Net, P, T>(
     io: &mut Io<N>,
     plain: &mut PlainConn<N::Stream, P>,
     link: &mut TunnelConn<N::Stream, T>,
+    pace: &mut impl Pace,
 ) -> Result<bool, Cut> {
     let open = link.lease().said() == lease::End::Open;
-    pump(io, plain, link, open)
+    pump(io, plain, link, open, (Way::Up, pace))
 }
 
 fn down<N: Net, P, T>(
     io: &mut Io<N>,
     link: &mut TunnelConn<N::Stream, T>,
     plain: &mut PlainConn<N::Stream, P>,
+    pace: &mut impl Pace,
 ) -> Result<bool, Cut> {
     match link.lease().heard() {
-        lease::End::Open => pump(io, link, plain, true),
-        _ => Ok(pump(io, link, plain, false)? | hear_reset(io, link)?),
+        lease::End::Open => pump(io, link, plain, true, (Way::Down, pace)),
+        _ => Ok(pump(io, link, plain, false, (Way::Down, pace))? | hear_reset(io, link)?),
     }
 }
 
@@ -183,17 +207,27 @@ fn pump<N: Net>(
     source: &mut impl Carrier<N>,
     sink: &mut impl Carrier<N>,
     open: bool,
+    (way, pace): (Way, &mut impl Pace),
 ) -> Result<bool, Cut> {
     let flushed = sink.flush(io).map_err(Cut::Sink)?;
     if !open || !sink.socket().is_clear() {
         return Ok(flushed);
     }
-    let is_raw = source.is_raw() && sink.is_raw();
+    // Whoever has nothing to say does not queue for its share.
+    let most = if source.may_give() { pace.grant(way) } else { usize::MAX };
+    if most == 0 {
+        return Ok(flushed);
+    }
+    // A splice moves more at once than a share has.
+    let is_raw = most == usize::MAX && source.is_raw() && sink.is_raw();
     let pulled = match is_raw.then(|| io.net.splice_worth()).flatten() {
         Some(worth) => source.draw(io, worth),
         None => source.pull(io),
     };
     let pulled = pulled.map_err(Cut::Source)?;
+    if pulled.data > 0 {
+        pace.spent(way, pulled.data);
+    }
     match pulled.data {
         0 => {}
         length if pulled.piped => sink.push_piped(io, length).map_err(Cut::Sink)?,

@@ -14,7 +14,7 @@
 //! This file has the turn. [`doors`] lets connections in; [`greeting`], [`sessions`] and [`links`]
 //! have the upper half, [`rathole`] what rathole's clients do otherwise there; [`arrival`] and
 //! [`visitor`] the lower one, [`http`] the visitors of the HTTP entry, who go from one link to
-//! another; [`faults`] says what went wrong.
+//! another. [`limits`] has what the file allows them; [`faults`] says what went wrong.
 //!
 //! Each connection has its turn by itself. What follows from it for others, the broker and the
 //! admission keep in lists, and [`Server::follow_up`] carries them out when that turn is over.
@@ -25,6 +25,7 @@ mod doors;
 mod faults;
 mod greeting;
 mod http;
+mod limits;
 mod links;
 mod postgres;
 mod rathole;
@@ -51,8 +52,10 @@ use super::net::{Net, Signal, Wake};
 use crate::config::{ServerConfig, ServerService, ServiceKind};
 use crate::proto::access::{End as Ended, Sink};
 use crate::proto::admission::{Admission, Pressure};
+use crate::proto::bandwidth::Bandwidths;
 use crate::proto::broker::{Broker, Effect};
 use crate::proto::gate::Gate;
+use crate::proto::gates::Gates;
 use crate::proto::http_entry::Out;
 use crate::proto::noise::{Protection, Side};
 use crate::proto::quiet::Quiet;
@@ -79,6 +82,10 @@ pub struct Server<N: Net> {
     /// Where visitors reach TLS.
     https_port: u16,
     udp: Udp<N::Udp>,
+    /// Whom the file's limits let in.
+    gates: Gates,
+    /// How fast their bytes may go.
+    bandwidths: Bandwidths<ConnId>,
     /// What the HTTP machines write, on its way out.
     http_out: Out,
     complaints: BTreeMap<Complaint, Quiet>,
@@ -150,6 +157,9 @@ impl<N: Net> Server<N> {
         }
         // Without a door of ours, TLS is another program's.
         let https = doors.iter().find(|door| door.leads_to == LeadsTo::Https);
+        let gates = Gates::new(&config);
+        let each = config.services.iter().map(|service| service.visitors.bandwidth);
+        let bandwidths = Bandwidths::new(config.visitors.bandwidth, each, net.now());
         let https_port = config.public_https_port.or(https.map(|door| door.address.port()));
         Ok(Server {
             core: Core::new(net, Admission::new(room.capacity)),
@@ -162,6 +172,8 @@ impl<N: Net> Server<N> {
             channels: room.channels,
             https_port: https_port.unwrap_or(443),
             udp,
+            gates,
+            bandwidths,
             http_out: Out::default(),
             complaints: BTreeMap::new(),
             takeovers: Quiet::default(),
@@ -185,7 +197,7 @@ impl<N: Net> Server<N> {
             return Some(self.core.now());
         }
         let pauses = open.filter_map(|door| door.pause);
-        let others = pauses.chain(self.udp.deadline());
+        let others = pauses.chain(self.udp.deadline()).chain(self.bandwidths.next());
         self.core.next_deadline().into_iter().chain(others).min()
     }
 
@@ -225,6 +237,10 @@ impl<N: Net> Server<N> {
             self.take_datagrams(door);
             self.follow_up();
             next = door + 1;
+        }
+        let now = self.core.now();
+        while let Some(id) = self.bandwidths.poll_ready(now) {
+            self.core.enqueue(id);
         }
         for _ in 0..self.core.round() {
             let Some(id) = self.core.next_ready() else { break };
@@ -275,7 +291,8 @@ impl<N: Net> Server<N> {
     /// What it holds.
     pub fn census(&self) -> Census {
         let (udp_sessions, dropped) = (self.udp.sessions(), self.udp.dropped);
-        Census { udp_sessions, dropped, waiting: self.broker.waiting(), ..self.core.census() }
+        let (waiting, seats) = (self.broker.waiting(), self.gates.taken());
+        Census { udp_sessions, dropped, waiting, seats, ..self.core.census() }
     }
 
     /// One connection's turn.

@@ -97,6 +97,12 @@ impl<S, T> TunnelConn<S, T> {
         io.buffers.append(&mut self.around.unread, &io.scratch.clear[..length]);
     }
 
+    /// Whether a pull may bring bytes.
+    pub fn may_bring(&self) -> bool {
+        let is_kept = !self.around.inbox.is_empty() || !self.around.unread.is_empty();
+        self.socket.is_readable() || is_kept
+    }
+
     /// rathole's dialect: whether bytes are here that nobody has taken.
     pub fn has_unread(&self) -> bool {
         !self.around.unread.is_empty()
@@ -210,6 +216,10 @@ impl<S, T> TunnelConn<S, T> {
 impl<N: Net, T> Carrier<N> for TunnelConn<N::Stream, T> {
     fn socket(&mut self) -> &mut Socket<N::Stream> {
         &mut self.socket
+    }
+
+    fn may_give(&self) -> bool {
+        self.may_bring()
     }
 
     fn pull(&mut self, io: &mut Io<N>) -> Result<Pulled, Gone> {

@@ -121,6 +121,12 @@ pub enum End {
     MadeRoom,
     /// It did not take what was sent to it, and others needed the memory.
     Stalled,
+    /// The limits of the file do not let it in.
+    Denied,
+    /// As many as the file allows were at the service.
+    ServiceFull,
+    /// Its network came more often than the file allows.
+    RateLimited,
     /// This server was stopped.
     Stopped,
     /// It has been here before: a home leads back to this server.
@@ -129,7 +135,7 @@ pub enum End {
 
 impl End {
     /// All of them, for tests and documentation.
-    pub const ALL: [End; 22] = [
+    pub const ALL: [End; 25] = [
         End::Done,
         End::VisitorReset,
         End::VisitorLeft,
@@ -150,6 +156,9 @@ impl End {
         End::Crowded,
         End::MadeRoom,
         End::Stalled,
+        End::Denied,
+        End::ServiceFull,
+        End::RateLimited,
         End::Stopped,
         End::Loop,
     ];
@@ -177,6 +186,9 @@ impl End {
             End::Crowded => "crowded",
             End::MadeRoom => "made_room",
             End::Stalled => "stalled",
+            End::Denied => "denied",
+            End::ServiceFull => "service_full",
+            End::RateLimited => "rate_limited",
             End::Stopped => "stopped",
             End::Loop => "loop",
         }
@@ -189,7 +201,9 @@ impl End {
             End::Done | End::Idle => 200,
             End::Malformed | End::WrongProtocol | End::NoName => 400,
             End::Redirected => 308,
+            End::Denied => 403,
             End::UnknownName => 404,
+            End::RateLimited => 429,
             End::Timeout => 408,
             End::VisitorReset | End::VisitorLeft => 499,
             End::HomeReset | End::HomeRefused | End::BadAnswer | End::TunnelLost => 502,
@@ -198,6 +212,7 @@ impl End {
             | End::Crowded
             | End::MadeRoom
             | End::Stalled
+            | End::ServiceFull
             | End::Stopped => 503,
             End::HomeSilent => 504,
             End::Loop => 508,

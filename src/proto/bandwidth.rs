@@ -30,8 +30,6 @@ pub struct Shaper<I> {
     level: i128,
     /// Bytes.
     burst: u64,
-    /// Bytes at a time, for each that waits. `quantum <= burst`
-    quantum: u64,
     /// `level` is that of this moment.
     filled: Time,
     /// Bytes that those have been named for who have not asked since `filled`.
@@ -52,12 +50,11 @@ enum Member {
 impl<I: Copy + Eq + Hash> Shaper<I> {
     /// A full bucket. `rate` is in bytes a second, at least 1.
     pub fn new(rate: u64, now: Time) -> Shaper<I> {
-        let burst = (rate / BURSTS_A_SECOND).max(QUANTUM_LEAST);
+        let burst = (rate / BURSTS_A_SECOND).max(QUANTUM);
         Shaper {
             rate: rate.max(1),
             level: i128::from(burst) * BILLION,
             burst,
-            quantum: (burst / 4).clamp(QUANTUM_LEAST, QUANTUM_MOST),
             filled: now,
             promised: 0,
             queue: VecDeque::new(),
@@ -74,9 +71,9 @@ impl<I: Copy + Eq + Hash> Shaper<I> {
             Some(Member::Named) => true,
             None => self.queue.is_empty(),
         };
-        let bytes = u64::try_from(self.level / BILLION).unwrap_or(0).min(self.quantum);
-        if has_turn && bytes >= self.quantum / 4 {
-            return bytes as usize; // at most QUANTUM_MOST
+        let bytes = u64::try_from(self.level / BILLION).unwrap_or(0).min(QUANTUM);
+        if has_turn && bytes >= QUANTUM / 4 {
+            return bytes as usize; // at most QUANTUM
         }
         match member {
             Some(Member::Waiting) => return 0,
@@ -90,11 +87,17 @@ impl<I: Copy + Eq + Hash> Shaper<I> {
 
     /// `id` has moved so many bytes, usually of a grant. If it has more, it asks again.
     pub fn spent(&mut self, id: I, bytes: usize) {
-        self.level -= bytes as i128 * BILLION;
+        self.pay(bytes);
         if self.members.get(&id) == Some(&Member::Named) {
             self.members.remove(&id);
-            self.promised = self.promised.saturating_sub(self.quantum);
+            self.promised = self.promised.saturating_sub(QUANTUM);
         }
+    }
+
+    /// Whether there is anything for one who cannot wait, such as a datagram.
+    pub fn has_some(&mut self, now: Time) -> bool {
+        self.fill(now);
+        self.level > 0
     }
 
     /// `id` has ended.
@@ -117,12 +120,12 @@ impl<I: Copy + Eq + Hash> Shaper<I> {
                 self.queue.pop_front();
                 continue;
             }
-            if self.level < i128::from(self.promised + self.quantum) * BILLION {
+            if self.level < i128::from(self.promised + QUANTUM) * BILLION {
                 return None;
             }
             self.queue.pop_front();
             self.members.insert(id, Member::Named);
-            self.promised += self.quantum;
+            self.promised += QUANTUM;
             return Some(id);
         }
         None
@@ -133,9 +136,13 @@ impl<I: Copy + Eq + Hash> Shaper<I> {
         if self.queue.is_empty() {
             return None;
         }
-        let missing = i128::from(self.promised + self.quantum) * BILLION - self.level;
+        let missing = i128::from(self.promised + QUANTUM) * BILLION - self.level;
         let nanos = u64::try_from(missing.max(0)).unwrap_or(u64::MAX).div_ceil(self.rate);
         Some(self.filled + Duration::from_nanos(nanos))
+    }
+
+    fn pay(&mut self, bytes: usize) {
+        self.level -= bytes as i128 * BILLION;
     }
 
     /// What has come in since the last time.
@@ -152,13 +159,96 @@ impl<I: Copy + Eq + Hash> Shaper<I> {
     }
 }
 
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From the visitor to its home.
+    Up,
+    /// From the home to its visitor.
+    Down,
+}
+
+/// The shapers of a server: two for each service with a limit, and two for all services together.
+#[derive(Debug)]
+pub struct Bandwidths<I> {
+    all: Option<Pair<I>>,
+    /// By the service's number.
+    services: Vec<Option<Pair<I>>>,
+}
+
+/// [`Way::Up`], [`Way::Down`].
+type Pair<I> = Box<[Shaper<I>; 2]>;
+
+impl<I: Copy + Eq + Hash> Bandwidths<I> {
+    /// Bytes a second of all services together, and of each.
+    pub fn new(
+        all: Option<u64>,
+        services: impl Iterator<Item = Option<u64>>,
+        now: Time,
+    ) -> Bandwidths<I> {
+        let pair = |rate| Box::new([Shaper::new(rate, now), Shaper::new(rate, now)]);
+        Bandwidths { all: all.map(pair), services: services.map(|rate| rate.map(pair)).collect() }
+    }
+
+    /// Whether anything limits a service.
+    pub fn limits(&self, service: usize) -> bool {
+        self.all.is_some() || self.services.get(service).is_some_and(Option::is_some)
+    }
+
+    /// As [`Shaper::grant`], of both shapers that a service's bytes go through.
+    pub fn grant(&mut self, service: usize, way: Way, id: I, now: Time) -> usize {
+        let mut granted = usize::MAX;
+        for pair in self.pairs(service) {
+            granted = granted.min(pair[way as usize].grant(id, now));
+            if granted == 0 {
+                // Where it had its turn before, it keeps it.
+                break;
+            }
+        }
+        granted
+    }
+
+    /// Moves so many bytes of one who cannot wait, if there is anything left: whether it may.
+    pub fn take(&mut self, service: usize, way: Way, bytes: usize, now: Time) -> bool {
+        if !self.pairs(service).all(|pair| pair[way as usize].has_some(now)) {
+            return false;
+        }
+        self.pairs(service).for_each(|pair| pair[way as usize].pay(bytes));
+        true
+    }
+
+    /// As [`Shaper::spent`].
+    pub fn spent(&mut self, service: usize, way: Way, id: I, bytes: usize) {
+        self.pairs(service).for_each(|pair| pair[way as usize].spent(id, bytes));
+    }
+
+    /// As [`Shaper::leave`].
+    pub fn leave(&mut self, service: usize, id: I) {
+        self.pairs(service).for_each(|pair| pair.iter_mut().for_each(|shaper| shaper.leave(id)));
+    }
+
+    /// As [`Shaper::poll_ready`].
+    pub fn poll_ready(&mut self, now: Time) -> Option<I> {
+        let mut pairs = self.services.iter_mut().flatten().chain(&mut self.all);
+        pairs.find_map(|pair| pair.iter_mut().find_map(|shaper| shaper.poll_ready(now)))
+    }
+
+    /// As [`Shaper::next`].
+    pub fn next(&self) -> Option<Time> {
+        let pairs = self.services.iter().flatten().chain(&self.all);
+        pairs.flat_map(|pair| pair.iter().filter_map(Shaper::next)).min()
+    }
+
+    fn pairs(&mut self, service: usize) -> impl Iterator<Item = &mut Pair<I>> {
+        self.services.get_mut(service).into_iter().flatten().chain(&mut self.all)
+    }
+}
+
 const BILLION: i128 = 1_000_000_000;
 /// A burst is 50 ms of the rate: less than a person notices, more than a loop's turn.
 const BURSTS_A_SECOND: u64 = 20;
-/// A frame, which cannot be moved in part.
-const QUANTUM_LEAST: u64 = 16 * 1024;
-/// About what a turn moves at once.
-const QUANTUM_MOST: u64 = 64 * 1024;
+/// Bytes at a time for each that waits: a frame, which cannot be moved in part.
+const QUANTUM: u64 = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -298,6 +388,38 @@ mod tests {
             shaper.leave(id);
             assert!(shaper.queue.len() < 20, "{}", shaper.queue.len());
         }
+    }
+
+    /// Two services with a limit of their own each, and one for both, which is less than their sum:
+    /// all three hold.
+    #[test]
+    fn the_limit_of_all_holds_beside_those_of_each() {
+        let mut now = Time(0);
+        let rates = [Some(2_000_000), Some(10_000_000), None];
+        let mut lines = Bandwidths::new(Some(6_000_000), rates.into_iter(), now);
+        let mut moved = [0; 3];
+        // Four readers of each, which want all that they can get.
+        let mut ready: VecDeque<usize> = (0..12).collect();
+        while now < Time(0) + 20 * SECOND {
+            while let Some(reader) = ready.pop_front() {
+                let service = reader % 3;
+                let granted = lines.grant(service, Way::Down, reader, now);
+                if granted > 0 {
+                    lines.spent(service, Way::Down, reader, granted);
+                    moved[service] += granted;
+                    ready.push_back(reader);
+                }
+            }
+            now = lines.next().expect("somebody waits").max(Time(now.0 + 1));
+            ready.extend(std::iter::from_fn(|| lines.poll_ready(now)));
+        }
+        let all: usize = moved.iter().sum();
+        assert!((117_000_000..123_000_000).contains(&all), "{moved:?}");
+        assert!(moved[0] < 41_000_000 && moved.iter().all(|one| *one > 25_000_000), "{moved:?}");
+        // The other way has its own.
+        assert!(lines.grant(2, Way::Up, 99, now) > 0);
+        assert!(lines.limits(2));
+        assert!(!Bandwidths::<u8>::new(None, [None].into_iter(), now).limits(0));
     }
 
     #[derive(Debug, Clone)]

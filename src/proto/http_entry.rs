@@ -56,6 +56,7 @@ use std::sync::Arc;
 
 use crate::limits;
 use crate::proto::access;
+use crate::proto::gates::Refused;
 use crate::wire::Status;
 use crate::wire::host::HostName;
 use crate::wire::http::body::{Body, Form};
@@ -152,6 +153,8 @@ pub enum Routed {
         /// Nobody new is to be sent here.
         draining: bool,
     },
+    /// The visitor is not let in.
+    Refused(Refused),
     /// It is to be asked over TLS.
     Https {
         /// How to say so.
@@ -333,6 +336,7 @@ impl HttpEntry {
             Routed::Offline => self.say_page(Why::Offline, &order, out),
             Routed::AmbiguousPath => self.say_page(Why::AmbiguousPath, &order, out),
             Routed::Health { draining } => self.say_health(draining, &order, out),
+            Routed::Refused(refused) => self.say_page(Why::Refused(refused), &order, out),
             Routed::Https { redirect, port } => self.send_away(redirect, port, &order, out),
         }
     }

@@ -11,6 +11,7 @@ pub mod control_client;
 pub mod control_server;
 mod dh;
 pub mod gate;
+pub mod gates;
 pub mod handshakes;
 pub mod http_entry;
 pub mod keepalive;

@@ -893,8 +893,8 @@ fn own_pages_are_read_beside_the_file() {
         ("{ 404 = 1 }", "error_pages.404: must be a string in quotes, not an integer"),
         (
             "{ 200 = '404.html' }",
-            "error_pages.200: no such page; there are 400, 404, 405, 408, 413, 414, 431, 501, 502, \
-             503, 504, 505, 508",
+            "error_pages.200: no such page; there are 400, 403, 404, 405, 408, 413, 414, 429, \
+             431, 501, 502, 503, 504, 505, 508",
         ),
         ("{ 404 = 'page.php' }", "error_pages.404: the file's name ends in `.html` or `.txt`"),
         (

@@ -36,6 +36,7 @@ mod http_programs;
 mod http_routes;
 mod http_stream;
 mod lifecycle;
+mod limits;
 mod log;
 mod names;
 mod pitfalls_close;

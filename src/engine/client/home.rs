@@ -13,6 +13,7 @@ use crate::engine::conn::{Conn, PlainConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::pair::{Pair, Parting, Way};
+use crate::engine::relay::Unlimited;
 use crate::engine::socket::Socket;
 use crate::limits;
 use crate::wire::message::Reason;
@@ -165,7 +166,7 @@ impl<N: Net> Client<N> {
         if matches!(conn.stage.step, HomeStep::Dialling { .. }) {
             return self.watch_link(link);
         }
-        let pair = self.core.relay(link, home);
+        let pair = self.core.relay(link, home, &mut Unlimited);
         self.after_turn(link, home, pair);
     }
 

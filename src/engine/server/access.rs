@@ -63,7 +63,7 @@ impl<N: Net> Server<N> {
     }
 
     /// A visitor was not let in at all.
-    pub(super) fn log_refused(&mut self, visitor: SocketAddr, leads_to: LeadsTo) {
+    pub(super) fn log_refused(&mut self, visitor: SocketAddr, leads_to: LeadsTo, end: End) {
         let (now, entry) = (self.core.now(), leads_to.entry());
         let service = match leads_to {
             LeadsTo::Service { index, .. } => Some(&*self.config.services[index].name),
@@ -86,7 +86,7 @@ impl<N: Net> Server<N> {
                 status: None,
                 bytes_in: 0,
                 bytes_out: 0,
-                end: End::Crowded,
+                end,
                 reason: None,
             });
         }

@@ -16,7 +16,6 @@ use crate::engine::conn::{Conn, PlainConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::socket::Socket;
-use crate::limits;
 use crate::proto::access::End as Ended;
 use crate::proto::admission::{Class, Standing};
 use crate::wire::Status;
@@ -40,6 +39,12 @@ impl<N: Net> Server<N> {
         leads_to: LeadsTo,
         port: u16,
     ) {
+        let is_proxied = self.config.trusted_proxies.contain(address.ip());
+        if !is_proxied && !self.gates.lets_in(address.ip()) {
+            debug!("visitor {address}: denied");
+            self.log_refused(address, leads_to, Ended::Denied);
+            return self.core.io.net.abort(stream);
+        }
         let (now, holder) = (self.core.now(), self.holder(address.ip()));
         let (newcomer, standing) = (self.core.conns.next_id(), Standing::Unproved);
         let admitted = self.core.admission.admit(Class::Visitor, newcomer, holder, standing, now);
@@ -47,24 +52,22 @@ impl<N: Net> Server<N> {
             Ok(permit) => permit,
             Err(refused) => {
                 self.say_refused(address, refused);
-                self.log_refused(address, leads_to);
+                self.log_refused(address, leads_to, Ended::Crowded);
                 return self.core.io.net.abort(stream);
             }
         };
         let account = self.open_account(leads_to);
-        let visitor =
-            Visitor { address, local: None, doing: Doing::Arriving, asking: None, account };
+        let doing = Doing::Arriving;
+        let visitor = Visitor { address, local: None, doing, asking: None, seat: None, account };
         let conn = PlainConn { socket: Socket::accepted(stream), stage: visitor };
         let id = match self.core.adopt(Conn::Plain(conn), Some(permit)) {
             Ok(id) => id,
             Err(error) => return debug!("visitor {address}: {error}"),
         };
-        let is_proxied = self.config.trusted_proxies.contain(address.ip());
         // Whatever is waited for first, a header too, has this time and no more.
         let patience = match leads_to {
-            LeadsTo::Http => Some(limits::HTTP_HEAD_TIME),
-            LeadsTo::Https | LeadsTo::Tunnel => Some(limits::CLIENT_HELLO_TIME),
-            LeadsTo::Service { .. } => is_proxied.then_some(limits::CLIENT_HELLO_TIME),
+            LeadsTo::Service { .. } if !is_proxied => None,
+            _ => Some(self.config.head_timeout),
         };
         let deadline = patience.map(|patience| now + patience);
         self.core.set_deadline(id, deadline);
@@ -131,6 +134,10 @@ impl<N: Net> Server<N> {
         if origin != Origin::Visitor {
             self.note_check(id);
         }
+        if !self.gates.lets_in(address.ip()) {
+            self.core.io.buffers.give_back(&mut held);
+            return self.abort_visitor(id, Ended::Denied);
+        }
         self.direct(id, leads_to, port, held, origin);
         self.core.enqueue(id);
     }
@@ -139,6 +146,21 @@ impl<N: Net> Server<N> {
     fn direct(&mut self, id: ConnId, leads_to: LeadsTo, port: u16, held: Vec<u8>, origin: Origin) {
         let Some(visitor) = self.visitor(id) else { return };
         let address = visitor.address;
+        // On the HTTP entry it is requests that count.
+        let mut entered = match leads_to {
+            LeadsTo::Http => Ok(()),
+            _ => self.knock(id),
+        };
+        if let LeadsTo::Service { index, .. } = leads_to {
+            let service = self.broker.service_at(index);
+            self.note_service(id, service);
+            entered = entered.and_then(|()| self.enter(id, service));
+        }
+        if let Err(refused) = entered {
+            let mut held = held;
+            self.core.io.buffers.give_back(&mut held);
+            return self.keep_out(id, refused);
+        }
         match leads_to {
             LeadsTo::Service { index, offset } => {
                 let service = self.broker.service_at(index);

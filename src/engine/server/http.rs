@@ -21,6 +21,7 @@ use crate::engine::table::Table;
 use crate::limits;
 use crate::proto::access::End as Ended;
 use crate::proto::admission::Standing;
+use crate::proto::bandwidth::Way;
 use crate::proto::broker::{Answer, Denial, ServiceId};
 use crate::proto::http_entry::page::Pages;
 use crate::proto::http_entry::{Action, End, HttpEntry, Routed, Summary, Wait, is_challenge};
@@ -252,7 +253,10 @@ impl<N: Net> Server<N> {
             let taken = http.entry.handle_home(&http.unheard, &mut self.http_out);
             moved = self.core.io.buffers.take_front(&mut http.unheard, taken);
         }
-        if let Some(link_id) = http.link.filter(|_| !moved && http.home_end.is_none()) {
+        let link_id = http.link.filter(|_| !moved && http.home_end.is_none());
+        if let Some(link_id) = link_id
+            && !self.must_wait(id, Way::Down, link_id)
+        {
             let Some(link) = self.core.conns.tunnel(link_id) else { return Step::Left };
             let pulled = match link.pull(&mut self.core.io) {
                 Ok(pulled) => pulled,
@@ -262,6 +266,7 @@ impl<N: Net> Server<N> {
                 }
             };
             moved = pulled.moved;
+            self.note_moved(id, Way::Down, pulled.data);
             let end = match pulled.end {
                 None => None,
                 Some(conn::End::Fin) => Some(End::Fin),
@@ -324,10 +329,11 @@ impl<N: Net> Server<N> {
             moved = self.core.io.buffers.take_front(&mut http.unread, taken);
         }
         let wants = http.unread.is_empty() || http.entry.wants_visitor();
-        if !moved && wants && http.visitor_end.is_none() {
+        if !moved && wants && http.visitor_end.is_none() && !self.must_wait(id, Way::Up, id) {
             let Some(conn) = self.core.conns.plain(id) else { return Step::Left };
             let Ok(pulled) = conn.pull(&mut self.core.io) else { return self.visitor_broke(id) };
             moved = pulled.moved;
+            self.note_moved(id, Way::Up, pulled.data);
             let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
             if pulled.end.is_some() {
                 http.visitor_end = Some(Told::No);
@@ -441,6 +447,9 @@ impl<N: Net> Server<N> {
     }
 
     fn route_http(&mut self, id: ConnId, name: &HostName) -> Routed {
+        if let Err(refused) = self.knock(id) {
+            return Routed::Refused(refused);
+        }
         let http = http_of(&mut self.core.conns, id);
         let target = http.as_ref().map_or(&b""[..], |http| http.entry.target());
         let by_tls = http.as_ref().is_some_and(|http| http.entry.came_by_tls());
@@ -457,6 +466,13 @@ impl<N: Net> Server<N> {
         }
         let id_of_service = self.broker.service_at(service);
         self.note_service(id, id_of_service);
+        let entered = match redirect {
+            Some(_) => self.pass(id, id_of_service),
+            None => self.enter(id, id_of_service),
+        };
+        if let Err(refused) = entered {
+            return Routed::Refused(refused);
+        }
         match redirect {
             Some(redirect) => Routed::Https { redirect, port: self.https_port },
             None if !self.broker.is_online(id_of_service, self.core.now()) => Routed::Offline,
@@ -615,6 +631,14 @@ impl<N: Net> Server<N> {
             return;
         }
         http.awaits = Some(awaits);
+        let service = http.service;
+        if matches!(awaits.0, Wait::Head | Wait::NextRequest) {
+            self.leave_seat(id);
+        }
+        let times = match service {
+            Some(service) => self.config.services[service].http_times,
+            None => self.config.http_times,
+        };
         // Who has asked for something is no stranger until it asks for the next.
         let standing = match awaits.0 {
             Wait::Head => Standing::Unproved,
@@ -622,10 +646,10 @@ impl<N: Net> Server<N> {
             Wait::Link | Wait::Response | Wait::None => Standing::Busy,
         };
         let at = match awaits.0 {
-            Wait::Head => Some(now + limits::HTTP_HEAD_TIME),
-            Wait::NextRequest => Some(now + limits::HTTP_IDLE_TIME),
+            Wait::Head => Some(now + self.config.head_timeout),
+            Wait::NextRequest => Some(now + times.idle),
             Wait::Link => Some(now + limits::LINK_WAIT),
-            Wait::Response => Some(now + limits::HTTP_RESPONSE_TIME),
+            Wait::Response => times.response.map(|patience| now + patience),
             Wait::None => None,
         };
         self.core.set_standing(id, standing);

@@ -3,6 +3,7 @@
 use log::debug;
 
 use super::greeting::Why;
+use super::limits::Share;
 use super::sessions::Control;
 use super::visitor::{Doing, Waiting};
 use super::{Server, Tunnel};
@@ -11,6 +12,7 @@ use crate::engine::conn::{Conn, Dialect, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::pair::{Pair, Patience, Way};
+use crate::engine::relay::Unlimited;
 use crate::limits;
 use crate::proto::access::End as Ended;
 use crate::proto::admission::Standing;
@@ -157,7 +159,14 @@ impl<N: Net> Server<N> {
         if !self.hear_home_first(link, visitor) {
             return;
         }
-        let pair = self.core.relay(link, visitor);
+        let pair = match self.limited_service(visitor) {
+            None => self.core.relay(link, visitor, &mut Unlimited),
+            Some(service) => {
+                let (now, bandwidths) = (self.core.now(), &mut self.bandwidths);
+                let mut share = Share { bandwidths, service, visitor, now };
+                self.core.relay(link, visitor, &mut share)
+            }
+        };
         self.note_first_byte(visitor);
         self.after_turn(link, visitor, pair, Ended::VisitorReset);
     }

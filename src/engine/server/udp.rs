@@ -21,6 +21,7 @@ use crate::engine::net::{Net, Token};
 use crate::engine::udp::{Parcel, Records};
 use crate::limits;
 use crate::proto::access::{self, End as Ended};
+use crate::proto::bandwidth::Way;
 use crate::proto::broker::{Broker, ServiceId};
 use crate::proto::time::Time;
 use crate::proto::udp_sessions::{UdpSessionId, UdpSessions};
@@ -78,6 +79,8 @@ impl Session {
 
 /// Why a datagram is dropped.
 type Dropped = &'static str;
+/// Nobody waits with a datagram.
+const OVER_BANDWIDTH: Dropped = "more than the bandwidth that the file allows";
 
 impl<S> Udp<S> {
     /// Opens the ports of all UDP services; tokens are from `token` on.
@@ -177,8 +180,14 @@ impl<N: Net> Server<N> {
         let known = self.udp_service(service)?.sessions.find(&(door, visitor));
         let link = match known.and_then(|id| self.udp_service(service).ok()?.sessions.get(id)) {
             Some((_, session)) => session.link,
-            None => self.udp_link(service, visitor, local)?,
+            None => {
+                self.admits_session(service, visitor).map_err(|refused| refused.end().as_str())?;
+                self.udp_link(service, visitor, local)?
+            }
         };
+        if !self.bandwidths.take(service.index(), Way::Up, length, now) {
+            return Err(OVER_BANDWIDTH);
+        }
         let client = self.client_of(link).ok_or("its link is gone")?;
         let conn = self.core.tunnel(link).ok_or("its link is gone")?;
         if conn.socket.backlog() + length > limits::UDP_BACKLOG {
@@ -334,6 +343,9 @@ impl<N: Net> Server<N> {
         };
         if let Ok(service) = self.udp_service(service) {
             service.sessions.used(id, now);
+        }
+        if !self.bandwidths.take(service.index(), Way::Down, datagram.len(), now) {
+            return self.udp.drop_one(visitor, OVER_BANDWIDTH);
         }
         let socket = &mut self.udp.doors[door].socket;
         if let Err(error) = self.core.io.net.send(socket, datagram, Some(visitor)) {

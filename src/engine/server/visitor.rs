@@ -18,6 +18,7 @@ use crate::limits;
 use crate::proto::access::End as Ended;
 use crate::proto::admission::Standing;
 use crate::proto::broker::{Answer, Denial, ServiceId};
+use crate::proto::gates::{Refused, Seat};
 use crate::proto::route::Ask;
 use crate::proto::time::Time;
 use crate::wire::Status;
@@ -33,6 +34,8 @@ pub(super) struct Visitor {
     pub(super) doing: Doing,
     /// Its hello, while its home is asked in PostgreSQL's words whether it speaks TLS.
     pub(super) asking: Option<Box<postgres::Asking>>,
+    /// At the service that it is with.
+    pub(super) seat: Option<Seat>,
     /// `None` without an access log.
     pub(super) account: Option<Box<Account>>,
 }
@@ -264,6 +267,14 @@ impl<N: Net> Server<N> {
             };
         };
         let (service, entry) = (self.broker.service_at(service), Entry::Https);
+        self.note_service(id, service);
+        match self.enter(id, service) {
+            Ok(()) => {}
+            Err(refused @ Refused::Full) => {
+                return self.answer_and_part(id, INTERNAL_ERROR, refused.end());
+            }
+            Err(refused) => return self.keep_out(id, refused),
+        }
         self.send_to(id, |held| Waiting { service, entry, offset: 0, name, held });
     }
 
@@ -271,6 +282,10 @@ impl<N: Net> Server<N> {
     fn send_to_ssh(&mut self, id: ConnId, service: usize) {
         self.note_port(id);
         let service = self.broker.service_at(service);
+        self.note_service(id, service);
+        if let Err(refused) = self.enter(id, service) {
+            return self.keep_out(id, refused);
+        }
         self.send_to(id, |held| Waiting::for_port(service, 0, held));
     }
 
@@ -378,6 +393,7 @@ impl<N: Net> Server<N> {
 
     /// Both directions of its relay have ended; what waits is still written.
     pub(super) fn leave_after_flush(&mut self, id: ConnId) {
+        self.leave_seat(id);
         if let Some(visitor) = self.visitor(id) {
             visitor.doing = Doing::Parting { listen: None };
             self.part(id);
@@ -479,6 +495,7 @@ impl<N: Net> Server<N> {
 
     /// Takes a visitor out of whatever it stands in, and the buffers that it has lent.
     fn leave_queues(&mut self, id: ConnId) {
+        self.leave_seat(id);
         let Some(visitor) = self.visitor(id) else { return };
         let mut held = match &mut visitor.doing {
             Doing::Http(_) => return self.leave_http(id),

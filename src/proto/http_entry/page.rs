@@ -2,6 +2,7 @@
 //! user's own page.
 
 use super::Why;
+use crate::proto::gates::Refused;
 use crate::wire::http::rewrite::Answer;
 use crate::wire::http::{Version, put_text};
 
@@ -46,12 +47,17 @@ pub(super) struct Content<'a> {
 /// Appends the page that says `why`.
 pub(super) fn write(why: Why, pages: &Pages, answer: Answer, out: &mut Vec<u8>) {
     let status = why.status();
-    let (reason, text) = text(status);
+    let (reason, text) = text(why);
     let plain = format!("{status} {reason}\n\n{text}\n");
     let plain = Content { media_type: "text/plain", body: plain.as_bytes() };
+    let again;
     let fields: &[u8] = match status {
         405 => {
             b"Cache-Control: no-store\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+        }
+        429 => {
+            again = format!("Cache-Control: no-store\r\nRetry-After: {}\r\n", seconds_until(why));
+            again.as_bytes()
         }
         // A home that was restarted is back in about that time.
         503 => b"Cache-Control: no-store\r\nRetry-After: 10\r\n",
@@ -68,6 +74,14 @@ pub(super) fn write_health(draining: bool, answer: Answer, out: &mut Vec<u8>) {
     };
     let content = Content { media_type: "text/plain", body: body.as_bytes() };
     write_answer(status, reason, content, b"Cache-Control: no-store\r\n", answer, out);
+}
+
+/// Whole seconds until the same visitor may ask again.
+fn seconds_until(why: Why) -> u64 {
+    match why {
+        Why::Refused(Refused::TooOften { again }) => again.as_secs_f64().ceil().max(1.0) as u64,
+        _ => 1,
+    }
 }
 
 /// Appends an answer of our own. `fields` are whole lines.
@@ -100,10 +114,16 @@ pub(super) fn write_answer(
 }
 
 /// Every status that has a page.
-pub const STATUSES: &[u16] = &[400, 404, 405, 408, 413, 414, 431, 501, 502, 503, 504, 505, 508];
+pub const STATUSES: &[u16] =
+    &[400, 403, 404, 405, 408, 413, 414, 429, 431, 501, 502, 503, 504, 505, 508];
 
-fn text(status: u16) -> (&'static str, &'static str) {
-    match status {
+fn text(why: Why) -> (&'static str, &'static str) {
+    if why == Why::Refused(Refused::Full) {
+        return ("Service Unavailable", "As many visitors as may be are here. Please try again.");
+    }
+    match why.status() {
+        403 => ("Forbidden", "This site is not open to where you come from."),
+        429 => ("Too Many Requests", "You have asked too often. Please try again in a while."),
         404 => ("Not Found", "There is no site of this name here."),
         405 => ("Method Not Allowed", "This is not a proxy."),
         408 => ("Request Timeout", "The request did not come in time."),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::proto::access;
+use crate::proto::gates::Refused;
 use crate::wire::http::{self, body};
 
 /// Why a page was sent or a connection broken off; for the log.
@@ -26,6 +27,8 @@ pub enum Why {
     Loop,
     /// A load balancer brings a visitor without the header that says who it is.
     NoHeader,
+    /// The limits of the file.
+    Refused(Refused),
     /// The home is not there.
     Offline,
     /// No link in time.
@@ -54,7 +57,9 @@ impl Why {
             Why::Slow => 408,
             Why::Loop => 508,
             Why::UnknownHost => 404,
-            Why::Offline | Why::NoLink => 503,
+            Why::Refused(Refused::Denied) => 403,
+            Why::Refused(Refused::TooOften { .. }) => 429,
+            Why::Offline | Why::NoLink | Why::Refused(Refused::Full) => 503,
             Why::Silent => 504,
             Why::Response(_)
             | Why::ResponseBody(_)
@@ -76,6 +81,7 @@ impl Why {
             Why::CutRequest => access::End::VisitorLeft,
             Why::Slow => access::End::Timeout,
             Why::UnknownHost => access::End::UnknownName,
+            Why::Refused(refused) => refused.end(),
             Why::Offline => access::End::Offline,
             Why::NoLink => access::End::NoLink,
             Why::Response(_) | Why::ResponseBody(_) | Why::Switched | Why::EndlessInterim => {
@@ -117,6 +123,7 @@ impl fmt::Display for Why {
             Why::NameNeeded => "no name to redirect to",
             Why::Loop => "request that has been here before",
             Why::NoHeader => "no PROXY header, though it is a trusted proxy",
+            Why::Refused(refused) => return write!(f, "{}", refused.end()),
             Why::Offline => "home is offline",
             Why::NoLink => "no link in time",
             Why::Response(reject) => return write!(f, "response head has {reject}"),

@@ -1,0 +1,253 @@
+//! Whom the limits let in that a person sets: a gate for the house, and one for each service. A
+//! visitor passes both. No sockets: whoever lets visitors in asks, and gives seats back.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::access;
+use super::buckets::{self, Buckets};
+use super::network::Network;
+use super::time::Time;
+use crate::config::{AccessList, ServerConfig, VisitorLimits};
+use crate::limits;
+
+/// The house's gate, and the services' by their numbers.
+#[derive(Debug)]
+pub struct Gates {
+    house: Gate,
+    services: Vec<Gate>,
+}
+
+#[derive(Debug)]
+struct Gate {
+    access: AccessList,
+    /// `None`: as often as they like.
+    buckets: Option<Buckets>,
+    /// Seats.
+    most: usize,
+    /// Seats that are taken. `taken <= most`
+    taken: usize,
+}
+
+/// Who stands at a gate.
+#[derive(Debug, Clone, Copy)]
+pub struct Guest {
+    /// Whose it is.
+    pub address: IpAddr,
+    /// It is a proxy, which stands for many and has no network's share.
+    pub is_many: bool,
+}
+
+/// A visitor's place at a service. It goes back to [`Gates::leave`], once.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Seat {
+    service: usize,
+}
+
+impl Seat {
+    /// The service's number.
+    pub fn service(&self) -> usize {
+        self.service
+    }
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Those from there may not come.
+    Denied,
+    /// As many as may be are here.
+    Full,
+    /// Too many have come from its network of late.
+    TooOften {
+        /// Until the next one may.
+        again: Duration,
+    },
+}
+
+impl Refused {
+    /// Its word in the access log.
+    pub fn end(self) -> access::End {
+        match self {
+            Refused::Denied => access::End::Denied,
+            Refused::Full => access::End::ServiceFull,
+            Refused::TooOften { .. } => access::End::RateLimited,
+        }
+    }
+}
+
+impl Gates {
+    /// As a file has it.
+    pub fn new(config: &ServerConfig) -> Gates {
+        let services = config.services.iter();
+        Gates {
+            house: Gate::new(&config.visitors, None),
+            services: services.map(|one| Gate::new(&one.visitors, one.max_visitors)).collect(),
+        }
+    }
+
+    /// The house's list alone, for who has not said anything yet.
+    pub fn lets_in(&self, address: IpAddr) -> bool {
+        self.house.access.admits(address)
+    }
+
+    /// A visitor, or a request, has come to the house; [`Gates::lets_in`] was asked before.
+    pub fn knock(&mut self, guest: Guest, now: Time) -> Result<(), Refused> {
+        self.house.count(guest, now)
+    }
+
+    /// The same at a service where it needs no seat.
+    pub fn pass(&mut self, service: usize, guest: Guest, now: Time) -> Result<(), Refused> {
+        let Some(gate) = self.services.get_mut(service) else { return Err(Refused::Denied) };
+        gate.check(guest)?;
+        gate.count(guest, now)
+    }
+
+    /// The same where it takes a seat.
+    pub fn enter(&mut self, service: usize, guest: Guest, now: Time) -> Result<Seat, Refused> {
+        let Some(gate) = self.services.get_mut(service) else { return Err(Refused::Denied) };
+        gate.check(guest)?;
+        if gate.taken >= gate.most {
+            return Err(Refused::Full);
+        }
+        gate.count(guest, now)?;
+        gate.taken += 1;
+        Ok(Seat { service })
+    }
+
+    /// Whoever had a seat has left.
+    pub fn leave(&mut self, seat: Seat) {
+        if let Some(gate) = self.services.get_mut(seat.service) {
+            debug_assert!(gate.taken > 0, "a seat is given once and comes back once");
+            gate.taken = gate.taken.saturating_sub(1);
+        }
+    }
+
+    /// Seats that are taken, for tests and figures.
+    pub fn taken(&self) -> usize {
+        self.services.iter().map(|gate| gate.taken).sum()
+    }
+}
+
+impl Gate {
+    fn new(limits: &VisitorLimits, most: Option<usize>) -> Gate {
+        let buckets = limits.rate.map(|rate| {
+            let each = buckets::Rate::new(rate.per_second, rate.burst);
+            Buckets::new(each, None, limits::NETWORKS_REMEMBERED)
+        });
+        let access = limits.access.clone();
+        Gate { access, buckets, most: most.unwrap_or(usize::MAX), taken: 0 }
+    }
+
+    fn check(&self, guest: Guest) -> Result<(), Refused> {
+        self.access.admits(guest.address).then_some(()).ok_or(Refused::Denied)
+    }
+
+    fn count(&mut self, guest: Guest, now: Time) -> Result<(), Refused> {
+        let Some(buckets) = self.buckets.as_mut().filter(|_| !guest.is_many) else { return Ok(()) };
+        let taken = buckets.take(Network::from(guest.address), now);
+        taken.map_err(|at| Refused::TooOften { again: at - now })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const ONE: &str = "192.0.2.1";
+    const OTHER: &str = "192.0.2.2";
+
+    fn gates(of_server: &str, of_service: &str) -> Gates {
+        let text = format!(
+            "[server]\nbind_addr = '[::1]:1'\n{of_server}\n[server.services.a]\ntoken = 'a'\n\
+             bind_addr = '[::1]:2'\n{of_service}\n[server.services.b]\ntoken = 'b'\n\
+             bind_addr = '[::1]:3'\n"
+        );
+        let config = Config::parse("f.toml", &text, &|_| None);
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        Gates::new(&config.server.expect("[server]"))
+    }
+
+    fn guest(address: &str) -> Guest {
+        Guest { address: address.parse().expect("an address"), is_many: false }
+    }
+
+    #[test]
+    fn without_limits_all_come_in() {
+        let mut gates = gates("", "");
+        let seats: Vec<Seat> = (0..10_000)
+            .map(|_| {
+                assert!(gates.lets_in(guest(ONE).address));
+                gates.knock(guest(ONE), Time(0)).expect("no limit");
+                gates.enter(0, guest(ONE), Time(0)).expect("no limit")
+            })
+            .collect();
+        assert_eq!(gates.taken(), 10_000);
+        seats.into_iter().for_each(|seat| gates.leave(seat));
+        assert_eq!(gates.taken(), 0);
+    }
+
+    #[test]
+    fn both_lists_must_let_a_visitor_in() {
+        let mut gates = gates("deny = '192.0.2.1'", "deny = '192.0.2.2'");
+        assert!(!gates.lets_in(guest(ONE).address) && gates.lets_in(guest(OTHER).address));
+        assert!(!gates.lets_in("::ffff:192.0.2.1".parse().expect("an address")));
+        assert_eq!(gates.pass(0, guest(OTHER), Time(0)), Err(Refused::Denied));
+        assert_eq!(gates.pass(1, guest(OTHER), Time(0)), Ok(()), "its own list alone");
+        // A room's list does not open the house.
+        let gates = self::gates("allow = '192.0.2.2'", "allow = '0.0.0.0/0'");
+        assert!(!gates.lets_in(guest(ONE).address));
+    }
+
+    #[test]
+    fn seats_are_counted_for_each_service() {
+        let mut gates = gates("", "max_visitors = 2");
+        let mut enter = |service| gates.enter(service, guest(ONE), Time(0));
+        let first = enter(0).expect("room");
+        let _second = enter(0).expect("room");
+        assert_eq!(enter(0), Err(Refused::Full));
+        let _other = enter(1).expect("no limit there");
+        gates.leave(first);
+        let _third = gates.enter(0, guest(OTHER), Time(0)).expect("room again");
+        assert_eq!(gates.enter(0, guest(ONE), Time(0)), Err(Refused::Full));
+    }
+
+    #[test]
+    fn each_network_has_its_rate_at_both_gates() {
+        let second = Duration::from_secs(1);
+        let mut gates = gates(
+            "rate = { per_second = 10, burst = 3 }",
+            "rate = { per_second = 1, burst = 2 }\nmax_visitors = 5",
+        );
+        let slow = Err(Refused::TooOften { again: second / 10 });
+        let knocks = [(); 4].map(|()| gates.knock(guest(ONE), Time(0)));
+        assert_eq!(knocks, [Ok(()), Ok(()), Ok(()), slow]);
+        assert_eq!(gates.knock(guest(OTHER), Time(0)), Ok(()), "a network of its own");
+        let many = Guest { is_many: true, ..guest(ONE) };
+        assert_eq!(gates.knock(many, Time(0)), Ok(()), "a proxy stands for many");
+        let seats = [(); 2].map(|()| gates.enter(0, guest(ONE), Time(0)).expect("within the rate"));
+        let slow = Err(Refused::TooOften { again: second });
+        assert_eq!(gates.pass(0, guest(ONE), Time(0)), slow);
+        assert_eq!(gates.enter(0, guest(ONE), Time(0)).map(|_| ()), slow);
+        assert_eq!(gates.taken(), 2, "who is refused has no seat");
+        assert_eq!(gates.pass(0, guest(ONE), Time(0) + second), Ok(()));
+        // An IPv6 subscriber has a /64.
+        let [one, same, other] = ["2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1"].map(guest);
+        assert_eq!([one, one].map(|one| gates.pass(0, one, Time(0))), [Ok(()), Ok(())]);
+        assert_eq!(gates.pass(0, same, Time(0)), slow);
+        assert_eq!(gates.pass(0, other, Time(0)), Ok(()));
+        seats.into_iter().for_each(|seat| gates.leave(seat));
+    }
+
+    /// Being refused for lack of a seat costs nothing of the rate.
+    #[test]
+    fn a_full_service_takes_no_token() {
+        let mut gates = gates("", "rate = { per_second = 1, burst = 2 }\nmax_visitors = 1");
+        let seat = gates.enter(0, guest(ONE), Time(0)).expect("room");
+        assert_eq!(gates.enter(0, guest(ONE), Time(0)), Err(Refused::Full));
+        gates.leave(seat);
+        let _seat = gates.enter(0, guest(ONE), Time(0)).expect("the second token");
+    }
+}
