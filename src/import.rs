@@ -1,25 +1,50 @@
-//! `underpass import`: one underpass file in the place of rathole's and of Traefik's labels.
+//! `underpass import`: one underpass file in the place of rathole's and of Traefik's configuration.
 //!
-//! The rathole file is edited where it stands ([`rathole`]): names, tokens and keys stay, so that
-//! the clients at home go on unchanged. What the labels say ([`compose`], [`traefik`], [`rule`],
-//! [`hosts`]) becomes `type` and `hosts`, and what they say and nobody here can do becomes a
-//! comment. Before anything is given out, it has gone through our own parser.
+//! Through the printed file, a visitor reaches only what it reached through Traefik, by the same
+//! entry, name, path and address; whatever is not carried over is a comment. So the import does not
+//! translate labels one by one. It builds what Traefik builds from them, asks who is served for
+//! what, and says that in our words, as far as they go:
+//!
+//! ```text
+//! yaml, settings, variables     the files as trees of names, whatever they are written in
+//! compose, ports                containers, and where their ports are reached from outside
+//! static_config                 Traefik's entry points, and whose labels it reads
+//! dynamic, schema, middleware   its routers, services and middlewares
+//! rule, hosts, matching, region a rule as the visitors that it takes
+//! routing, settle               who is served at each entry, and whether our file says just that
+//! rathole, server, client       the user's file, edited where it stands
+//! ```
+//!
+//! Names, tokens and keys of rathole's file stay, so that the clients at home go on unchanged.
+//! Before anything is given out, it has gone through our own parser.
 
+mod client;
 mod compose;
+mod dynamic;
 mod hosts;
+mod inputs;
+mod matching;
+mod middleware;
+mod ports;
 mod rathole;
+mod region;
+mod routing;
 mod rule;
-mod traefik;
+mod schema;
+mod server;
+mod settings;
+mod settle;
+mod static_config;
 mod variables;
+mod yaml;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 
-use self::rathole::{Key, Sheet, quote, quote_list};
-use self::traefik::{Named, Routing, Service};
-use self::variables::Variables;
-use crate::config::{Config, ServerService, ServiceKind, show_ports};
+use self::inputs::{Inputs, Source, parse};
+use self::rathole::Sheet;
+use self::server::{Culprit, Model};
+use crate::config::ServiceKind;
 
 /// A file by its name and what is in it.
 #[derive(Debug, Clone, Copy)]
@@ -33,28 +58,15 @@ pub struct File<'a> {
 /// The new file's text, or what is wrong, which quotes no value.
 ///
 /// Of the files one is the rathole file that is wanted as an underpass file, of either role. A
-/// client's may come with the server's, which knows the types of services. The docker-compose file
-/// with Traefik's labels is told by its name's end, `.yml` or `.yaml`.
+/// client's may come with the server's, which knows the types of services. The others are
+/// docker-compose files, as many as Compose is given, and Traefik's static and dynamic ones; what
+/// each is is told by what is in it.
 pub fn import(files: &[File<'_>], env: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
-    let is_yaml = |file: &File<'_>| file.name.ends_with(".yml") || file.name.ends_with(".yaml");
-    let (composes, files): (Vec<_>, Vec<_>) = files.iter().copied().partition(is_yaml);
-    let compose = match composes[..] {
-        [] => None,
-        [one] => Some(one),
-        _ => return Err("one docker-compose file, please".into()),
-    };
-    let sources = files.iter().map(|file| Source::read(*file, env));
-    let sources = sources.collect::<Result<Vec<_>, _>>()?;
-    let mut work = match &sources[..] {
-        [one] => {
-            let mut work = Work::new(one)?;
-            if one.config.server.is_some() {
-                work.server(compose)?;
-            } else if compose.is_some() {
-                return Err("the labels belong to the server: name its file too".into());
-            }
-            work
-        }
+    let inputs = Inputs::sort(files, env)?;
+    match &inputs.rathole[..] {
+        [one] if one.config.server.is_some() => import_server(one, &inputs, env),
+        [one] if inputs.is_rathole_alone() => Work::new(one)?.finish_client(&inputs, env),
+        [_] => Err("the labels belong to the server: name its file too".into()),
         [one, other] => {
             let (client, server) = match (&one.config.client, &other.config.server) {
                 (Some(_), Some(_)) => (one, other),
@@ -63,52 +75,56 @@ pub fn import(files: &[File<'_>], env: &dyn Fn(&str) -> Option<String>) -> Resul
             if client.config.client.is_none() || server.config.server.is_none() {
                 return Err("two files are a client's and its server's".into());
             }
-            let mut server = Work::new(server)?;
-            server.server(compose)?;
-            Work { kinds: server.kinds, ..Work::new(client)? }
+            let model = Model::read(&inputs, server, env);
+            let mut known = Work::new(server)?;
+            known.server(&model, &[]);
+            let work = Work { at_server: known.at_server, ..Work::new(client)? };
+            work.finish_client(&inputs, env)
         }
-        _ => return Err("a rathole file of either role, please, and perhaps the other".into()),
-    };
-    work.client();
-    work.finish(compose, env)
-}
-
-/// A rathole file that loads.
-struct Source<'a> {
-    file: File<'a>,
-    config: Config,
-}
-
-impl<'a> Source<'a> {
-    fn read(file: File<'a>, env: &dyn Fn(&str) -> Option<String>) -> Result<Source<'a>, String> {
-        let config = parse(file, env).map_err(|error| error.to_string())?;
-        Ok(Source { file, config })
+        _ => Err("a rathole file of either role, please, and perhaps the other".into()),
     }
 }
 
-/// Parses with stand-ins for variables that are not set here.
-fn parse(
-    file: File<'_>,
+/// The server's file. What our own parser does not take of it is left out, one by one.
+fn import_server(
+    source: &Source<'_>,
+    inputs: &Inputs<'_>,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Config, crate::config::ConfigError> {
-    let is_key = |name: &str| {
-        let variable = format!("${{{name}}}");
-        let mut lines = file.text.lines().filter(|line| line.contains(&variable));
-        lines.any(|line| line.contains("_key"))
-    };
-    let stand_in = |name: &str| match is_key(name) {
-        true => SAMPLE_KEY.to_owned(),
-        false => "example.com".to_owned(),
-    };
-    Config::parse(file.name, file.text, &|name| env(name).or_else(|| Some(stand_in(name))))
+) -> Result<String, String> {
+    let model = Model::read(inputs, source, env);
+    let mut closed = Vec::new();
+    loop {
+        let mut work = Work::new(source)?;
+        work.server(&model, &closed);
+        work.client();
+        let error = match work.finish(inputs, env) {
+            Ok(text) => return Ok(text),
+            Err(error) => error,
+        };
+        let server = source.config.server.as_ref();
+        let culprits = server.map(|server| model.blame(&error, server)).unwrap_or_default();
+        let is_new = |culprit: &Culprit| closed.iter().all(|(known, _)| known != culprit);
+        match culprits.into_iter().find(is_new) {
+            Some(culprit) => closed.push((culprit, error.reason)),
+            None => return Err(format!("{error} (nothing is printed)")),
+        }
+    }
+}
+
+/// What the server's file says of a service.
+#[derive(Debug, Clone, Copy)]
+struct AtServer {
+    kind: ServiceKind,
+    /// The version of the PROXY header that the home waits for.
+    proxy_header: Option<u8>,
 }
 
 /// A file on its way.
 struct Work<'a> {
     source: &'a Source<'a>,
     sheet: Sheet<'a>,
-    /// The types of services that the server's file tells; `None`: there is no such file.
-    kinds: Option<BTreeMap<String, ServiceKind>>,
+    /// `None`: there is no server's file.
+    at_server: Option<BTreeMap<String, AtServer>>,
     /// For the new file's head.
     notes: Vec<String>,
 }
@@ -118,205 +134,12 @@ impl<'a> Work<'a> {
         let sheet = Sheet::read(source.file.text);
         let sheet = sheet.ok_or_else(|| format!("{}: not TOML", source.file.name))?;
         let notes = source.config.warnings.clone();
-        Ok(Work { source, sheet, kinds: None, notes })
-    }
-
-    /// Gives the server's services what the labels say.
-    fn server(&mut self, compose: Option<File<'_>>) -> Result<(), String> {
-        let Some(server) = &self.source.config.server else { return Ok(()) };
-        let mut variables = Variables::default();
-        if let Some(File { name, text }) = compose {
-            let containers = compose::read(name, text, &mut variables);
-            let containers = containers.map_err(|error| error.to_string())?;
-            let routing = traefik::read(&containers);
-            self.note_labels(name, &routing, &variables, server);
-            self.give_routes(&routing, &variables, server, &containers);
-        }
-        let mut kinds = self.kinds.take().unwrap_or_default();
-        for service in &server.services {
-            kinds.entry(service.name.clone()).or_insert(service.kind);
-        }
-        self.kinds = Some(kinds);
-        Ok(())
-    }
-
-    fn note_labels(
-        &mut self,
-        file: &str,
-        routing: &Routing,
-        variables: &Variables,
-        server: &crate::config::ServerConfig,
-    ) {
-        let notes = routing.notes.iter();
-        self.notes
-            .extend(notes.map(|(line, note)| format!("{file}:{line}: {}", variables.unfold(note))));
-        let hosts = routing.services.values().filter_map(|service| match service {
-            Service::Named { hosts, .. } => Some(hosts),
-            Service::Ports(_) => None,
-        });
-        let used: BTreeSet<&str> = hosts.flatten().flat_map(|host| variables.of(host)).collect();
-        if !used.is_empty() {
-            let names = used.into_iter().collect::<Vec<_>>().join(", ");
-            self.notes.push(format!("from the environment, as in {file}: {names}"));
-        }
-        for name in &variables.with_default {
-            let note = format!("{file}: the default of ${{{name}}} stays behind: set the variable");
-            self.notes.push(note);
-        }
-        for port in routing.services.keys() {
-            let bound =
-                |service: &ServerService| service.bind_addrs.iter().any(|a| a.port() == *port);
-            if !server.services.iter().any(bound) {
-                let rathole = self.source.file.name;
-                self.notes.push(format!("{file}: no service of {rathole} has port {port}"));
-            }
-        }
-    }
-
-    fn give_routes(
-        &mut self,
-        routing: &Routing,
-        variables: &Variables,
-        server: &crate::config::ServerConfig,
-        containers: &[compose::Container],
-    ) {
-        if let Some(tunnel) = self.sheet.find(&["server", "bind_addr"]) {
-            let mut lines = Vec::new();
-            for (key, addrs, there) in [
-                ("http_addr", &routing.http_addrs, &server.http_addrs),
-                ("https_addr", &routing.https_addrs, &server.https_addrs),
-            ] {
-                let addrs: Vec<String> = addrs.iter().cloned().collect();
-                if !addrs.is_empty() && there.is_empty() {
-                    lines.push(format!("{key} = {}", quote_list(&addrs)));
-                }
-            }
-            self.sheet.add_below(&tunnel, &lines);
-        }
-        let docker = containers.iter().find(|container| traefik::is_rathole(container));
-        for service in &server.services {
-            let path = ["server", "services", &service.name, "bind_addr"];
-            let Some(bind) = self.sheet.find(&path) else { continue };
-            let outside: Vec<Option<String>> =
-                service.bind_addrs.iter().map(|addr| self.outside(docker, addr)).collect();
-            let routed = service.bind_addrs.iter().find_map(|a| routing.services.get(&a.port()));
-            match routed {
-                Some(Service::Ports(addrs)) => {
-                    let addrs: Vec<String> = addrs.iter().cloned().collect();
-                    self.sheet.set(&bind, quote_list(&addrs));
-                }
-                Some(Service::Named { entry, hosts, condition, fallback }) => {
-                    let kind = match entry {
-                        Named::Http => ServiceKind::Http,
-                        Named::Https => ServiceKind::Https,
-                    };
-                    let mut lines = self.type_line(&["server", "services", &service.name], kind);
-                    let hosts: Vec<String> = hosts.iter().map(|h| variables.unfold(h)).collect();
-                    lines.push(format!("hosts = {}", quote_list(&hosts)));
-                    if let Some(condition) = condition {
-                        let value = quote(&variables.unfold(&condition.value));
-                        lines.push(format!("{} = {value}", condition.key));
-                    }
-                    if *fallback {
-                        lines.push("fallback = true".into());
-                    }
-                    let old = self.sheet.show(&bind);
-                    let kept = outside.iter().all(Option::is_some) && docker.is_some();
-                    if kept {
-                        lines.push(old);
-                        self.sheet.replace(&bind, &lines, None);
-                    } else {
-                        self.sheet.replace(&bind, &lines, Some(&old));
-                    }
-                    let kinds = self.kinds.get_or_insert_default();
-                    kinds.insert(service.name.clone(), kind);
-                }
-                None => self.move_ports(&bind, service, outside),
-            }
-        }
-    }
-
-    /// Where a port is reached from outside. Without Docker, where it says.
-    fn outside(&self, docker: Option<&compose::Container>, addr: &SocketAddr) -> Option<String> {
-        let Some(docker) = docker else { return Some(addr.to_string()) };
-        let outside = traefik::published(docker, addr.port())?;
-        let same = outside == format!("0.0.0.0:{}", addr.port());
-        Some(if same { addr.to_string() } else { outside })
-    }
-
-    /// Nobody gets in where nobody got in: a port that Docker did not publish is for this host.
-    fn move_ports(&mut self, bind: &Key, service: &ServerService, outside: Vec<Option<String>>) {
-        let old: Vec<String> = service.bind_addrs.iter().map(SocketAddr::to_string).collect();
-        let moved = service.bind_addrs.iter().zip(outside).map(|(addr, outside)| match outside {
-            Some(outside) => outside,
-            None => format!("127.0.0.1:{}", addr.port()),
-        });
-        let moved: Vec<String> = moved.collect();
-        if moved == old {
-            return;
-        }
-        let note = format!(
-            "{}:{}: service {}: bind_addr is now what the compose file publishes of it, or of \
-             this host alone",
-            self.source.file.name,
-            self.sheet.line(bind),
-            service.name
-        );
-        self.notes.push(note);
-        let addrs: Option<Vec<SocketAddr>> = moved.iter().map(|addr| addr.parse().ok()).collect();
-        self.sheet.set(bind, quote_list(&addrs.map_or(moved, |addrs| show_ports(&addrs))));
-    }
-
-    /// Gives the client's services the types that they have at the server.
-    fn client(&mut self) {
-        let Some(client) = &self.source.config.client else { return };
-        let mut guessed = Vec::new();
-        for service in &client.services {
-            let Some(local) = &service.local_addr else { continue };
-            let path = ["client", "services", &service.name, "local_addr"];
-            let Some(key) = self.sheet.find(&path) else { continue };
-            let kind = match &self.kinds {
-                Some(kinds) => kinds.get(&service.name).copied().unwrap_or(service.kind),
-                None => match (service.kind, local.port) {
-                    (ServiceKind::Tcp, 80) => ServiceKind::Http,
-                    (ServiceKind::Tcp, 443) => ServiceKind::Https,
-                    (kind, _) => kind,
-                },
-            };
-            if kind == service.kind {
-                continue;
-            }
-            if kind == ServiceKind::Web {
-                let note = format!(
-                    "service {}: it is of type web at the server: say so, with the host alone \
-                     in local_addr, or with local_http_addr and local_https_addr",
-                    service.name
-                );
-                self.notes.push(note);
-                continue;
-            }
-            if self.kinds.is_none() {
-                guessed.push(service.name.clone());
-            }
-            let mut lines = self.type_line(&["client", "services", &service.name], kind);
-            if !lines.is_empty() {
-                lines.push(self.sheet.show(&key));
-                self.sheet.replace(&key, &lines, None);
-            }
-        }
-        if !guessed.is_empty() {
-            let note = format!(
-                "the types of {} are guessed from the ports 80 and 443; name the server's files \
-                 too (`import CLIENT SERVER COMPOSE`) to have them from there",
-                guessed.join(", ")
-            );
-            self.notes.push(note);
-        }
+        Ok(Work { source, sheet, at_server: None, notes })
     }
 
     /// The line of a service's type, unless it has one, which is then another.
     fn type_line(&mut self, service: &[&str], kind: ServiceKind) -> Vec<String> {
-        let value = quote(kind.as_str());
+        let value = rathole::quote(kind.as_str());
         match self.sheet.find(&[service, &["type"]].concat()) {
             Some(key) => {
                 self.sheet.set(&key, value);
@@ -326,23 +149,31 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The head and the file, tried.
-    fn finish(
-        self,
-        compose: Option<File<'_>>,
+    fn finish_client(
+        mut self,
+        inputs: &Inputs<'_>,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<String, String> {
+        self.client();
+        self.finish(inputs, env).map_err(|error| format!("{error} (nothing is printed)"))
+    }
+
+    /// The head and the file, tried. What is wrong with it stands in the user's own file, as far as
+    /// its line is known.
+    fn finish(
+        self,
+        inputs: &Inputs<'_>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<String, crate::config::ConfigError> {
         let Work { source, sheet, notes, .. } = self;
         let mut text = String::new();
-        let names: Vec<&str> =
-            [source.file.name].into_iter().chain(compose.map(|file| file.name)).collect();
         let mut say = |line: &str| {
             // A name in the files may hold a line feed; a comment must not end there.
             let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             let _ = writeln!(text, "# {line}"); // writing to a String cannot fail
         };
-        say(&format!("Imported by underpass from {}.", names.join(" and ")));
-        if source.config.server.is_some() && compose.is_some() {
+        say(&format!("Imported by underpass from {}.", inputs.names(source).join(" and ")));
+        if source.config.server.is_some() && !inputs.is_rathole_alone() {
             say("Type and hosts of a service are from Traefik's routers; a bind_addr that only");
             say("Traefik came to is behind a `#`. `*` is one whole label, `_` in it allowed.");
             say("rathole's clients can go on as they are.");
@@ -356,34 +187,31 @@ impl<'a> Work<'a> {
             notes.iter().for_each(|note| say(&format!("- {note}")));
         }
         let text = text + "\n" + &sheet.finish();
-        let file = File { name: "the imported file", text: &text };
+        let file = File { name: source.file.name, text: &text };
         match parse(file, env) {
             Ok(_) => Ok(text),
-            Err(error) => Err(format!("{error} (nothing is printed)")),
+            Err(error) => Err(source.place_in_it(error)),
         }
     }
 }
-
-/// 32 bytes in base64.
-const SAMPLE_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 /// What the fuzz target checks.
 #[doc(hidden)]
 pub mod fuzz {
     use super::{File, import};
 
-    /// A rathole file, a zero byte, a docker-compose file. Panics if the import does, or if an
-    /// error shows what a variable holds.
+    /// A rathole file, a zero byte, a docker-compose file, and perhaps another zero byte and
+    /// Traefik's file. Panics if the import does, or if an error shows what a variable holds.
     pub fn check(bytes: &[u8]) {
         const MARKER: &str = "mark (er) 0123456789";
         let Ok(text) = std::str::from_utf8(bytes) else { return };
         if text.contains("mark") {
             return; // names are quoted, and this one would look like the variable
         }
-        let (rathole, compose) = text.split_once('\0').unwrap_or((text, ""));
-        let rathole = File { name: "r.toml", text: rathole };
-        let compose = File { name: "c.yml", text: compose };
-        for files in [&[rathole][..], &[rathole, compose]] {
+        let mut texts = text.splitn(3, '\0');
+        let mut next = |name| File { name, text: texts.next().unwrap_or_default() };
+        let (rathole, compose, traefik) = (next("r.toml"), next("c.yml"), next("t.yml"));
+        for files in [&[rathole][..], &[rathole, compose], &[rathole, compose, traefik]] {
             if let Err(error) = import(files, &|_| Some(MARKER.to_owned())) {
                 assert!(!error.contains(MARKER), "{error}");
             }

@@ -154,7 +154,7 @@ fn the_articles_server_file_keeps_all_but_what_traefik_did() {
         assert!(new.contains(&format!("\n# bind_addr = \"0.0.0.0:{port}\"\n")), "{new}");
     }
     let note = "# - compose.yml:31: router traefik: api@internal is Traefik's own; underpass has \
-                no dashboard\n";
+                no dashboard yet (its host and users will go to [server.admin])\n";
     assert!(new.contains(note), "{new}");
     assert!(new.contains("SITE_HOSTNAME\n"), "{new}");
     assert!(!new.contains("TRAEFIK_AUTH"), "{new}");
@@ -200,7 +200,8 @@ fn rathole() -> String {
 /// The file of [`rathole`] with these labels on its container, and its notes.
 fn labelled(image: &str, labels: &[&str]) -> (String, ServerConfig) {
     let mut compose = format!(
-        "services:\n  proxy:\n    image: traefik:{image}\n    command:\n      \
+        "services:\n  proxy:\n    image: traefik:{image}\n    ports: ['80:80', '443:443', '22:22']\n    \
+         command:\n      - --providers.docker\n      \
          - --entrypoints.web.address=:80\n      - --entrypoints.websecure.address=:443\n      \
          - --entrypoints.ssh.address=:22\n  rathole:\n    image: rapiz1/rathole\n    \
          ports: ['2333:2333']\n    labels:\n      \
@@ -233,7 +234,6 @@ fn http_rules() {
         ("v2.9.8", "HostRegexp(`a.${SITE_HOSTNAME}`)", &["a.example.com"]),
         ("v3.1", "HostRegexp(`^.+\\.a\\.x$$`)", &["**.a.x"]),
         ("v3.1", "HostRegexp(`^(.+\\.)?a\\.x$$`) || Host(`b.x`)", &["a.x", "b.x", "**.a.x"]),
-        ("latest", "HostRegexp(`{s:[a-z0-9-]+}.x`)", &["*.x"]),
         ("latest", "(Host(`a.x`))", &["a.x"]),
     ] {
         let label = format!("traefik.http.routers.r.rule={rule}");
@@ -249,30 +249,42 @@ fn what_cannot_be_carried_over_is_said_and_opens_nothing() {
     let tls = "traefik.tcp.routers.r.rule=HostSNI(`a.x`)";
     let through = "traefik.tcp.routers.r.tls.passthrough=true";
     let on_t = "traefik.tcp.routers.r.service=t";
+    let on_w = "traefik.http.routers.r.service=w";
     for (labels, said) in [
         (
             &[
                 web,
+                on_w,
                 "traefik.http.routers.r.middlewares=auth",
                 "traefik.http.middlewares.auth.basicauth.users=secret:word",
             ][..],
-            "its middleware auth may keep people out",
+            "its middleware auth asks who they are",
         ),
-        (&[web, "traefik.http.routers.r.middlewares=auth@file"], "middleware auth@file may keep"),
-        (&[web, "traefik.http.routers.r.tls.certresolver=le"], "Traefik ends TLS there"),
-        (&[web, "traefik.http.routers.r.entrypoints=websecure"], "Traefik ends TLS on its entry"),
-        (&[web, "traefik.http.routers.r.entrypoints=other"], "entry point other is not here"),
-        (&[web, "traefik.http.routers.r.service=api@internal"], "underpass has no dashboard"),
-        (&[web, "traefik.http.routers.r.service=gone"], "service gone has no label with a port"),
         (
-            &["traefik.http.routers.r.rule=Host(`a.x`) && ClientIP(`192.0.2.0/24`)"],
-            "a part of its rule (host, clientip) has no like here",
+            &[web, on_w, "traefik.http.routers.r.middlewares=auth@file"],
+            "middleware auth@file is not here",
         ),
-        (&["traefik.http.routers.r.rule=!Host(`a.x`)"], "a part of its rule (host) has no like"),
-        (&["traefik.http.routers.r.rule=Path(`/a`)"], "path: underpass has no like of it"),
-        (&["traefik.http.routers.r.rule=PathPrefix(`/a`)"], "it asks for no name"),
-        (&["traefik.http.routers.r.rule=Host(a.x)"], "column 6 of the rule: expected a string"),
-        (&["traefik.http.routers.r.rule=HostRegexp(`{s:(?=a)}.x`)"], "another engine"),
+        (
+            &[web, on_w, "traefik.http.routers.r.tls.certresolver=le"],
+            "Traefik ends TLS on its entry",
+        ),
+        (
+            &[web, on_w, "traefik.http.routers.r.entrypoints=other"],
+            "has no entry point other of its",
+        ),
+        (&[web, "traefik.http.routers.r.service=api@internal"], "underpass has no dashboard"),
+        (&[web, "traefik.http.routers.r.service=gone"], "there is no service gone"),
+        (
+            &["traefik.http.routers.r.rule=Host(`a.x`) && ClientIP(`192.0.2.0/24`)", on_w],
+            "clientip has no like here",
+        ),
+        (&["traefik.http.routers.r.rule=!Host(`a.x`)", on_w], "`!` has no like here"),
+        (&["traefik.http.routers.r.rule=Path(`/a`)", on_w], "Path has no like here"),
+        (
+            &["traefik.http.routers.r.rule=Host(a.x)", on_w],
+            "column 6 of the rule: expected a string",
+        ),
+        (&["traefik.http.routers.r.rule=HostRegexp(`{s:(?=a)}.x`)", on_w], "another engine"),
         (&[tls, on_t], "names are seen in TLS alone"),
         (&[tls, on_t, "traefik.tcp.routers.r.tls=true"], "underpass passes it through to the home"),
         (&[tls, through], "it does not say its service"),
@@ -296,19 +308,20 @@ fn tls_names_ports_and_everything_beside_hosts() {
             "traefik.tcp.routers.t.rule=HostSNI(`a.x`, `b.x`)",
             "traefik.tcp.routers.t.service=t",
             "traefik.tcp.routers.t.tls.passthrough=true",
+            "traefik.tcp.routers.t.entrypoints=websecure",
             "traefik.tcp.routers.t.priority=3",
             "traefik.tcp.routers.s.rule=HostSNI(`*`)",
             "traefik.tcp.routers.s.entrypoints=ssh",
             "traefik.tcp.routers.s.service=s@docker",
             "traefik.http.routers.w.rule=(Host(`c.x`) || Host(`d.x`)) && PathPrefix(`/api`)",
+            "traefik.http.routers.w.entrypoints=web",
             "traefik.http.routers.w.middlewares=https",
-            "traefik.http.middlewares.https.redirectscheme.scheme=https",
+            "traefik.http.middlewares.https.compress=true",
         ],
     );
     assert_eq!(hosts(&server, Entry::Https, "tls"), ["a.x", "b.x"], "{text}");
     assert_eq!(hosts(&server, Entry::Http, "web").len(), 2, "{text}");
-    assert!(text.contains("\npath_prefix = \"/api\"\n"), "{text}");
-    assert!(text.contains("router t: its priority"), "{text}");
+    assert!(text.contains("\npath_prefix = \"/api*\"\n"), "{text}");
     assert!(text.contains("router w: without its middlewares https"), "{text}");
     assert_eq!(server.services[2].bind_addrs, ["0.0.0.0:22".parse().expect("literal")], "{text}");
 
@@ -337,7 +350,141 @@ fn a_name_that_two_routers_ask_for_is_the_longer_rules() {
         ],
     );
     assert_eq!(answer(&server, Entry::Http, "a.x").as_deref(), Some("web"), "{text}");
-    assert!(text.contains("router a: a name of it has gone to another"), "{text}");
+    assert!(text.contains("router a: a.x never comes to it: router b (c.yml:"), "{text}");
+}
+
+/// A rathole file with the services of `tests/import-cases`, beside one of its Compose files.
+fn case(compose: &str) -> (String, ServerConfig) {
+    let rathole = include_str!("import-cases/rathole.server.toml");
+    let env = |name: &str| (name == "SERVER_IP").then(|| "192.0.2.1".to_owned());
+    let files = [File { name: "r.toml", text: rathole }, File { name: "c.yml", text: compose }];
+    let text = import(&files, &env).unwrap_or_else(|error| panic!("{error}\n{compose}"));
+    let config = Config::parse("imported.toml", &text, &env);
+    (text, config.expect("it has been tried").server.expect("[server]"))
+}
+
+/// Where `web`, `tls`, `ssh` and the tunnel are reached.
+fn bound(server: &ServerConfig) -> [String; 4] {
+    let show = |addrs: &[std::net::SocketAddr]| {
+        addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    let of = |name: &str| {
+        let mut found = server.services.iter().filter(|service| service.name == name);
+        show(&found.next().expect("there").bind_addrs)
+    };
+    [of("web"), of("tls"), of("ssh"), show(&server.bind_addrs)]
+}
+
+/// Every port is where Docker published it: in each spelling, on one address, under another number.
+#[test]
+fn ports_are_where_docker_published_them() {
+    let (web, tls, ssh) = ("127.0.0.1:5080", "127.0.0.1:5443", "127.0.0.1:5022");
+    let tunnel = "0.0.0.0:2333";
+    for (compose, expected) in [
+        (include_str!("import-cases/host-ip.yml"), [web, tls, ssh, tunnel]),
+        (include_str!("import-cases/client-first.yml"), [web, tls, ssh, tunnel]),
+        (
+            include_str!("import-cases/port-range.yml"),
+            ["0.0.0.0:5080", tls, "0.0.0.0:5022", tunnel],
+        ),
+        (
+            include_str!("import-cases/port-variables.yml"),
+            ["0.0.0.0:8080", tls, "192.0.2.1:5022", tunnel],
+        ),
+        (include_str!("import-cases/tunnel-port.yml"), [web, tls, ssh, "0.0.0.0:7000"]),
+        // Not published at all.
+        ("services:\n  a:\n    image: rapiz1/rathole\n", [web, tls, ssh, "127.0.0.1:2333"]),
+        // The tunnel on one address.
+        (
+            "services:\n  a:\n    image: rathole\n    ports: ['192.0.2.1:2333:2333']\n",
+            [web, tls, ssh, "192.0.2.1:2333"],
+        ),
+        // TCP and UDP are two.
+        (
+            "services:\n  a:\n    image: rathole\n    ports: ['2333:2333', '5022:5022/udp']\n",
+            [web, tls, ssh, tunnel],
+        ),
+        // The host's network, and that of another container.
+        (
+            "services:\n  a:\n    image: rathole\n    network_mode: host\n",
+            ["0.0.0.0:5080", "0.0.0.0:5443", "0.0.0.0:5022", tunnel],
+        ),
+        (
+            "services:\n  vpn:\n    image: vpn\n    ports: ['2333:2333', '5022:5022']\n  a:\n    \
+             image: rathole\n    network_mode: service:vpn\n",
+            [web, tls, "0.0.0.0:5022", tunnel],
+        ),
+        // Traefik, a volume and a network that have rathole in their names are not rathole.
+        (
+            "services:\n  traefik-for-rathole:\n    image: traefik:v3\n    ports: ['5080:5080']\n  \
+             a:\n    image: nginx\n    volumes: ['rathole:/rathole']\n    networks: [rathole]\n    \
+             ports: ['5443:5443']\n  r:\n    build: ./rathole\n    ports: ['2333:2333']\n",
+            [web, tls, ssh, tunnel],
+        ),
+        // Two that may be it: which, is not known.
+        (
+            "services:\n  a:\n    image: rathole\n    ports: ['2333:2333', '5080:5080']\n  b:\n    \
+             image: rathole\n    network_mode: host\n",
+            [web, tls, ssh, "127.0.0.1:2333"],
+        ),
+        // None: it runs on the host.
+        (
+            "services:\n  a:\n    image: nginx\n",
+            ["0.0.0.0:5080", "0.0.0.0:5443", "0.0.0.0:5022", tunnel],
+        ),
+    ] {
+        let (text, server) = case(compose);
+        assert_eq!(bound(&server), expected, "{compose}\n{text}");
+    }
+}
+
+#[test]
+fn a_home_that_waits_for_a_header_is_told_to_the_client() {
+    let rathole = include_str!("import-cases/rathole.server.toml");
+    let compose = include_str!("import-cases/proxy-protocol.yml");
+    let (text, _) = case(compose);
+    assert!(text.contains("router t: the home waits for a PROXY header"), "{text}");
+    assert!(text.contains("service tls needs proxy_protocol = \"v2\""), "{text}");
+    let client = "[client]\nremote_addr = 'vps:2333'\ndefault_token = 't'\n\
+                  [client.services.tls]\nlocal_addr = 'nas:8443'\n";
+    let text = run(&[("c.toml", client), ("r.toml", rathole), ("c.yml", compose)]).expect("good");
+    let service = &load(&text).client.expect("[client]").services[0];
+    assert_eq!(service.kind, ServiceKind::Https, "{text}");
+    assert!(text.contains("\nproxy_protocol = \"v2\"\nlocal_addr = 'nas:8443'\n"), "{text}");
+}
+
+#[test]
+fn a_type_that_the_user_wrote_is_no_guess() {
+    let client = "[client]\nremote_addr = 'vps:2333'\ndefault_token = 't'\n\
+                  [client.services.a]\ntype = 'tcp'\nlocal_addr = 'nas:80'\n\
+                  [client.services.b]\nlocal_addr = 'nas:443'\n";
+    let text = run(&[("c.toml", client)]).expect("good");
+    let kinds: Vec<_> =
+        load(&text).client.expect("[client]").services.iter().map(|service| service.kind).collect();
+    assert_eq!(kinds, [ServiceKind::Tcp, ServiceKind::Https], "{text}");
+}
+
+#[test]
+fn what_our_own_parser_refuses_is_left_out_and_named_by_the_users_file() {
+    // Traefik's entry point is where rathole's own port is published.
+    let compose = "services:\n  traefik:\n    image: traefik:v3\n    network_mode: host\n    \
+                   command: [--providers.docker, '--entrypoints.web.address=:5022']\n  rathole:\n    \
+                   image: rathole\n    ports: ['2333:2333', '5022:5022']\n    labels:\n      \
+                   - traefik.http.routers.w.rule=Host(`w.example.com`)\n      \
+                   - traefik.http.services.w.loadbalancer.server.port=5080\n";
+    let (text, server) = case(compose);
+    assert!(!text.contains("imported file"), "{text}");
+    assert!(
+        text.contains("\n# - service ssh is of this host alone: this address is taken"),
+        "{text}"
+    );
+    assert!(text.contains("\n# - no name of plain HTTP is carried over: "), "{text}");
+    assert!(server.http_addrs.is_empty(), "{text}");
+    // A byte order mark does no harm, and every file may have one.
+    let mark = |text: &str| format!("\u{feff}{text}");
+    let rathole = mark(include_str!("import-cases/rathole.server.toml"));
+    let marked = run(&[("r.toml", &rathole), ("c.yml", &mark(compose))]).expect("good");
+    assert_eq!(marked, text);
 }
 
 #[test]
@@ -362,13 +509,16 @@ fn what_is_wrong_is_said_with_file_and_line_and_without_a_value() {
     let rathole = rathole.as_str();
     for (files, error) in [
         (&[("c.yml", "services: {}")][..], "a rathole file of either role, please, and perhaps"),
-        (&[("a.yml", ""), ("b.yaml", "")], "one docker-compose file, please"),
+        (&[("a.yml", ""), ("b.yaml", "")], "a.yml:1: not YAML: it is empty"),
         (&[("r.toml", rathole), ("s.toml", rathole)], "two files are a client's and its server's"),
         (&[("r.toml", "[server]\nx = 's3cr3t'")], "r.toml:2: server.x: unknown key"),
         (&[("r.toml", rathole), ("c.yml", "s3cr3t: [")], "c.yml:2: not YAML"),
         (&[("r.toml", rathole), ("c.yml", "a: s3cr3t")], "c.yml: has no `services`"),
         (
-            &[("r.toml", "[client]\nremote_addr = 'a:1'\n[client.services]"), ("c.yml", "a: b")],
+            &[
+                ("r.toml", "[client]\nremote_addr = 'a:1'\n[client.services]"),
+                ("c.yml", "services: {}"),
+            ],
             "the labels belong to the server",
         ),
         (

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::HostPort;
 use super::error::ConfigError;
@@ -31,14 +31,14 @@ pub(super) enum Layer {
 impl Listeners {
     /// The addresses in `texts`, each free so far and now taken.
     pub(super) fn claim(&mut self, texts: Vec<Text>) -> Result<Vec<SocketAddr>, ConfigError> {
-        let mut addrs = Vec::new();
+        let mut all = Vec::new();
         for text in texts {
             match parse_listen(&text)? {
-                (addr, 1) => self.take(Layer::Tcp, addr, 1, text.place, &mut addrs)?,
+                (addr, 1) => all.push((addr, 1, text.place)),
                 _ => return Err(text.place.error("a range of ports is for a service's bind_addr")),
             }
         }
-        Ok(addrs)
+        self.take_all(Layer::Tcp, all)
     }
 
     /// As [`Listeners::claim`], where a text may also say a range: `0.0.0.0:30000-30100`.
@@ -47,10 +47,40 @@ impl Listeners {
         layer: Layer,
         texts: Vec<Text>,
     ) -> Result<Vec<SocketAddr>, ConfigError> {
-        let mut addrs = Vec::new();
+        let mut all = Vec::new();
         for text in texts {
             let (first, count) = parse_listen(&text)?;
-            self.take(layer, first, count, text.place, &mut addrs)?;
+            all.push((first, count, text.place));
+        }
+        self.take_all(layer, all)
+    }
+
+    /// Takes first ports with counts. As on Linux without IPV6_V6ONLY, `[::]` is both families,
+    /// unless the same key says what the port's IPv4 addresses are; then both go together.
+    fn take_all(
+        &mut self,
+        layer: Layer,
+        all: Vec<(SocketAddr, u16, Place)>,
+    ) -> Result<Vec<SocketAddr>, ConfigError> {
+        let has = |addr: &SocketAddr, count: u16, port: u16| {
+            (addr.port()..=addr.port() + (count - 1)).contains(&port)
+        };
+        let says_ipv4 = |port: u16| {
+            all.iter().any(|(addr, count, _)| addr.is_ipv4() && has(addr, *count, port))
+        };
+        let mut addrs = Vec::new();
+        for (addr, count, place) in &all {
+            self.take(layer, *addr, *count, place.clone(), &mut addrs)?;
+            // Port 0 is another one each time.
+            if addr.ip() != IpAddr::from(Ipv6Addr::UNSPECIFIED) || addr.port() == 0 {
+                continue;
+            }
+            for port in addr.port()..=addr.port() + (count - 1) {
+                if !says_ipv4(port) {
+                    let other = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+                    self.take(layer, other, 1, place.clone(), &mut addrs)?;
+                }
+            }
         }
         Ok(addrs)
     }
@@ -104,7 +134,7 @@ impl HostPort {
     /// `name:port`, `192.0.2.1:port` or `[2001:db8::1]:port`; the port may be missing.
     pub(super) fn parse(text: &Text) -> Result<(String, Option<u16>), ConfigError> {
         let wrong = || text.place.error("must be a name or an address, and a port: `host:80`");
-        if text.value.parse::<std::net::Ipv6Addr>().is_ok() {
+        if text.value.parse::<Ipv6Addr>().is_ok() {
             return Err(text.place.error("an IPv6 address stands in brackets: `[::1]:80`"));
         }
         let authority = parse_authority(text.value.as_bytes()).map_err(|_| wrong())?;
@@ -145,7 +175,8 @@ impl std::fmt::Display for HostPort {
     }
 }
 
-/// A literal address with its first port, and how many ports; `localhost` is the IPv4 one.
+/// A literal address with its first port, and how many ports; `localhost` is the IPv4 one. An IPv6
+/// address may lack its brackets, as rathole's may: `:::2333`.
 fn parse_listen(text: &Text) -> Result<(SocketAddr, u16), ConfigError> {
     let (value, count) = split_range(text)?;
     let literal = value.parse().ok();
@@ -153,8 +184,12 @@ fn parse_listen(text: &Text) -> Result<(SocketAddr, u16), ConfigError> {
         let port = value.strip_prefix("localhost:")?.parse().ok()?;
         Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     };
+    let bare = || {
+        let (host, port) = value.rsplit_once(':')?;
+        Some(SocketAddr::from((host.parse::<Ipv6Addr>().ok()?, port.parse().ok()?)))
+    };
     let reason = "must be a literal address and a port: `0.0.0.0:443` or `[::]:443`";
-    let first = literal.or_else(localhost).ok_or_else(|| text.place.error(reason))?;
+    let first = literal.or_else(localhost).or_else(bare).ok_or_else(|| text.place.error(reason))?;
     Ok((first, count))
 }
 
@@ -179,7 +214,7 @@ fn split_range(text: &Text) -> Result<(Cow<'_, str>, u16), ConfigError> {
 }
 
 /// One port of one family, and either address covers the other; port 0 is a free one each time.
-/// IPv6 listeners take IPv6 visitors alone, so `0.0.0.0` and `[::]` go together.
+/// A listener of ours takes visitors of its own family alone, so `0.0.0.0` and `[::]` go together.
 fn overlap(taken: IpAddr, addr: SocketAddr) -> bool {
     let ip = addr.ip();
     let wildcard = taken.is_unspecified() || ip.is_unspecified();

@@ -88,6 +88,8 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
         file: pages::ReadFile<'_>,
     ) -> Result<Config, ConfigError> {
+        // An editor of Windows may have put a byte order mark in front.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = raw::Source::new(file_name, text, env);
         let tree = source.parse()?;
         let root = source.root(tree.get_ref(), &ROOT_KEYS)?;

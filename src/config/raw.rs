@@ -306,7 +306,10 @@ fn expand(raw: &str, env: Env<'_>) -> Result<String, String> {
             return Err("`${` without a variable's name and `}`; a literal `${` is `$${`".into());
         };
         let value = env(name);
-        text.push_str(&value.ok_or_else(|| format!("environment variable {name} is not set"))?);
+        let value = value.ok_or_else(|| {
+            format!("environment variable {name} is not set (a literal `${{` is `$${{`)")
+        })?;
+        text.push_str(&value);
         rest = after;
     }
     text.push_str(rest);

@@ -83,7 +83,10 @@ impl Tokens {
 
 fn read_token(section: &Section<'_>, key: &str) -> Result<Option<Secret>, ConfigError> {
     match section.text(key)? {
-        Some(text) if text.value.is_empty() => Err(text.place.error("must not be empty")),
+        Some(text) if text.value.is_empty() => Err(text.place.error(
+            "must not be empty: write the same secret here and in the other side's file, such as \
+             what `openssl rand -hex 16` prints",
+        )),
         text => Ok(text.map(|text| Secret::new(text.value.into_bytes()))),
     }
 }

@@ -3,17 +3,9 @@
 //! Where a whole label is any name's label, `*` says it; where a leading part is any number of
 //! labels, `**` does. What neither can say becomes `/regex/`.
 
+use super::static_config::Syntax;
 use super::variables::Variables;
 use crate::proto::route::Pattern;
-
-/// How Traefik reads the expressions of HostRegexp and HostSNIRegexp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Syntax {
-    /// Literal but for `{name:regex}`, and whole.
-    V2,
-    /// A regular expression of Go, found anywhere unless it has anchors.
-    V3,
-}
 
 /// What a name's matcher asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,12 +16,17 @@ pub(super) enum Wanted {
     Anybody,
 }
 
-/// The argument of Host or HostSNI.
-pub(super) fn literal(name: &str, sni: bool) -> Result<Wanted, &'static str> {
-    if sni && name == "*" {
+/// The argument of Host or HostSNI. Traefik 3.7 reads `*` as any name, and `*.` in front as one
+/// label.
+pub(super) fn literal(name: &str, sni: bool, syntax: Syntax) -> Result<Wanted, &'static str> {
+    if name == "*" && (sni || syntax == Syntax::V3) {
         return Ok(Wanted::Anybody);
     }
-    if name.contains(['*', '/']) {
+    let rest = match (name.strip_prefix("*."), syntax) {
+        (Some(rest), Syntax::V3) => rest,
+        _ => name,
+    };
+    if rest.contains(['*', '/']) {
         return Err("no name");
     }
     accept(name.to_owned()).map(Wanted::Pattern)
@@ -40,6 +37,15 @@ pub(super) fn regexp(text: &str, syntax: Syntax) -> Result<Vec<Wanted>, &'static
     match syntax {
         Syntax::V2 => template(text).map(|wanted| vec![wanted]),
         Syntax::V3 => expression(text),
+        Syntax::Either => {
+            let (two, three) = (regexp(text, Syntax::V2), regexp(text, Syntax::V3));
+            if two == three {
+                two
+            } else {
+                Err("Traefik 2 and 3 read it in two ways, and which one \
+                                               it is nobody says here")
+            }
+        }
     }
 }
 
@@ -107,6 +113,9 @@ fn expression(text: &str) -> Result<Vec<Wanted>, &'static str> {
         };
         let patterns: Option<Vec<String>> = ways.iter().map(|way| stars(&labels(way))).collect();
         if let Some(patterns) = patterns {
+            if patterns.iter().any(|text| text.contains(|c: char| c.is_ascii_uppercase())) {
+                return Err("it has capital letters, which no visitor's name has there");
+            }
             return patterns.into_iter().map(|p| accept(p).map(Wanted::Pattern)).collect();
         }
         return accept(format!("/{inner}/")).map(|pattern| vec![Wanted::Pattern(pattern)]);
@@ -260,6 +269,7 @@ mod tests {
     fn expressions_of_traefik_3() {
         for (text, pattern) in [
             (r"^pi\.x$", "pi.x"),
+            (r"^Pi\.x$", "! it has capital letters, which no visitor's name has there"),
             (r"^[a-z0-9-]+\.pi\.x$", "*.pi.x"),
             (r"^([a-z0-9-]+)\.pi\.x$", "*.pi.x"),
             (r"^.+\.x$", "**.x"),
@@ -282,15 +292,20 @@ mod tests {
 
     #[test]
     fn names() {
-        for (name, sni, pattern) in [
-            ("A.b", false, "a.b"),
-            ("*", true, "anybody"),
-            ("*", false, "! no name"),
-            ("*.b", true, "! no name"),
-            ("/a/", false, "! no name"),
-            ("a b", false, "! no name"),
+        for (name, sni, two, three) in [
+            ("A.b", false, "a.b", "a.b"),
+            ("*", true, "anybody", "anybody"),
+            ("*", false, "! no name", "anybody"),
+            ("*.b", true, "! no name", "*.b"),
+            ("*.b", false, "! no name", "*.b"),
+            ("*.*.b", false, "! no name", "! no name"),
+            ("a.*.b", false, "! no name", "! no name"),
+            ("/a/", false, "! no name", "! no name"),
+            ("a b", false, "! no name", "! no name"),
         ] {
-            assert_eq!(shown(literal(name, sni).map(|w| vec![w])), pattern, "{name}");
+            for (syntax, pattern) in [(Syntax::V2, two), (Syntax::V3, three)] {
+                assert_eq!(shown(literal(name, sni, syntax).map(|w| vec![w])), pattern, "{name}");
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 /// A rule as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// A matcher's name in lower case (Traefik takes several spellings), and its arguments.
+    /// A matcher's name in lower case, if Traefik takes its spelling, and its arguments.
     Matcher(String, Vec<String>),
     /// At least two.
     Or(Vec<Rule>),
@@ -123,7 +123,7 @@ impl Parser<'_> {
             }
             arguments.push(self.string()?);
         }
-        Ok(Rule::Matcher(name.to_ascii_lowercase(), arguments))
+        Ok(Rule::Matcher(spelling(name), arguments))
     }
 
     /// A string of Go: raw between backquotes, or with escapes between double quotes.
@@ -180,6 +180,39 @@ impl Parser<'_> {
     }
 }
 
+/// In lower case where Traefik knows the matcher so: `HostSNI`, `hostsni`, `HOSTSNI`, `Hostsni`.
+/// Any other spelling stays, and is no matcher.
+fn spelling(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    let own = MATCHERS.iter().find(|known| known.eq_ignore_ascii_case(name));
+    let title = lower[..1].to_ascii_uppercase() + &lower[1..];
+    let taken = own.is_none_or(|own| {
+        [&lower, &name.to_ascii_uppercase(), &title].contains(&&name.to_owned()) || name == *own
+    });
+    if taken { lower } else { name.to_owned() }
+}
+
+/// Those whose spelling matters here.
+const MATCHERS: &[&str] = &[
+    "Host",
+    "HostHeader",
+    "HostRegexp",
+    "HostSNI",
+    "HostSNIRegexp",
+    "Path",
+    "PathPrefix",
+    "PathRegexp",
+    "ALPN",
+    "ClientIP",
+    "Method",
+    "Header",
+    "HeaderRegexp",
+    "Headers",
+    "HeadersRegexp",
+    "Query",
+    "QueryRegexp",
+];
+
 /// Parentheses and `!` within each other; nobody writes ten.
 const DEPTH: usize = 32;
 
@@ -202,6 +235,7 @@ mod tests {
             ("((Host(`a`)))", a.clone()),
             ("Host(`a`, \"b\\\"\\\\\",)", matcher("host", &["a", "b\"\\"])),
             ("ClientIP()", matcher("clientip", &[])),
+            ("hOsT(`a`)", matcher("hOsT", &["a"])),
             (r"HostRegexp(`^.+\.x$`)", matcher("hostregexp", &[r"^.+\.x$"])),
             ("Host(`a`)||Host(`b`)", Rule::Or(vec![a.clone(), b.clone()])),
             (

@@ -379,9 +379,9 @@ impl Route {
         }
         self.claims.push(claim);
         self.claims.sort_by_key(|claim| match &claim.condition {
-            Some(Condition::Path(prefix)) => (false, Reverse(prefix.as_str().len())),
-            Some(Condition::Alpn(_)) => (false, Reverse(0)),
-            None => (true, Reverse(0)),
+            Some(Condition::Path(prefix)) => (false, Reverse(prefix.rank())),
+            Some(Condition::Alpn(_)) => (false, Reverse((0, false))),
+            None => (true, Reverse((0, false))),
         });
         Ok(())
     }

@@ -491,7 +491,7 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.pi]\ntoken = '${PI_TOKN}'",
             "11: server.services.pi.token: environment variable \
-          PI_TOKN is not set",
+          PI_TOKN is not set (a literal `${` is `$${`)",
         ),
         (
             "[server.services.pi]\ntoken = '${mark-er_0123456789}'",
@@ -500,7 +500,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
         ),
         (
             "[server.services.pi]\ntoken = '${EMPTY}'",
-            "11: server.services.pi.token: must not be empty",
+            "11: server.services.pi.token: must not be empty: write the same secret here and in \
+          the other side's file, such as what `openssl rand -hex 16` prints",
         ),
         // Services.
         (
@@ -604,7 +605,7 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.a]\nbind_addr = '127.0.0.1:7-9'\n[server.services.b]\n\
           bind_addr = ['[::]:7-9', '0.0.0.0:9']",
-            "13: server.services.b.bind_addr[1]: this address \
+            "13: server.services.b.bind_addr[0]: this address \
           is taken by server.services.a.bind_addr (line 11)",
         ),
         (
@@ -1327,3 +1328,58 @@ fn the_access_log_is_off_unless_asked_for() {
 }
 
 const SERVICE: &str = "[server.services.a]\ntype = \"https\"\nhosts = [\"a.example\"]";
+
+/// As rathole's listeners on Linux: the one wildcard of IPv6 is both families, however it is written.
+#[test]
+fn the_wildcard_of_ipv6_is_both_families() {
+    let show = |addrs: &[std::net::SocketAddr]| {
+        addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    for (value, expected) in [
+        ("'[::]:7'", "[::]:7 0.0.0.0:7"),
+        ("':::7'", "[::]:7 0.0.0.0:7"),
+        ("'::1:7'", "[::1]:7"),
+        ("['[::]:7', '0.0.0.0:7']", "[::]:7 0.0.0.0:7"),
+        ("['192.0.2.1:7', '[::]:7']", "192.0.2.1:7 [::]:7"),
+        ("'[::]:0'", "[::]:0"),
+    ] {
+        let text = |key: &str| {
+            let bind = if key == "bind_addr" { "" } else { "bind_addr = '0.0.0.0:2333'\n" };
+            format!("[server]\n{bind}{key} = {value}\n")
+        };
+        for key in ["bind_addr", "http_addr", "https_addr"] {
+            let config = Config::parse("s.toml", &text(key), &|_| None).expect(value);
+            let server = config.server.expect("[server]");
+            let addrs = match key {
+                "bind_addr" => &server.bind_addrs,
+                "http_addr" => &server.http_addrs,
+                _ => &server.https_addrs,
+            };
+            assert_eq!(show(addrs), expected, "{key} = {value}");
+        }
+        let service = format!(
+            "[server]\nbind_addr = '0.0.0.0:2333'\n[server.services.a]\ntoken = 't'\n\
+             bind_addr = {value}\n"
+        );
+        let config = Config::parse("s.toml", &service, &|_| None).expect(value);
+        let server = config.server.expect("[server]");
+        assert_eq!(show(&server.services[0].bind_addrs), expected, "{value}");
+        assert_eq!(server.services[0].ports(), 1, "one port: {value}");
+    }
+    // A second service on the port is an error that names both.
+    let two = "[server]\nbind_addr = '0.0.0.0:2333'\n[server.services.a]\ntoken = 't'\n\
+               bind_addr = '[::]:7'\n[server.services.b]\ntoken = 't'\nbind_addr = '0.0.0.0:7'\n";
+    let error = Config::parse("s.toml", two, &|_| None).expect_err("taken").to_string();
+    let taken = "s.toml:8: server.services.b.bind_addr: this address is taken by \
+                 server.services.a.bind_addr (line 5)";
+    assert_eq!(error, taken);
+}
+
+#[test]
+fn a_byte_order_mark_in_front_does_no_harm() {
+    let text = "\u{feff}[server]\nbind_addr = '0.0.0.0:2333'\nx = 1\n";
+    let error = Config::parse("s.toml", text, &|_| None).expect_err("a key that is none");
+    assert!(error.to_string().starts_with("s.toml:3: server.x: "), "{error}");
+    let good = text.replace("x = 1\n", "");
+    assert!(Config::parse("s.toml", &good, &|_| None).is_ok());
+}

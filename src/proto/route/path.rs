@@ -2,7 +2,8 @@
 //! read them in two ways.
 //!
 //! A prefix is matched on the path as it came, by whole segments: `/api` covers `/api`, `/api/` and
-//! `/api/x`, not `/apix`, `/API` or `/x/api`. The query is no part of the path.
+//! `/api/x`, not `/apix`, `/API` or `/x/api`. With a `*` at its end it is matched as a text: `/api*`
+//! covers `/apix` too, and `/api/*` all but `/api` itself. The query is no part of the path.
 //!
 //! A home does not read a path as it came: it decodes, merges `//`, drops `;parameters`, and some
 //! take `\` for `/` or do not mind the case. So a request for a name with prefixes is refused as
@@ -18,19 +19,27 @@
 use std::fmt;
 
 /// `/segment`, once or more often; each of letters, digits, `-`, `.`, `_` and `~`, and no dot
-/// segment. So no prefix has a byte that anybody escapes or strips.
+/// segment. So no prefix has a byte that anybody escapes or strips. A `*` may follow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PathPrefix {
+    /// With the `*`.
     text: Box<str>,
+    /// The last segment may go on: there is a `*`.
+    open: bool,
 }
 
 impl PathPrefix {
     /// Parses what stands in `path_prefix`.
     pub fn parse(raw: &str) -> Result<PathPrefix, PrefixError> {
-        let segments = raw.strip_prefix('/').ok_or(PrefixError::NoSlash)?;
+        let (bare, open) = match raw.strip_suffix('*') {
+            Some(bare) => (bare, true),
+            None => (raw, false),
+        };
+        let segments = bare.strip_prefix('/').ok_or(PrefixError::NoSlash)?;
         if segments.is_empty() {
             return Err(PrefixError::Root);
         }
+        let segments = if open { segments.strip_suffix('/').unwrap_or(segments) } else { segments };
         for segment in segments.split('/') {
             match segment {
                 "" => return Err(PrefixError::EmptySegment),
@@ -39,7 +48,18 @@ impl PathPrefix {
                 _ => {}
             }
         }
-        Ok(PathPrefix { text: raw.into() })
+        Ok(PathPrefix { text: raw.into(), open })
+    }
+
+    /// Without the `*`.
+    fn bare(&self) -> &str {
+        &self.text[..self.text.len() - usize::from(self.open)]
+    }
+
+    /// What wins of two that cover a path is greater: the longer one, and of two as long the one
+    /// that covers less.
+    pub(super) fn rank(&self) -> (usize, bool) {
+        (self.bare().len(), !self.open)
     }
 
     /// As it was written.
@@ -49,8 +69,8 @@ impl PathPrefix {
 
     /// Whether the path begins with these segments.
     pub(super) fn covers(&self, path: &[u8]) -> bool {
-        let rest = path.strip_prefix(self.text.as_bytes());
-        rest.is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+        let rest = path.strip_prefix(self.bare().as_bytes());
+        rest.is_some_and(|rest| self.open || matches!(rest, [] | [b'/', ..]))
     }
 
     /// Whether a lenient home may find these segments in front. Settled by the first segment that
@@ -58,8 +78,15 @@ impl PathPrefix {
     /// guess.
     fn may_cover(&self, path: &[u8]) -> bool {
         let mut bytes = loosely(path).peekable();
-        for segment in self.text.split('/').skip(1) {
-            while bytes.next_if_eq(&b'/').is_some() {}
+        let mut segments = self.bare().split('/').skip(1).peekable();
+        while let Some(segment) = segments.next() {
+            let mut slash = false;
+            while bytes.next_if_eq(&b'/').is_some() {
+                slash = true;
+            }
+            if self.open && segment.is_empty() {
+                return slash || matches!(bytes.peek(), Some(b';' | 0));
+            }
             if matches!(bytes.peek(), Some(b';' | 0)) {
                 return true;
             }
@@ -68,6 +95,7 @@ impl PathPrefix {
                 return false;
             }
             match bytes.peek() {
+                _ if self.open && segments.peek().is_none() => return true,
                 None | Some(b'/') => {}
                 Some(b';' | 0) => return true,
                 Some(_) => return false,
@@ -232,6 +260,45 @@ mod tests {
         ] {
             assert_eq!(prefix("/api/v1").covers(path.as_bytes()), covered, "{path}");
         }
+    }
+
+    #[test]
+    fn a_star_at_the_end_makes_it_a_text() {
+        for (text, path, covered, refused) in [
+            ("/api*", "/api", true, false),
+            ("/api*", "/apix", true, false),
+            ("/api*", "/api/x", true, false),
+            ("/api*", "/ap", false, false),
+            ("/api*", "/x/api", false, false),
+            ("/api*", "/APIx", false, true),
+            ("/api*", "//apix", false, true),
+            ("/api*", "/%61pix", false, true),
+            ("/api/*", "/api/", true, false),
+            ("/api/*", "/api/x", true, false),
+            ("/api/*", "/api", false, false),
+            ("/api/*", "/apix", false, false),
+            ("/api/*", "/api;a", false, true),
+            ("/api/*", "/api%2fx", false, true),
+            ("/api/*", "/api\\x", false, true),
+        ] {
+            let prefix = prefix(text);
+            assert_eq!(prefix.covers(path.as_bytes()), covered, "{text} {path}");
+            let refusal = check(path.as_bytes(), [&prefix].into_iter());
+            assert_eq!(refusal.is_err(), refused, "{text} {path}");
+        }
+        for (text, why) in [
+            ("*", PrefixError::NoSlash),
+            ("/*", PrefixError::Root),
+            ("/a//*", PrefixError::EmptySegment),
+            ("/a**", PrefixError::Byte),
+            ("/a*b", PrefixError::Byte),
+        ] {
+            assert_eq!(PathPrefix::parse(text), Err(why), "{text}");
+        }
+        let mut all = ["/a*", "/a", "/ab*", "/a/b", "/a/*"].map(prefix);
+        all.sort_by_key(|prefix| std::cmp::Reverse(prefix.rank()));
+        let order: Vec<&str> = all.iter().map(PathPrefix::as_str).collect();
+        assert_eq!(order, ["/a/b", "/ab*", "/a/*", "/a", "/a*"]);
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Pattern {
     }
 
     /// `Less`: `self` wins where both match. Regexes are equal: the file's order decides.
-    pub(super) fn cmp_precedence(&self, other: &Pattern) -> Ordering {
+    pub fn cmp_precedence(&self, other: &Pattern) -> Ordering {
         let class = |pattern: &Pattern| match pattern.kind {
             Kind::Whole if pattern.labels().all(|label| label != "*") => 0,
             Kind::Whole => 1,
