@@ -469,8 +469,8 @@ fn what_our_own_parser_refuses_is_left_out_and_named_by_the_users_file() {
     // Traefik's entry point is where rathole's own port is published.
     let compose = "services:\n  traefik:\n    image: traefik:v3\n    network_mode: host\n    \
                    command: [--providers.docker, '--entrypoints.web.address=:5022']\n  \
-                   rathole:\n    image: rathole\n    ports: ['2333:2333', '5022:5022']\n    labels:\n      \
-                   - traefik.http.routers.w.rule=Host(`w.example.com`)\n      \
+                   rathole:\n    image: rathole\n    ports: ['2333:2333', '5022:5022']\n    \
+                   labels:\n      - traefik.http.routers.w.rule=Host(`w.example.com`)\n      \
                    - traefik.http.services.w.loadbalancer.server.port=5080\n";
     let (text, server) = case(compose);
     assert!(!text.contains("imported file"), "{text}");
