@@ -200,8 +200,8 @@ fn rathole() -> String {
 /// The file of [`rathole`] with these labels on its container, and its notes.
 fn labelled(image: &str, labels: &[&str]) -> (String, ServerConfig) {
     let mut compose = format!(
-        "services:\n  proxy:\n    image: traefik:{image}\n    ports: ['80:80', '443:443', '22:22']\n    \
-         command:\n      - --providers.docker\n      \
+        "services:\n  proxy:\n    image: traefik:{image}\n    \
+         ports: ['80:80', '443:443', '22:22']\n    command:\n      - --providers.docker\n      \
          - --entrypoints.web.address=:80\n      - --entrypoints.websecure.address=:443\n      \
          - --entrypoints.ssh.address=:22\n  rathole:\n    image: rapiz1/rathole\n    \
          ports: ['2333:2333']\n    labels:\n      \
@@ -468,9 +468,9 @@ fn a_type_that_the_user_wrote_is_no_guess() {
 fn what_our_own_parser_refuses_is_left_out_and_named_by_the_users_file() {
     // Traefik's entry point is where rathole's own port is published.
     let compose = "services:\n  traefik:\n    image: traefik:v3\n    network_mode: host\n    \
-                   command: [--providers.docker, '--entrypoints.web.address=:5022']\n  rathole:\n    \
-                   image: rathole\n    ports: ['2333:2333', '5022:5022']\n    labels:\n      \
-                   - traefik.http.routers.w.rule=Host(`w.example.com`)\n      \
+                   command: [--providers.docker, '--entrypoints.web.address=:5022']\n  \
+                   rathole:\n    image: rathole\n    ports: ['2333:2333', '5022:5022']\n    \
+                   labels:\n      - traefik.http.routers.w.rule=Host(`w.example.com`)\n      \
                    - traefik.http.services.w.loadbalancer.server.port=5080\n";
     let (text, server) = case(compose);
     assert!(!text.contains("imported file"), "{text}");

@@ -64,7 +64,8 @@ fn layout(path: &Path, text: &str, find: &mut impl FnMut(usize, &str)) {
     }
     let kind = path.extension().and_then(|extension| extension.to_str());
     // Nor do we break what others have published.
-    let prose = matches!(kind, Some("md" | "toml")) || path.starts_with("tests/article");
+    let given = path.starts_with("tests/article") || path.starts_with("tests/import-cases");
+    let prose = matches!(kind, Some("md" | "toml")) || given;
     for (number, line) in numbered(text) {
         if line.ends_with([' ', '\t', '\r']) {
             find(number, "white space at the end");

@@ -396,7 +396,8 @@ services:
     fn files_are_merged_as_compose_does() {
         let base =
             "services:\n  a:\n    image: x\n    labels: [k=1, l=1]\n    ports: ['1:1']\n  b: {}\n";
-        let more = "services:\n  a:\n    image: y\n    labels: {k: 2}\n    ports: ['2:2']\n  c:\n    \
+        let more = "services:\n  a:\n    image: y\n    labels: {k: 2}\n    ports: ['2:2']\n  c:\n\
+                    \x20   \
                     extends: {file: ./0.yml, service: a}\n    labels: [m=3]\n";
         let containers = read_texts(&[base, more]);
         let names: Vec<_> = containers.iter().map(|c| &*c.name).collect();

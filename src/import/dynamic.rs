@@ -220,7 +220,7 @@ impl Dynamic {
             if router.rule.is_empty() && layer != Layer::Udp {
                 router.broken.get_or_insert(match (&known.default_rule, layer) {
                     (Some(rule), Layer::Http) => {
-                        format!("it has no rule but the defaultRule ({rule}), whose names are not known here")
+                        format!("it has the defaultRule ({rule}), whose names are not known here")
                     }
                     (None, Layer::Http) => "it has no rule".into(),
                     _ => "it has no rule, and Traefik does not take it".into(),

@@ -25,7 +25,7 @@ pub(super) struct Matching<'a> {
 }
 
 impl Matching<'_> {
-    /// All that the rule takes. The error: Traefik does not take the rule, so the router has nobody.
+    /// All that the rule takes. The error: Traefik does not take the rule, so nobody comes.
     pub(super) fn visitors(&self, rule: &Rule) -> Result<Vec<Visitors>, String> {
         match rule {
             Rule::Matcher(name, arguments) => self.matcher(name, arguments),

@@ -500,8 +500,8 @@ impl<'a> Reading<'a> {
                 Entry::Https => ("TLS", "https_addr"),
             };
             let why = format!(
-                "{what} on its entry point {} ({}) is not carried over: here each name is on all of \
-                 {key}, and that entry point does not have the same routers, or an address has both",
+                "{what} on its entry point {} ({}) is not carried over: here each name is on all \
+                 of {key}, and that entry point has not the same routers, or its address has both",
                 entry_point.name,
                 entry_point.outside.join(", ")
             );

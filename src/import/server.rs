@@ -150,8 +150,8 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// What to leave out of the file, so that the rest of it is good: the first of these that is not
-    /// left out yet. Nothing: it is none of ours.
+    /// What to leave out of the file, so that the rest of it is good: the first of these that is
+    /// still in it. Nothing: it is none of ours.
     pub(super) fn blame(&self, error: &ConfigError, server: &ServerConfig) -> Vec<Culprit> {
         let mut culprits = Vec::new();
         if self.present {
@@ -301,7 +301,7 @@ impl Work<'_> {
         }
         let new = model.unfold_all(&new);
         self.notes.push(format!(
-            "{}:{}: the tunnel's bind_addr is now {}, as Docker publishes it: there the homes dial in",
+            "{}:{}: the tunnel's bind_addr is now {}, as Docker publishes it: homes dial in there",
             self.source.file.name,
             self.sheet.line(&key),
             new.join(", ")

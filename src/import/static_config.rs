@@ -83,7 +83,7 @@ impl Static {
         let named = traefik.map_or(Syntax::Either, |traefik| version(&traefik.image));
         let (settings, doubt) = match (files, traefik) {
             ([], None) => {
-                let reason = "no container here is Traefik, so its entry points are not known: name \
+                let reason = "no container here is Traefik, so its entry points are unknown: name \
                               its traefik.yml too";
                 (None, Some(reason.to_owned()))
             }
@@ -263,7 +263,7 @@ fn of_container(traefik: &Container) -> (Option<Setting>, Option<String>) {
     }
 }
 
-/// `--a.b=c`, `--a.b c` or `--a.b`, which is true. Names count as in lower case.
+/// `--a.b=c`, `--a.b c` or `--a.b`, which is true.
 fn flags(traefik: &Container) -> Option<Setting> {
     let mut words = traefik.command.iter().peekable();
     let mut root = Setting::root(traefik.place.clone());
@@ -277,8 +277,7 @@ fn flags(traefik: &Container) -> Option<Setting> {
                 (flag, next.map_or("true", |(value, _)| &**value))
             }
         };
-        let key = key.to_ascii_lowercase();
-        root.insert(path_of(&key), value, place);
+        root.insert(path_of(key), value, place);
     }
     (!root.below.is_empty()).then_some(root)
 }

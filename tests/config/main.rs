@@ -1329,7 +1329,7 @@ fn the_access_log_is_off_unless_asked_for() {
 
 const SERVICE: &str = "[server.services.a]\ntype = \"https\"\nhosts = [\"a.example\"]";
 
-/// As rathole's listeners on Linux: the one wildcard of IPv6 is both families, however it is written.
+/// As rathole's listeners on Linux: the wildcard of IPv6 is both families, however it is written.
 #[test]
 fn the_wildcard_of_ipv6_is_both_families() {
     let show = |addrs: &[std::net::SocketAddr]| {

@@ -1,8 +1,8 @@
-//! `underpass import` beside a real Traefik: for each stack, whoever asks for whatever gets the same
-//! home from both, or nobody from ours, and then a comment says why.
+//! `underpass import` beside a real Traefik: for each stack, whoever asks for whatever gets the
+//! same home from both, or nobody from ours, and then a comment says why.
 //!
-//! `oracle.py` runs Traefik, with a stand-in for Docker's socket. Both come from `target/venv`, which
-//! `tests/all` makes.
+//! `oracle.py` runs Traefik, with a stand-in for Docker's socket. Traefik is in `target/venv`,
+//! which `tests/all` makes.
 
 mod cases;
 mod generator;

@@ -200,7 +200,12 @@ def interpolate(value, env):
 def pairs(value):
     if isinstance(value, list):
         value = dict((item.split("=", 1) + [""])[:2] for item in value)
-    word = lambda item: str(item).lower() if isinstance(item, bool) else "" if item is None else str(item)
+
+    def word(item):
+        if isinstance(item, bool):
+            return str(item).lower()
+        return "" if item is None else str(item)
+
     return {key: word(item) for key, item in (value or {}).items()}
 
 
@@ -264,7 +269,8 @@ class Stack:
                 "--providers.providersthrottleduration=1ms",
             ]
         else:
-            env = {key: shifted(value) if key.endswith("_ADDRESS") else value for key, value in env.items()}
+            for key in [key for key in env if key.endswith("_ADDRESS")]:
+                env[key] = shifted(env[key])
             env |= {
                 "TRAEFIK_PROVIDERS_DOCKER_ENDPOINT": f"unix://{self.docker.path}",
                 "TRAEFIK_ENTRYPOINTS_TRAEFIK_ADDRESS": f"{ADDRESS}:{API_PORT}",
@@ -285,7 +291,7 @@ class Stack:
         key, equals, value = flag.partition("=")
         if re.fullmatch(r"--?entrypoints\.[^.]+\.address", key.lower()):
             value = shifted(value)
-        if key.lower().endswith("providers.file.filename") or key.lower().endswith("file.directory"):
+        if key.lower().endswith(("providers.file.filename", "providers.file.directory")):
             return f"--providers.file.directory={self.folder}"
         return key + equals + value
 
@@ -295,7 +301,8 @@ class Stack:
         providers = static.setdefault("providers", {})
         providers["providersThrottleDuration"] = "1ms"
         if "docker" in providers:
-            providers["docker"] = {**(providers["docker"] or {}), "endpoint": f"unix://{self.docker.path}"}
+            providers["docker"] = providers["docker"] or {}
+            providers["docker"]["endpoint"] = f"unix://{self.docker.path}"
         if "file" in providers:
             providers["file"] = {"directory": f"{self.folder}/dynamic"}
             os.mkdir(f"{self.folder}/dynamic")
@@ -415,7 +422,8 @@ def main():
             flags, env = [], {}
             for service in traefik:
                 command = service.get("command", [])
-                flags += command.split() if isinstance(command, str) else [str(word) for word in command]
+                words = command.split() if isinstance(command, str) else command
+                flags += map(str, words)
                 env |= pairs(service.get("environment"))
             key = json.dumps([flags, env, case["static"], case["dynamic"]])
             if stack is None or stack.key != key:

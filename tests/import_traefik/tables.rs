@@ -4,8 +4,8 @@ const AUTH: &str =
     "traefik.http.middlewares.auth.basicauth.users=u:$$apr1$$abcdefgh$$h9FWgUz3n9YxylKLlR5SQ/";
 const TO_HTTPS: &str = "traefik.http.middlewares.https.redirectscheme.scheme=https";
 
-/// A name, flags (none: the usual two entry points), short labels, and whether somebody gets to a home or
-/// to https by both.
+/// A name, flags (none: the usual two entry points), short labels, and whether somebody gets to a
+/// home or to https by both.
 pub(crate) type Table = (&'static str, &'static [&'static str], &'static [&'static str], bool);
 
 pub(crate) fn tables() -> Vec<Table> {
@@ -313,7 +313,7 @@ fn entries() -> Vec<Table> {
             "upper case in flags",
             &["--entryPoints.Web.Address=:80"],
             &["http.r.rule=Host(`a.x.test`)", "http.r.service=a", "http.r.entrypoints=web"],
-            true,
+            false,
         ),
     ]
 }

@@ -2,8 +2,9 @@
 //! read them in two ways.
 //!
 //! A prefix is matched on the path as it came, by whole segments: `/api` covers `/api`, `/api/` and
-//! `/api/x`, not `/apix`, `/API` or `/x/api`. With a `*` at its end it is matched as a text: `/api*`
-//! covers `/apix` too, and `/api/*` all but `/api` itself. The query is no part of the path.
+//! `/api/x`, not `/apix`, `/API` or `/x/api`. With a `*` at its end it is matched as a text:
+//! `/api*` covers `/apix` too, and `/api/*` all but `/api` itself. The query is no part of the
+//! path.
 //!
 //! A home does not read a path as it came: it decodes, merges `//`, drops `;parameters`, and some
 //! take `\` for `/` or do not mind the case. So a request for a name with prefixes is refused as
