@@ -216,7 +216,8 @@ fn a_refused_upload_can_be_read_behind_its_last_byte() {
         "import http.client, time\n\
          def body():\n    for n in range(60):\n        time.sleep(0.1); yield bytes(200000)\n\
          c = http.client.HTTPConnection('{}', {})\n\
-         c.request('POST', '/', body(), {{'Host': 'up.example.com', 'Content-Length': '12000000'}})\n\
+         h = {{'Host': 'up.example.com', 'Content-Length': '12000000'}}\n\
+         c.request('POST', '/', body(), h)\n\
          r = c.getresponse(); print(r.status, r.read().decode())\n",
         estate.http.ip(),
         estate.http.port()

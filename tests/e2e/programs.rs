@@ -231,7 +231,8 @@ fn rdp_is_served() {
     assert!([2, 3].contains(&answer[11]), "{}", answer.escape_ascii());
 }
 
-/// Debian has no server: the status that a client's list of servers asks for, by hand on both sides.
+/// Debian has no server: the status that a client's list of servers asks for, by hand on both
+/// sides.
 #[test]
 fn minecraft_is_served() {
     const STATUS: &str = "{\"version\":{\"name\":\"1.21\",\"protocol\":767}}";

@@ -1,4 +1,5 @@
-//! For the fuzz target `http_home`: what a home says, cut in every way, to a visitor that has asked.
+//! For the fuzz target `http_home`: what a home says, cut in every way, to a visitor that has
+//! asked.
 
 use super::*;
 use std::net::Ipv4Addr;
