@@ -136,6 +136,7 @@ fn links_that_never_say_ready_are_not_kept_at_others_cost() {
     let mut held: Vec<Native> = Vec::new();
     for number in 0..VISITORS {
         let Ok(mut link) = session.link() else { break };
+        link.stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let visitor = accomplice(&doors, number);
         if link.expect(kind::OPEN).is_err() {
             break;
@@ -143,6 +144,7 @@ fn links_that_never_say_ready_are_not_kept_at_others_cost() {
         link.say(&Message::Fin).unwrap();
         visitor.shutdown(Shutdown::Write).unwrap();
         // The visitor has gone in order, and the link is told.
+        visitor.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let _ = (&visitor).read(&mut [0; 64]);
         if !matches!(link.hear(), Ok((kind::FIN, _))) {
             break;
