@@ -433,8 +433,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.pi]\nsmell = 1",
             "11: server.services.pi.smell: unknown key; known here: type, token, hosts, fallback, \
-             path_prefix, alpn, redirect_https, passthrough, bind_addr, nodelay, udp_idle_time, \
-             udp_max_sessions, allow, deny, max_visitors, rate, bandwidth, response_timeout, \
+             path_prefix, alpn, redirect_https, passthrough, postgres, bind_addr, nodelay, \
+             udp_idle_time, udp_max_sessions, allow, deny, max_visitors, rate, bandwidth, response_timeout, \
              idle_timeout",
         ),
         (
@@ -444,8 +444,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
         (
             "[server.services.'a b\\']\nx = 1",
             "11: server.services.\"a b\\\\\".x: unknown key; known here: \
-          type, token, hosts, fallback, path_prefix, alpn, redirect_https, passthrough, bind_addr, \
-             nodelay, udp_idle_time, udp_max_sessions, allow, deny, max_visitors, rate, bandwidth, \
+          type, token, hosts, fallback, path_prefix, alpn, redirect_https, passthrough, postgres, \
+             bind_addr, nodelay, udp_idle_time, udp_max_sessions, allow, deny, max_visitors, rate, bandwidth, \
              response_timeout, idle_timeout",
         ),
         ("[server.limit]", "10: server.limit: unknown key; did you mean `limits`?"),

@@ -195,7 +195,8 @@ fn with_an_allow_nobody_else_may_come() {
 /// It is the visitor that counts, not the load balancer that brings it.
 #[test]
 fn who_comes_through_a_proxy_is_known_by_its_header() {
-    let limits = "trusted_proxies = \"127.99.3.0/24\"\ndeny = \"192.0.2.0/28\"";
+    let limits = "trusted_proxies = \"127.99.3.0/24\"\n\
+                  deny = [\"192.0.2.0/28\", \"127.99.3.0/24\"]";
     let house = House::plain(limits, "deny = \"192.0.2.16/28\"");
     let seen = |visitor: &str, door: SocketAddr, said: &[u8]| {
         let mut stream = come(THREE, door);
@@ -210,6 +211,10 @@ fn who_comes_through_a_proxy_is_known_by_its_header() {
     }
     assert_eq!(seen("192.0.2.33", house.https, &hello), None);
     assert_eq!(seen("192.0.2.33", house.port, b"x"), None);
+    // Its own checks are no visitor's.
+    let mut check = come(THREE, house.https);
+    check.write_all(b"PROXY UNKNOWN\r\n").unwrap();
+    assert_eq!(echoed(check, &hello).1, None);
     let mut visitor = Peer::new(come(THREE, house.http));
     visitor.say(format!(
         "PROXY TCP4 192.0.2.17 198.51.100.1 5000 80\r\n{}",

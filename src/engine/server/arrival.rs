@@ -134,7 +134,8 @@ impl<N: Net> Server<N> {
         if origin != Origin::Visitor {
             self.note_check(id);
         }
-        if !self.gates.lets_in(address.ip()) {
+        // A balancer's own checks are no visitors.
+        if origin == Origin::Visitor && !self.gates.lets_in(address.ip()) {
             self.core.io.buffers.give_back(&mut held);
             return self.abort_visitor(id, Ended::Denied);
         }
@@ -149,6 +150,7 @@ impl<N: Net> Server<N> {
         // On the HTTP entry it is requests that count.
         let mut entered = match leads_to {
             LeadsTo::Http => Ok(()),
+            _ if origin != Origin::Visitor => Ok(()),
             _ => self.knock(id),
         };
         if let LeadsTo::Service { index, .. } = leads_to {
