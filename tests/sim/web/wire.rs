@@ -56,6 +56,11 @@ fn framed(content: &[u8], framing: Framing, quirk: Option<u64>) -> Vec<u8> {
     out
 }
 
+/// Whether there are trailers behind the chunks; the second of them may not be one.
+fn has_trailers(quirk: u64) -> bool {
+    mix(quirk, 77) % 3 == 2
+}
+
 fn framing_field(payload: &Payload) -> String {
     match payload.framing {
         Framing::Length => format!("Content-Length: {}\r\n", payload.length),
@@ -303,7 +308,14 @@ pub fn answer_body(ask: &Ask, id: AskId) -> (Vec<u8>, bool) {
     let content = content(id, Kind::Response, length);
     match framing {
         Framing::Length => (content, false),
-        Framing::Chunked(_) if !ask.old => (framed(&content, framing, None), false),
+        Framing::Chunked(_) if !ask.old => {
+            let mut bytes = framed(&content, framing, None);
+            if asks_trailers(ask) && has_trailers(ask.quirk) {
+                bytes.truncate(bytes.len() - b"\r\n".len());
+                bytes.extend(b"X-Id: 1\r\n\r\n");
+            }
+            (bytes, false)
+        }
         Framing::Chunked(_) | Framing::UntilClose => (content, true),
     }
 }
