@@ -1,6 +1,7 @@
 //! Style that a machine can check: widths, headers, who may import whom, and what no file may hold.
 //! Every finding is listed, not the first alone.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -96,6 +97,9 @@ fn secrets_of_the_machine(text: &str, find: &mut impl FnMut(usize, &str)) {
 
 /// Imports and calls of one file below `src/`; its tests, which stand last, may do as they like.
 fn source(path: &str, text: &str, find: &mut impl FnMut(usize, &str)) {
+    if is_tests(path) {
+        return;
+    }
     for (number, line) in numbered(text) {
         if line.trim_start().starts_with("#[cfg(test)]") {
             break;
@@ -115,6 +119,11 @@ fn source(path: &str, text: &str, find: &mut impl FnMut(usize, &str)) {
             find(number, "an unwrap without a proof");
         }
     }
+}
+
+/// A file of tests below `src/`.
+fn is_tests(path: &str) -> bool {
+    path.ends_with("tests.rs") || path.contains("tests/")
 }
 
 /// Whether `code` holds `word`, not as the end of a longer one.
@@ -158,6 +167,116 @@ fn is_text(path: &Path) -> bool {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some(kind) => ["rs", "toml", "md", "sh", "py", "service", "yml"].contains(&kind),
         None => fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"#!")),
+    }
+}
+
+/// Modules that import each other, each circle by one of its files, with the reason.
+const CIRCLES: &[(&str, &str)] = &[
+    ("engine/server.rs", "one type, the server, whose methods lie in a file for each subject"),
+    ("engine/client.rs", "one type, the client, likewise"),
+    ("config/mod.rs", "the file is read into the types of what it sets, which know their limits"),
+    ("wire/http/rewrite.rs", "heads are read and written by one grammar, in a file for each part"),
+    ("import/inputs.rs", "a file's place is in each error, and errors are what reading gives"),
+    ("import/ports.rs", "a container has its ports, and where they lead depends on the container"),
+];
+
+#[test]
+fn no_circle_is_without_a_reason() {
+    let imports = imports();
+    assert!(imports.values().map(BTreeSet::len).sum::<usize>() > 200, "too few were read");
+    let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for start in imports.keys() {
+        let (mut seen, mut rest) = (BTreeSet::new(), vec![start.as_str()]);
+        while let Some(from) = rest.pop() {
+            rest.extend(imports[from].iter().map(String::as_str).filter(|to| seen.insert(*to)));
+        }
+        reached.insert(start, seen);
+    }
+    let mut circles = BTreeSet::new();
+    for (file, others) in &reached {
+        let circle: Vec<&str> =
+            others.iter().copied().filter(|other| reached[other].contains(file)).collect();
+        let known = |(member, _): &(&str, &str)| circle.contains(member);
+        if circle.len() > 1 && !CIRCLES.iter().any(known) {
+            circles.insert(circle);
+        }
+    }
+    assert!(circles.is_empty(), "modules that import each other:\n{circles:#?}");
+}
+
+/// For each file below `src/`, those that it imports, tests left out.
+fn imports() -> BTreeMap<String, BTreeSet<String>> {
+    let below_src = |(path, text): (PathBuf, String)| {
+        let path = path.strip_prefix("src").ok()?.to_str()?.to_owned();
+        (path.ends_with(".rs") && !is_tests(&path)).then_some((path, text))
+    };
+    let files: BTreeMap<String, String> = text_files().into_iter().filter_map(below_src).collect();
+    let module = |path: &[&str]| {
+        // The longest part of it that is a file: what follows are its items.
+        (1..=path.len()).rev().find_map(|length| {
+            let stem = path[..length].join("/");
+            [format!("{stem}.rs"), format!("{stem}/mod.rs")]
+                .into_iter()
+                .find(|it| files.contains_key(it))
+        })
+    };
+    let of = |(path, text): (&String, &String)| {
+        let own = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let own: Vec<&str> = own.split('/').collect();
+        let named = uses(text).into_iter().filter_map(|used| {
+            let mut words: Vec<&str> = used.split("::").collect();
+            let mut from = own.clone();
+            match words.remove(0) {
+                "crate" => from.clear(),
+                "self" => {}
+                "super" => {
+                    from.pop();
+                    while words.first() == Some(&"super") {
+                        words.remove(0);
+                        from.pop();
+                    }
+                }
+                _ => return None,
+            }
+            from.extend(words);
+            module(&from).filter(|to| to != path)
+        });
+        (path.clone(), named.collect())
+    };
+    files.iter().map(of).collect()
+}
+
+/// What the `use` lines before a file's tests name, one path each.
+fn uses(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let statements = code.split("\nuse ").skip(1).filter_map(|rest| rest.split(';').next());
+    let mut paths = Vec::new();
+    for statement in statements {
+        let flat: String = statement.split_whitespace().collect();
+        expand("", &flat, &mut paths);
+    }
+    paths
+}
+
+/// `a::{b, c::d}` as `a::b` and `a::c::d`.
+fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
+    let Some((stem, rest)) = tree.split_once('{') else {
+        return paths.push(format!("{prefix}{tree}"));
+    };
+    let prefix = format!("{prefix}{stem}");
+    let (mut depth, mut begin) = (0, 0);
+    for (at, byte) in rest.bytes().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' if depth > 0 => depth -= 1,
+            b',' | b'}' if depth == 0 => {
+                if at > begin {
+                    expand(&prefix, &rest[begin..at], paths);
+                }
+                begin = at + 1;
+            }
+            _ => {}
+        }
     }
 }
 

@@ -361,9 +361,9 @@ impl<I: Copy> Admission<I> {
         if refused { Err(Refused::Share) } else { Ok(()) }
     }
 
-    /// What is held for it at present, all of it, in bytes: what a slow reader has not taken, or what
-    /// is not whole yet. `moved`: some of it has been taken since it was charged last, so that it
-    /// does not stall, however much there is again.
+    /// What is held for it at present, all of it, in bytes: what a slow reader has not taken, or
+    /// what is not whole yet. `moved`: some of it has been taken since it was charged last, so that
+    /// it does not stall, however much there is again.
     pub fn charge(&mut self, permit: &Permit, bytes: usize, moved: bool, now: Time) {
         self.check_owner(permit);
         let Member { state, bytes: before, .. } = *self.member(permit.member);

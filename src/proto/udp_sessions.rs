@@ -1,10 +1,11 @@
 //! The sessions of a UDP service: who they are with, how long they may be idle, and how many there
 //! may be. Pure book-keeping; the engine owns the sockets.
 //!
-//! Where there is no room, a session that never had an answer goes before one that is in use: a flood
-//! of single datagrams ends nobody's call.
+//! Where there is no room, a session that never had an answer goes before one that is in use: a
+//! flood of single datagrams ends nobody's call.
 //!
-//! Invariant: `by_key`, both of `by_use` together, and `sessions` hold the same sessions, each once.
+//! Invariant: `by_key`, both of `by_use` together, and `sessions` hold the same sessions, each
+//! once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;

@@ -270,7 +270,7 @@ pub(crate) fn answers<'a>(
 /// What the machine adds to every request.
 pub(crate) fn forwarded(host: &str) -> String {
     format!(
-        "CDN-Loop: underpass\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Host: {host}\r\nX-Forwarded-Port: 80\r\n\
-         X-Forwarded-Proto: http\r\nX-Real-IP: 192.0.2.7\r\n\r\n"
+        "CDN-Loop: underpass\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Host: {host}\r\n\
+         X-Forwarded-Port: 80\r\nX-Forwarded-Proto: http\r\nX-Real-IP: 192.0.2.7\r\n\r\n"
     )
 }

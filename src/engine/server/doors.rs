@@ -181,8 +181,8 @@ impl<N: Net> Server<N> {
             debug!("tunnel {address}: too many in a second");
             return self.core.io.net.abort(stream);
         }
-        // The links of homes that are here come in rushes, and many homes may share an address: they
-        // have no share there, and go after those whom nobody knows.
+        // The links of homes that are here come in rushes, and many homes may share an address:
+        // they have no share there, and go after those whom nobody knows.
         let (holder, standing) = match self.gate.knows(address.ip()) {
             true => (Holder::Many, Standing::Idle),
             false => (Holder::Address(address.ip()), Standing::Unproved),

@@ -124,9 +124,9 @@ fn accomplice(doors: &Doors, number: usize) -> TcpStream {
     stream
 }
 
-/// Visitors that come and go on links whose client never says READY: links on which both sides have
-/// ended are not kept at the cost of others. (That they have a deadline, too, is the simulation's to
-/// show: a slow home may need many minutes.)
+/// Visitors that come and go on links whose client never says READY: links on which both sides
+/// have ended are not kept at the cost of others. (That they have a deadline, too, is the
+/// simulation's to show: a slow home may need many minutes.)
 #[test]
 fn links_that_never_say_ready_are_not_kept_at_others_cost() {
     const VISITORS: usize = 500;
