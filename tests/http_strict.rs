@@ -7,7 +7,7 @@ use support::http::{Cut, Outcome, answers, forwarded, run, run_cut_everywhere, w
 use support::http_rows::Then::{Bad, Closed, Cut as CutOff, Kept, Left};
 use support::http_rows::{BROKEN, GET, OK, PASSED, REFUSED, RESPONSES, SMUGGLED, bytes, expand};
 use underpass::proto::http_entry::page::{Page, Pages, STATUSES};
-use underpass::proto::http_entry::{Action, End, HttpEntry, Out, Redirect, Routed, Wait, Why};
+use underpass::proto::http_entry::{Action, HalfEnd, HttpEntry, Out, Redirect, Routed, Wait, Why};
 use underpass::wire::http::Reject;
 use underpass::wire::http::forwarded::Visitor;
 
@@ -43,7 +43,7 @@ fn p9_a_malformed_body_is_broken_off_on_both_sides() {
         assert_eq!(outcome.statuses(), [400], "{body:?}");
         assert_eq!(outcome.done, Some(Action::Close), "{body:?}");
         assert_eq!(outcome.links.len(), 1, "{body:?}");
-        assert_eq!(outcome.links[0].left, Some(End::Reset), "{body:?}");
+        assert_eq!(outcome.links[0].left, Some(HalfEnd::Reset), "{body:?}");
         assert!(!outcome.at_home().contains("0\r\n\r\n"), "{body:?}: an end at the home");
         assert!(!outcome.at_home().contains("smuggled"), "{body:?}");
     }
@@ -80,15 +80,15 @@ fn responses_are_whole_or_broken_off() {
                 assert_eq!((got, link.left, outcome.done), (wanted, Some(end), None));
             }
             Closed(wanted) => {
-                let fin = Some(End::Fin);
+                let fin = Some(HalfEnd::Fin);
                 assert_eq!((got, link.left, outcome.done), (wanted, fin, Some(Action::Close)));
             }
             Bad => {
                 assert_eq!(outcome.statuses(), [502], "{response:?}");
-                assert_eq!((link.left, outcome.done), (Some(End::Reset), None), "{response:?}");
+                assert_eq!((link.left, outcome.done), (Some(HalfEnd::Reset), None), "{response:?}");
             }
             CutOff(wanted) => {
-                let reset = Some(End::Reset);
+                let reset = Some(HalfEnd::Reset);
                 assert_eq!((got, link.left, outcome.done), (wanted, reset, Some(Action::Abort)));
             }
         }
@@ -126,7 +126,7 @@ fn interim_responses_are_bounded_in_bytes_and_each_starts_the_wait_anew() {
             break;
         }
     }
-    assert_eq!(entry.poll_action(), Some(Action::Leave(End::Reset)));
+    assert_eq!(entry.poll_action(), Some(Action::Leave(HalfEnd::Reset)));
 }
 
 /// 200 Set-Cookie lines exist; more than 256 fields, or 64 KB of them, are refused both ways.
@@ -232,8 +232,8 @@ fn p9_no_cut_changes_what_a_row_of_requests_does() {
         let mut requests: String = (0..below(6)).map(|_| rows[below(sound)].as_str()).collect();
         requests.push_str(&rows[below(rows.len())]);
         let reply = replies[below(10).saturating_sub(6)];
-        let end = [None, None, Some(End::Fin), Some(End::Reset)][below(4)];
-        let ends = [None, Some(End::Fin)][below(2)];
+        let end = [None, None, Some(HalfEnd::Fin), Some(HalfEnd::Reset)][below(4)];
+        let ends = [None, Some(HalfEnd::Fin)][below(2)];
         let homes = answers(std::slice::from_ref(&reply), end);
         let whole = run(&bytes(&requests), ends, Cut::NONE, &homes);
         let cut = Cut { first: 1 + below(200), then: 1 + below(60) };
@@ -247,7 +247,7 @@ fn get(host: &str, path: &str) -> String {
 }
 
 /// Each request to its own home, and what its link saw: service, requests, how it was left.
-fn shape(outcome: &Outcome) -> Vec<(usize, usize, Option<End>)> {
+fn shape(outcome: &Outcome) -> Vec<(usize, usize, Option<HalfEnd>)> {
     let count = |sent: &[u8]| whole_requests(sent).len();
     outcome.links.iter().map(|link| (link.service, count(&link.sent), link.left)).collect()
 }
@@ -269,7 +269,7 @@ fn p8_every_request_goes_to_its_own_home() {
         .map(|mark| outcome.visitor.find(&format!(" {mark}")).expect(mark))
         .into();
     assert!(order.is_sorted(), "{order:?}");
-    let fin = Some(End::Fin);
+    let fin = Some(HalfEnd::Fin);
     assert_eq!(shape(&outcome), [(0, 2, fin), (1, 2, fin), (0, 1, fin), (2, 1, None)]);
     assert_eq!((outcome.wait, outcome.done), (Wait::NextRequest, None));
 }
@@ -280,7 +280,7 @@ fn a_kept_link_that_closed_is_replaced_once_and_never_for_post() {
     let homes = |_: usize, _: usize, sent: &[u8]| match whole_requests(sent).len() {
         0 => (Vec::new(), None),
         1 => (OK.as_bytes().to_vec(), None),
-        _ => (OK.as_bytes().to_vec(), Some(End::Fin)),
+        _ => (OK.as_bytes().to_vec(), Some(HalfEnd::Fin)),
     };
     for method in
         ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH", "MKCOL"]
@@ -309,7 +309,7 @@ fn a_kept_link_that_closed_is_replaced_once_and_never_for_post() {
     let deaf = |_: usize, number: usize, sent: &[u8]| {
         let count = whole_requests(sent).len();
         let answer = if number == 0 && count > 0 { OK } else { "" };
-        (answer.as_bytes().to_vec(), Some(End::Fin).filter(|_| count > 1 - number.min(1)))
+        (answer.as_bytes().to_vec(), Some(HalfEnd::Fin).filter(|_| count > 1 - number.min(1)))
     };
     let outcome = run_cut_everywhere((get("a", "/1") + &get("a", "/2")).as_bytes(), None, &deaf);
     assert_eq!(outcome.statuses(), [200, 502]);
@@ -337,23 +337,25 @@ fn after_101_nothing_is_touched() {
 fn ends_are_passed_on_as_what_they_are() {
     // After the request: the response is still wanted, and nothing follows it.
     let silent = |_: usize, _: usize, _: &[u8]| (Vec::new(), None);
-    let outcome = run_cut_everywhere(get("a", "/").as_bytes(), Some(End::Fin), &silent);
+    let outcome = run_cut_everywhere(get("a", "/").as_bytes(), Some(HalfEnd::Fin), &silent);
     assert!(outcome.links[0].finished);
     assert_eq!((outcome.links[0].left, outcome.done), (None, None));
-    let outcome = run(get("a", "/").as_bytes(), Some(End::Reset), Cut::NONE, &silent);
-    assert_eq!(outcome.links[0].left, Some(End::Reset));
+    let outcome = run(get("a", "/").as_bytes(), Some(HalfEnd::Reset), Cut::NONE, &silent);
+    assert_eq!(outcome.links[0].left, Some(HalfEnd::Reset));
     assert_eq!(outcome.done, Some(Action::Abort));
     // In the middle of a head, or of nothing: nobody is told.
     for part in ["", "GET / HT", "\r\n", "GET / HTTP/1.1\r\nHost: a\r\n"] {
-        let outcome = run_cut_everywhere(part.as_bytes(), Some(End::Fin), &answers(&[OK], None));
+        let outcome =
+            run_cut_everywhere(part.as_bytes(), Some(HalfEnd::Fin), &answers(&[OK], None));
         assert_eq!((outcome.visitor.as_str(), outcome.done), ("", Some(Action::Close)));
     }
     // In the middle of a body: the home must not take it for whole.
     for part in ["^Content-Length: 9\r\n\r\nhi", "^Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"] {
         let request = expand(part);
-        let outcome = run_cut_everywhere(request.as_bytes(), Some(End::Fin), &answers(&[OK], None));
+        let outcome =
+            run_cut_everywhere(request.as_bytes(), Some(HalfEnd::Fin), &answers(&[OK], None));
         assert_eq!((outcome.statuses(), outcome.done), (vec![400], Some(Action::Close)));
-        assert_eq!(outcome.links[0].left, Some(End::Reset), "{part:?}");
+        assert_eq!(outcome.links[0].left, Some(HalfEnd::Reset), "{part:?}");
         assert!(!outcome.links[0].finished);
     }
 }
@@ -380,7 +382,7 @@ fn an_early_response_is_passed_and_the_connection_closed() {
     assert_eq!(entry.handle_home(OK.as_bytes(), &mut out), OK.len());
     let text = String::from_utf8_lossy(&out.visitor);
     assert!(text.contains("\r\nConnection: close\r\n") && text.ends_with("ok"), "{text}");
-    assert_eq!(entry.poll_action(), Some(Action::Leave(End::Reset)));
+    assert_eq!(entry.poll_action(), Some(Action::Leave(HalfEnd::Reset)));
     assert_eq!(entry.poll_action(), Some(Action::Close));
     assert_eq!(entry.poll_action(), None);
     assert_eq!(entry.handle_visitor(b"the rest", &mut out), 8, "thrown away");
@@ -391,7 +393,7 @@ fn an_early_response_is_passed_and_the_connection_closed() {
     assert!(out.home.ends_with(b"123456789"));
     assert_eq!((entry.plain_down(), entry.plain_up()), (1, 0));
     entry.note_moved_down(1);
-    assert_eq!(entry.poll_action(), Some(Action::Leave(End::Fin)));
+    assert_eq!(entry.poll_action(), Some(Action::Leave(HalfEnd::Fin)));
     assert_eq!(entry.poll_action(), Some(Action::Close));
 }
 
@@ -411,7 +413,7 @@ fn every_wait_has_its_deadline() {
     entry.handle_timeout(&mut out);
     assert!(out.visitor.starts_with(b"HTTP/1.1 504 "));
     assert_eq!(entry.take_refusal(), Some(Why::Silent));
-    assert_eq!(entry.poll_action(), Some(Action::Leave(End::Reset)));
+    assert_eq!(entry.poll_action(), Some(Action::Leave(HalfEnd::Reset)));
     assert_eq!((entry.poll_action(), entry.wait()), (None, Wait::NextRequest));
     let turn = entry.wait_and_turn().1;
     assert_eq!(entry.handle_visitor(b"GET", &mut out), 0);
@@ -448,7 +450,7 @@ fn unasked_bytes_of_an_idle_home_end_its_link() {
     assert_eq!(entry.poll_action(), None);
     out.visitor.clear();
     assert_eq!(entry.handle_home(b"HTTP/1.1 200 EVIL\r\n\r\n", &mut out), 21);
-    assert_eq!(entry.poll_action(), Some(Action::Leave(End::Reset)));
+    assert_eq!(entry.poll_action(), Some(Action::Leave(HalfEnd::Reset)));
     assert!(out.visitor.is_empty());
     assert_eq!(entry.wait(), Wait::NextRequest);
 }

@@ -244,7 +244,7 @@ const MONTHS: [&str; 12] =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::access::{End, RequestLine};
+    use crate::proto::access::{RequestLine, VisitEnd};
     use crate::proto::time::Time;
 
     const CLF: AccessLogFormat = AccessLogFormat::Clf;
@@ -265,7 +265,7 @@ mod tests {
             status: None,
             bytes_in: 517,
             bytes_out: 4096,
-            end: End::Done,
+            end: VisitEnd::Done,
             reason: None,
         }
     }
@@ -334,7 +334,7 @@ mod tests {
         let brought = Record {
             visitor: "198.51.100.7:0".parse().expect("an address"),
             peer: Some("192.0.2.9:4711".parse().expect("an address")),
-            end: End::BadAnswer,
+            end: VisitEnd::BadAnswer,
             reason: Some("field_without_colon"),
             ..record()
         };

@@ -7,7 +7,7 @@ pub use super::gone::Gone;
 use super::net::Net;
 use super::socket::{Received, Socket};
 pub use super::tunnel::TunnelConn;
-pub use crate::proto::tunnel::{Dialect, End};
+pub use crate::proto::tunnel::{Dialect, Event};
 
 /// What every step of a connection needs beside the connection.
 pub struct Io<N> {
@@ -41,7 +41,7 @@ pub struct Pulled {
     /// They lie in the net's pipe instead.
     pub piped: bool,
     /// What came behind them.
-    pub end: Option<End>,
+    pub end: Option<Event>,
     /// Something was read or opened, if only a part of a frame.
     pub moved: bool,
 }
@@ -51,7 +51,7 @@ impl Pulled {
     pub(super) fn plain(received: Received) -> Pulled {
         match received {
             Received::Bytes(data) => Pulled { data, moved: true, ..Pulled::default() },
-            Received::End => Pulled { end: Some(End::Fin), moved: true, ..Pulled::default() },
+            Received::End => Pulled { end: Some(Event::Fin), moved: true, ..Pulled::default() },
             Received::Blocked => Pulled::default(),
         }
     }

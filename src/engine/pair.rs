@@ -10,7 +10,7 @@ use super::core::Core;
 use super::net::Net;
 use super::relay::{self, Outcome, Pace, Progress};
 use crate::limits;
-use crate::proto::lease::{self, Lease};
+use crate::proto::lease::{Lease, LeaseEnd};
 use crate::wire::message::Reason;
 
 /// What a turn of a pair has come to.
@@ -138,7 +138,7 @@ impl<N: Net, P, T> Core<N, P, T> {
         let Some(conn) = self.conns.tunnel(link) else { return Ok(false) };
         let before = conn.socket.backlog();
         let turn = relay::settle(&mut self.io, conn, until)?;
-        let is_reset = conn.lease().said() == lease::End::Reset;
+        let is_reset = conn.lease().said() == LeaseEnd::Reset;
         let moves = conn.socket.backlog() < before;
         if self.go_on(link, turn).is_some() {
             return Ok(true);

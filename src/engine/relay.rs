@@ -1,12 +1,12 @@
 //! The relay between a link and a plain connection: one copy loop, used for both directions and by
 //! both roles.
 
-use super::conn::{Carrier, Dialect, End, Gone, Io, PlainConn, READS, TunnelConn, Turn};
+use super::conn::{Carrier, Dialect, Event, Gone, Io, PlainConn, READS, TunnelConn, Turn};
 use super::conns::ConnId;
 use super::net::Net;
 use super::table::Table;
 use crate::proto::bandwidth::Way;
-use crate::proto::lease;
+use crate::proto::lease::{Lease, LeaseEnd};
 use crate::wire::message::Reason;
 
 /// Batches each way before others have their turn.
@@ -105,7 +105,7 @@ pub fn relay<N: Net, P, T>(
         }
         let one_has_ended = match link.dialect() {
             Dialect::Rathole => lease.said() != lease.heard(),
-            _ => lease.said() == lease::End::Open && lease.heard() != lease::End::Open,
+            _ => lease.said() == LeaseEnd::Open && lease.heard() != LeaseEnd::Open,
         };
         progress.awaits_end = one_has_ended && link.socket.is_clear() && plain.socket.is_clear();
         if !moved {
@@ -128,7 +128,7 @@ pub fn relay<N: Net, P, T>(
 pub fn settle<N: Net, T>(
     io: &mut Io<N>,
     link: &mut TunnelConn<N::Stream, T>,
-    until: fn(&lease::Lease) -> bool,
+    until: fn(&Lease) -> bool,
 ) -> Result<Turn<()>, Gone> {
     link.flush(io)?;
     for _ in 0..READS {
@@ -139,8 +139,8 @@ pub fn settle<N: Net, T>(
         match pulled.end {
             None if pulled.moved => {}
             None => return Ok(Turn::Waiting),
-            Some(End::Fin | End::Reset(_)) => {}
-            Some(End::Message(..)) => return Err(Gone::Unexpected),
+            Some(Event::Fin | Event::Reset(_)) => {}
+            Some(Event::Message(..)) => return Err(Gone::Unexpected),
         }
     }
     Ok(Turn::More)
@@ -170,7 +170,7 @@ fn up<N: Net, P, T>(
     link: &mut TunnelConn<N::Stream, T>,
     pace: &mut impl Pace,
 ) -> Result<bool, Cut> {
-    let open = link.lease().said() == lease::End::Open;
+    let open = link.lease().said() == LeaseEnd::Open;
     pump(io, plain, link, open, (Way::Up, pace))
 }
 
@@ -181,7 +181,7 @@ fn down<N: Net, P, T>(
     pace: &mut impl Pace,
 ) -> Result<bool, Cut> {
     match link.lease().heard() {
-        lease::End::Open => pump(io, link, plain, true, (Way::Down, pace)),
+        LeaseEnd::Open => pump(io, link, plain, true, (Way::Down, pace)),
         _ => Ok(pump(io, link, plain, false, (Way::Down, pace))? | hear_reset(io, link)?),
     }
 }
@@ -195,8 +195,8 @@ fn hear_reset<N: Net, T>(io: &mut Io<N>, link: &mut TunnelConn<N::Stream, T>) ->
     let pulled = link.pull(io).map_err(Cut::Source)?;
     match pulled.end {
         None => Ok(pulled.moved),
-        Some(End::Reset(reason)) => Err(Cut::Reset(reason)),
-        Some(End::Fin | End::Message(..)) => Err(Cut::Source(Gone::Unexpected)),
+        Some(Event::Reset(reason)) => Err(Cut::Reset(reason)),
+        Some(Event::Fin | Event::Message(..)) => Err(Cut::Source(Gone::Unexpected)),
     }
 }
 
@@ -235,11 +235,11 @@ fn pump<N: Net>(
     }
     match pulled.end {
         None => Ok(flushed || pulled.moved),
-        Some(End::Fin) => {
+        Some(Event::Fin) => {
             sink.finish(io).map_err(Cut::Sink)?;
             Ok(true)
         }
-        Some(End::Reset(reason)) => Err(Cut::Reset(reason)),
-        Some(End::Message(..)) => Err(Cut::Source(Gone::Unexpected)),
+        Some(Event::Reset(reason)) => Err(Cut::Reset(reason)),
+        Some(Event::Message(..)) => Err(Cut::Source(Gone::Unexpected)),
     }
 }

@@ -50,7 +50,7 @@ use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Wake};
 use crate::config::{ServerConfig, ServerService, ServiceKind};
-use crate::proto::access::{End as Ended, Sink};
+use crate::proto::access::{Sink, VisitEnd};
 use crate::proto::admission::{Admission, Pressure};
 use crate::proto::bandwidth::Bandwidths;
 use crate::proto::broker::{Broker, Effect};
@@ -276,7 +276,7 @@ impl<N: Net> Server<N> {
                 }
                 // A visitor that is cut off must not take it for the end of the answer.
                 None => {
-                    self.log_end(id, Ended::Stopped);
+                    self.log_end(id, VisitEnd::Stopped);
                     self.core.abort(id);
                 }
                 // Nor may a home, for which the end of a rathole channel is the visitor's.
@@ -332,11 +332,11 @@ impl<N: Net> Server<N> {
             },
             Some(Conn::Plain(visitor)) => match visitor.stage.doing {
                 Doing::Arriving => {}
-                Doing::Proxied(_) => self.abort_visitor(id, Ended::Timeout),
+                Doing::Proxied(_) => self.abort_visitor(id, VisitEnd::Timeout),
                 Doing::Hello(_) => self.hello_overdue(id),
                 Doing::Http(_) => self.http_overdue(id),
-                Doing::Waiting(_) => self.turn_away(id, Ended::NoLink),
-                Doing::Relayed { link } => self.cut_relay(link, id, Ended::Idle),
+                Doing::Waiting(_) => self.turn_away(id, VisitEnd::NoLink),
+                Doing::Relayed { link } => self.cut_relay(link, id, VisitEnd::Idle),
                 Doing::Parting { .. } => self.give_up_parting(id),
             },
         }
@@ -358,7 +358,7 @@ impl<N: Net> Server<N> {
     fn follow(&mut self, effect: Effect<ConnId>) {
         match effect {
             Effect::Open { visitor, link, session } => self.open_waiting(visitor, link, session),
-            Effect::TurnAway { visitor } => self.turn_away(visitor, Ended::Offline),
+            Effect::TurnAway { visitor } => self.turn_away(visitor, VisitEnd::Offline),
             Effect::Ask { session } => self.ask_for_links(session),
             Effect::LetGo { link, why } => self.lose_link(link, why),
             Effect::Cut { visitor, link } => self.cut_visitor(visitor, link),
@@ -371,8 +371,8 @@ impl<N: Net> Server<N> {
     /// Ends a connection that has to make room for others.
     fn evict(&mut self, id: ConnId, pressure: Pressure) {
         let (why, end) = match pressure {
-            Pressure::MadeRoom => ("made room for others", Ended::MadeRoom),
-            Pressure::Stalled => ("holds too much that is not read", Ended::Stalled),
+            Pressure::MadeRoom => ("made room for others", VisitEnd::MadeRoom),
+            Pressure::Stalled => ("holds too much that is not read", VisitEnd::Stalled),
         };
         match self.core.conns.get(id) {
             None => {}

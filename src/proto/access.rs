@@ -48,8 +48,8 @@ pub struct Record<'a> {
     /// To the visitor, counted alike.
     pub bytes_out: u64,
     /// How it ended.
-    pub end: End,
-    /// What was wrong with the home's answer, in a word; of [`End::BadAnswer`] alone.
+    pub end: VisitEnd,
+    /// What was wrong with the home's answer, in a word; of [`VisitEnd::BadAnswer`] alone.
     pub reason: Option<&'static str>,
 }
 
@@ -80,7 +80,7 @@ impl Entry {
 
 /// How a request or a connection ended. The words are stable: others count them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum End {
+pub enum VisitEnd {
     /// Both sides have said all that they had to say.
     Done,
     /// The visitor's connection broke.
@@ -133,64 +133,64 @@ pub enum End {
     Loop,
 }
 
-impl End {
+impl VisitEnd {
     /// All of them, for tests and documentation.
-    pub const ALL: [End; 25] = [
-        End::Done,
-        End::VisitorReset,
-        End::VisitorLeft,
-        End::HomeReset,
-        End::HomeRefused,
-        End::HomeSilent,
-        End::BadAnswer,
-        End::Idle,
-        End::Timeout,
-        End::Malformed,
-        End::WrongProtocol,
-        End::NoName,
-        End::UnknownName,
-        End::Offline,
-        End::NoLink,
-        End::TunnelLost,
-        End::Redirected,
-        End::Crowded,
-        End::MadeRoom,
-        End::Stalled,
-        End::Denied,
-        End::ServiceFull,
-        End::RateLimited,
-        End::Stopped,
-        End::Loop,
+    pub const ALL: [VisitEnd; 25] = [
+        VisitEnd::Done,
+        VisitEnd::VisitorReset,
+        VisitEnd::VisitorLeft,
+        VisitEnd::HomeReset,
+        VisitEnd::HomeRefused,
+        VisitEnd::HomeSilent,
+        VisitEnd::BadAnswer,
+        VisitEnd::Idle,
+        VisitEnd::Timeout,
+        VisitEnd::Malformed,
+        VisitEnd::WrongProtocol,
+        VisitEnd::NoName,
+        VisitEnd::UnknownName,
+        VisitEnd::Offline,
+        VisitEnd::NoLink,
+        VisitEnd::TunnelLost,
+        VisitEnd::Redirected,
+        VisitEnd::Crowded,
+        VisitEnd::MadeRoom,
+        VisitEnd::Stalled,
+        VisitEnd::Denied,
+        VisitEnd::ServiceFull,
+        VisitEnd::RateLimited,
+        VisitEnd::Stopped,
+        VisitEnd::Loop,
     ];
 
     /// Its word in the log.
     pub fn as_str(self) -> &'static str {
         match self {
-            End::Done => "done",
-            End::VisitorReset => "visitor_reset",
-            End::VisitorLeft => "visitor_left",
-            End::HomeReset => "home_reset",
-            End::HomeRefused => "home_refused",
-            End::HomeSilent => "home_silent",
-            End::BadAnswer => "bad_answer",
-            End::Idle => "idle",
-            End::Timeout => "timeout",
-            End::Malformed => "malformed",
-            End::WrongProtocol => "wrong_protocol",
-            End::NoName => "no_name",
-            End::UnknownName => "unknown_name",
-            End::Offline => "offline",
-            End::NoLink => "no_link",
-            End::TunnelLost => "tunnel_lost",
-            End::Redirected => "redirected",
-            End::Crowded => "crowded",
-            End::MadeRoom => "made_room",
-            End::Stalled => "stalled",
-            End::Denied => "denied",
-            End::ServiceFull => "service_full",
-            End::RateLimited => "rate_limited",
-            End::Stopped => "stopped",
-            End::Loop => "loop",
+            VisitEnd::Done => "done",
+            VisitEnd::VisitorReset => "visitor_reset",
+            VisitEnd::VisitorLeft => "visitor_left",
+            VisitEnd::HomeReset => "home_reset",
+            VisitEnd::HomeRefused => "home_refused",
+            VisitEnd::HomeSilent => "home_silent",
+            VisitEnd::BadAnswer => "bad_answer",
+            VisitEnd::Idle => "idle",
+            VisitEnd::Timeout => "timeout",
+            VisitEnd::Malformed => "malformed",
+            VisitEnd::WrongProtocol => "wrong_protocol",
+            VisitEnd::NoName => "no_name",
+            VisitEnd::UnknownName => "unknown_name",
+            VisitEnd::Offline => "offline",
+            VisitEnd::NoLink => "no_link",
+            VisitEnd::TunnelLost => "tunnel_lost",
+            VisitEnd::Redirected => "redirected",
+            VisitEnd::Crowded => "crowded",
+            VisitEnd::MadeRoom => "made_room",
+            VisitEnd::Stalled => "stalled",
+            VisitEnd::Denied => "denied",
+            VisitEnd::ServiceFull => "service_full",
+            VisitEnd::RateLimited => "rate_limited",
+            VisitEnd::Stopped => "stopped",
+            VisitEnd::Loop => "loop",
         }
     }
 
@@ -198,44 +198,47 @@ impl End {
     /// one to the sessions of its stream module, and 499 to requests that nobody waited for.
     pub fn status(self) -> u16 {
         match self {
-            End::Done | End::Idle => 200,
-            End::Malformed | End::WrongProtocol | End::NoName => 400,
-            End::Redirected => 308,
-            End::Denied => 403,
-            End::UnknownName => 404,
-            End::RateLimited => 429,
-            End::Timeout => 408,
-            End::VisitorReset | End::VisitorLeft => 499,
-            End::HomeReset | End::HomeRefused | End::BadAnswer | End::TunnelLost => 502,
-            End::Offline
-            | End::NoLink
-            | End::Crowded
-            | End::MadeRoom
-            | End::Stalled
-            | End::ServiceFull
-            | End::Stopped => 503,
-            End::HomeSilent => 504,
-            End::Loop => 508,
+            VisitEnd::Done | VisitEnd::Idle => 200,
+            VisitEnd::Malformed | VisitEnd::WrongProtocol | VisitEnd::NoName => 400,
+            VisitEnd::Redirected => 308,
+            VisitEnd::Denied => 403,
+            VisitEnd::UnknownName => 404,
+            VisitEnd::RateLimited => 429,
+            VisitEnd::Timeout => 408,
+            VisitEnd::VisitorReset | VisitEnd::VisitorLeft => 499,
+            VisitEnd::HomeReset
+            | VisitEnd::HomeRefused
+            | VisitEnd::BadAnswer
+            | VisitEnd::TunnelLost => 502,
+            VisitEnd::Offline
+            | VisitEnd::NoLink
+            | VisitEnd::Crowded
+            | VisitEnd::MadeRoom
+            | VisitEnd::Stalled
+            | VisitEnd::ServiceFull
+            | VisitEnd::Stopped => 503,
+            VisitEnd::HomeSilent => 504,
+            VisitEnd::Loop => 508,
         }
     }
 }
 
-impl From<Reason> for End {
+impl From<Reason> for VisitEnd {
     /// The home's word for it.
-    fn from(reason: Reason) -> End {
+    fn from(reason: Reason) -> VisitEnd {
         match reason {
-            Reason::Broken | Reason::Answer => End::HomeReset,
+            Reason::Broken | Reason::Answer => VisitEnd::HomeReset,
             Reason::Refused
             | Reason::Unreachable
             | Reason::Unresolved
             | Reason::NoService
-            | Reason::Busy => End::HomeRefused,
-            Reason::Idle => End::Idle,
+            | Reason::Busy => VisitEnd::HomeRefused,
+            Reason::Idle => VisitEnd::Idle,
         }
     }
 }
 
-impl std::fmt::Display for End {
+impl std::fmt::Display for VisitEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
@@ -328,9 +331,9 @@ mod tests {
 
     #[test]
     fn every_end_has_a_word_of_its_own() {
-        let mut words = End::ALL.map(End::as_str).to_vec();
+        let mut words = VisitEnd::ALL.map(VisitEnd::as_str).to_vec();
         words.sort_unstable();
         words.dedup();
-        assert_eq!(words.len(), End::ALL.len());
+        assert_eq!(words.len(), VisitEnd::ALL.len());
     }
 }

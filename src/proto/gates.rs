@@ -68,11 +68,11 @@ pub enum Refused {
 
 impl Refused {
     /// Its word in the access log.
-    pub fn end(self) -> access::End {
+    pub fn end(self) -> access::VisitEnd {
         match self {
-            Refused::Denied => access::End::Denied,
-            Refused::Full => access::End::ServiceFull,
-            Refused::TooOften { .. } => access::End::RateLimited,
+            Refused::Denied => access::VisitEnd::Denied,
+            Refused::Full => access::VisitEnd::ServiceFull,
+            Refused::TooOften { .. } => access::VisitEnd::RateLimited,
         }
     }
 }

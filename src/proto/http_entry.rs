@@ -79,7 +79,7 @@ pub struct HttpEntry {
     /// The service whose link is held. `leave.is_some()` implies `link.is_none()`.
     link: Option<usize>,
     /// The link that was held is to be left.
-    leave: Option<End>,
+    leave: Option<HalfEnd>,
     /// FIN is to be said on the link that is held.
     finish: bool,
     /// The visitor has ended its direction.
@@ -118,7 +118,7 @@ pub enum Action {
     Finish,
     /// The link is not this visitor's any more: end our direction so if it has not ended, and give
     /// the link back when the home's has. Whatever the home still says is thrown away.
-    Leave(End),
+    Leave(HalfEnd),
     /// Both directions are raw from here on, what was not taken first; this machine is done.
     Relay,
     /// Send what is left, end in order, and give the visitor time to read it; it may still be
@@ -130,7 +130,7 @@ pub enum Action {
 
 /// How a direction ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum HalfEnd {
     /// In order.
     Fin,
     /// Broken.
@@ -289,16 +289,16 @@ impl HttpEntry {
 
     /// The visitor has ended its direction. Due when none of its bytes is left, or when
     /// [`HttpEntry::wants_visitor`] and those that are left were not taken.
-    pub fn handle_visitor_end(&mut self, end: End, out: &mut Out) {
-        if end == End::Reset {
-            self.conclude(access::End::VisitorReset);
-            self.let_go(End::Reset);
+    pub fn handle_visitor_end(&mut self, end: HalfEnd, out: &mut Out) {
+        if end == HalfEnd::Reset {
+            self.conclude(access::VisitEnd::VisitorReset);
+            self.let_go(HalfEnd::Reset);
             return self.close(Parting::Abort);
         }
         self.ended = true;
         match &self.stage {
             Stage::Head(_) => {
-                self.conclude(access::End::VisitorLeft);
+                self.conclude(access::VisitEnd::VisitorLeft);
                 self.close(Parting::Close);
             }
             Stage::Routing { order, .. } | Stage::Linking { order, .. }
@@ -329,7 +329,7 @@ impl HttpEntry {
                 self.begin(order, may_repeat, out);
             }
             Routed::Service(service) => {
-                self.let_go(End::Fin);
+                self.let_go(HalfEnd::Fin);
                 self.enter(Stage::Linking { order, service, asked: false });
             }
             Routed::Unknown => self.say_page(Why::UnknownHost, &order, out),
@@ -374,7 +374,7 @@ impl HttpEntry {
     }
 
     /// The home has ended its direction, or the link is gone.
-    pub fn handle_home_end(&mut self, end: End, out: &mut Out) {
+    pub fn handle_home_end(&mut self, end: HalfEnd, out: &mut Out) {
         if self.link.is_none() {
             return;
         }
@@ -387,7 +387,7 @@ impl HttpEntry {
                 }
             }
             Stage::Exchange { reply: Reply::Body { body, .. }, .. }
-                if end == End::Fin && body.may_end_here() =>
+                if end == HalfEnd::Fin && body.may_end_here() =>
             {
                 self.complete();
             }
@@ -621,11 +621,11 @@ impl HttpEntry {
         }
         match self.take_stage() {
             Stage::Exchange { order, reply: Reply::Head { .. } } => {
-                self.let_go(End::Reset);
+                self.let_go(HalfEnd::Reset);
                 self.say_page(why, &order, out);
             }
             Stage::Exchange { reply: Reply::Body { .. }, .. } => {
-                self.let_go(End::Reset);
+                self.let_go(HalfEnd::Reset);
                 self.refusal = Some(why);
                 self.close(Parting::Abort);
             }
@@ -652,7 +652,7 @@ impl HttpEntry {
         let answer = self.answer_to(order);
         let before = out.visitor.len();
         if redirect.write(asked, port, order.traits.reads, answer, &mut out.visitor) {
-            let end = access::End::Redirected;
+            let end = access::VisitEnd::Redirected;
             self.conclude_with_answer(end, Some(&order.body), &out.visitor[before..]);
             self.go_on_after(order);
         } else {
@@ -696,12 +696,12 @@ impl HttpEntry {
 
     /// Nothing more is read; a link that is still held is idle.
     fn close(&mut self, how: Parting) {
-        self.let_go(End::Fin);
+        self.let_go(HalfEnd::Fin);
         self.enter(Stage::Closing { how, told: false });
     }
 
     /// Leaves the link, if one is held.
-    fn let_go(&mut self, end: End) {
+    fn let_go(&mut self, end: HalfEnd) {
         if self.link.take().is_some() {
             self.leave = Some(end);
             self.finish = false;

@@ -18,7 +18,7 @@
 
 /// How one direction stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum LeaseEnd {
     /// More DATA may come.
     Open,
     /// Ended by FIN.
@@ -33,8 +33,8 @@ pub enum End {
 #[derive(Debug, Clone, Copy)]
 pub struct Lease {
     number: u32,
-    said: End,
-    heard: End,
+    said: LeaseEnd,
+    heard: LeaseEnd,
     /// READY has been said (by the client) or heard (by the server).
     released: bool,
     /// There has been a lease.
@@ -80,7 +80,7 @@ const PATIENCE: usize = 1024 * 1024;
 impl Lease {
     /// A fresh link: no lease yet.
     pub fn none() -> Lease {
-        let (said, heard) = (End::Fin, End::Fin);
+        let (said, heard) = (LeaseEnd::Fin, LeaseEnd::Fin);
         Lease { number: 0, said, heard, released: true, begun: false, reset: None, patience: 0 }
     }
 
@@ -93,7 +93,7 @@ impl Lease {
     pub fn open_next(&mut self) -> u32 {
         debug_assert!(self.is_over());
         let number = self.number.wrapping_add(1);
-        let (said, heard) = (End::Open, End::Open);
+        let (said, heard) = (LeaseEnd::Open, LeaseEnd::Open);
         let (released, begun, reset) = (false, true, self.reset);
         *self = Lease { number, said, heard, released, begun, reset, patience: PATIENCE };
         number
@@ -113,33 +113,33 @@ impl Lease {
 
     /// The peer's DATA: whether it is to be used (else it is thrown away).
     pub fn hear_data(&mut self, length: usize) -> Result<bool, Reject> {
-        if self.heard != End::Open {
+        if self.heard != LeaseEnd::Open {
             return Err(Reject::AfterEnd);
         }
-        if self.said == End::Reset {
+        if self.said == LeaseEnd::Reset {
             self.patience = self.patience.checked_sub(length).ok_or(Reject::Deaf)?;
         }
-        Ok(self.said != End::Reset)
+        Ok(self.said != LeaseEnd::Reset)
     }
 
     /// The peer's FIN.
     pub fn hear_fin(&mut self) -> Result<(), Reject> {
-        if self.heard != End::Open {
+        if self.heard != LeaseEnd::Open {
             return Err(Reject::AfterEnd);
         }
-        self.heard = End::Fin;
+        self.heard = LeaseEnd::Fin;
         Ok(())
     }
 
     /// Server: the client's READY, which ends its direction too if that was open. Whether it did.
     pub fn hear_ready(&mut self) -> Result<bool, Reject> {
-        if self.released || self.said == End::Open {
+        if self.released || self.said == LeaseEnd::Open {
             return Err(Reject::ReadyEarly);
         }
         self.released = true;
-        let ends = self.heard == End::Open;
+        let ends = self.heard == LeaseEnd::Open;
         if ends {
-            self.heard = End::Fin;
+            self.heard = LeaseEnd::Fin;
         }
         Ok(ends)
     }
@@ -163,7 +163,7 @@ impl Lease {
             if self.has_ended() {
                 return Ok(Heard::Stale);
             }
-            self.heard = End::Reset;
+            self.heard = LeaseEnd::Reset;
             return Ok(Heard::Broken);
         }
         // Numbers wrap; what lies in the half behind us is old.
@@ -176,33 +176,33 @@ impl Lease {
 
     /// We send FIN.
     pub fn say_fin(&mut self) {
-        debug_assert_eq!(self.said, End::Open);
-        self.said = End::Fin;
+        debug_assert_eq!(self.said, LeaseEnd::Open);
+        self.said = LeaseEnd::Fin;
     }
 
     /// We send RESET, if there is anybody left to tell: `false` when both directions have ended or
     /// we have said it already.
     pub fn say_reset(&mut self) -> bool {
-        if self.has_ended() || self.said == End::Reset {
+        if self.has_ended() || self.said == LeaseEnd::Reset {
             return false;
         }
-        self.said = End::Reset;
+        self.said = LeaseEnd::Reset;
         true
     }
 
     /// How our direction stands.
-    pub fn said(&self) -> End {
+    pub fn said(&self) -> LeaseEnd {
         self.said
     }
 
     /// How the peer's direction stands.
-    pub fn heard(&self) -> End {
+    pub fn heard(&self) -> LeaseEnd {
         self.heard
     }
 
     /// Whether both directions have ended.
     pub fn has_ended(&self) -> bool {
-        self.said != End::Open && self.heard != End::Open
+        self.said != LeaseEnd::Open && self.heard != LeaseEnd::Open
     }
 
     /// Whether the link is free for the next lease.
@@ -241,7 +241,7 @@ mod tests {
         client.say_fin();
         client.say_ready();
         assert_eq!(server.hear_ready(), Ok(true));
-        assert_eq!((server.heard(), server.is_over()), (End::Fin, true));
+        assert_eq!((server.heard(), server.is_over()), (LeaseEnd::Fin, true));
         assert_eq!(server.hear_ready(), Err(Reject::ReadyEarly));
     }
 
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(server.hear_ready(), Ok(false));
         let next = server.open_next();
         assert_eq!(server.hear_reset(next - 1), Err(Reject::ResetTwice));
-        assert_eq!(server.heard(), End::Open);
+        assert_eq!(server.heard(), LeaseEnd::Open);
         assert_eq!(client.hear_open(next), Ok(()));
         assert_eq!(client.hear_reset(next + 1), Err(Reject::ResetAhead));
     }

@@ -17,7 +17,7 @@ use crate::support::http_rows::{
     RESPONSES, SMUGGLED, bytes, expand,
 };
 use crate::visitor::connect;
-use underpass::proto::http_entry::End as Side;
+use underpass::proto::http_entry::HalfEnd as Side;
 
 /// HAProxy in front of one home, with its own idea of strictness.
 struct Control {

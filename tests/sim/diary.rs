@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use underpass::proto::access::{End, Entry, Record, Sink};
+use underpass::proto::access::{Entry, Record, Sink, VisitEnd};
 use underpass::proto::time::Time;
 
 use super::web::plan::{Ask, AskId, Begins, Fault, Ledger, Outcome};
@@ -29,7 +29,7 @@ pub struct Written {
     status: Option<u16>,
     bytes_in: u64,
     bytes_out: u64,
-    end: End,
+    end: VisitEnd,
 }
 
 /// Writes the records of one server process into a diary.
@@ -95,7 +95,7 @@ fn connections(diary: &[Written], world: &World, crashed: &[ProcessId]) -> Vec<S
     for written in diary.iter().filter(passed_through) {
         *balance.entry((written.process, written.visitor)).or_default() -= 1;
         let has_home = written.service.is_some() && written.client.is_some();
-        if written.end == End::Done && !has_home {
+        if written.end == VisitEnd::Done && !has_home {
             wrong.push(format!("done without a home: {written:?}"));
         }
         if written.ask.is_some() {
@@ -114,7 +114,7 @@ fn connections(diary: &[Written], world: &World, crashed: &[ProcessId]) -> Vec<S
 fn sessions(diary: &[Written]) -> Vec<String> {
     let of_udp = diary.iter().filter(|written| written.entry == Entry::Udp);
     let is_wrong = |written: &&Written| {
-        written.service.is_none() || written.client.is_none() || written.end == End::Done
+        written.service.is_none() || written.client.is_none() || written.end == VisitEnd::Done
     };
     of_udp.filter(is_wrong).map(|written| format!("a strange session: {written:?}")).collect()
 }
@@ -174,7 +174,7 @@ fn check(ask: &Ask, outcome: Outcome, record: &Written, calm: bool) -> Result<()
     match outcome {
         Outcome::Page { status, .. } => {
             demand(record.status == Some(status), "has another status")?;
-            demand(record.end != End::Done, "is done, though no home answered")
+            demand(record.end != VisitEnd::Done, "is done, though no home answered")
         }
         Outcome::Answered { .. } => {
             demand(record.status == Some(ask.reply.status), "has another status")?;
@@ -187,7 +187,7 @@ fn check(ask: &Ask, outcome: Outcome, record: &Written, calm: bool) -> Result<()
             demand(record.bytes_out == content as u64, "has another length")?;
             let body = ask.body.as_ref().map_or(0, |body| body.length) as u64;
             demand(record.bytes_in <= body, "has more body than was sent")?;
-            let was_read = record.end == End::Done && ask.reply.begins == Begins::Whole;
+            let was_read = record.end == VisitEnd::Done && ask.reply.begins == Begins::Whole;
             demand(!calm || !was_read || record.bytes_in == body, "has less body than was sent")
         }
     }

@@ -1,13 +1,13 @@
 //! A visitor, the machine and its homes, without sockets: what each side gets, however the bytes
 //! of both are cut.
 
-use underpass::proto::http_entry::{Action, End, HttpEntry, Out, Redirect, Routed, Wait, Why};
+use underpass::proto::http_entry::{Action, HalfEnd, HttpEntry, Out, Redirect, Routed, Wait, Why};
 use underpass::wire::host::HostName;
 use underpass::wire::http::forwarded::Visitor;
 
 /// What homes say: given the service, the link's number and all that came on it, all that goes
 /// back, and how the home's direction ends after it. Must only grow as what came grows.
-pub(crate) type Homes<'a> = &'a dyn Fn(usize, usize, &[u8]) -> (Vec<u8>, Option<End>);
+pub(crate) type Homes<'a> = &'a dyn Fn(usize, usize, &[u8]) -> (Vec<u8>, Option<HalfEnd>);
 
 /// What everybody got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(crate) struct Link {
     pub(crate) sent: Vec<u8>,
     pub(crate) finished: bool,
     /// How it was left.
-    pub(crate) left: Option<End>,
+    pub(crate) left: Option<HalfEnd>,
     /// Of the home's answer, what has arrived.
     said: usize,
     home_ended: bool,
@@ -80,7 +80,11 @@ impl Cut {
 }
 
 /// What comes of it, checked to be the same however both streams are cut.
-pub(crate) fn run_cut_everywhere(visitor: &[u8], ends: Option<End>, homes: Homes<'_>) -> Outcome {
+pub(crate) fn run_cut_everywhere(
+    visitor: &[u8],
+    ends: Option<HalfEnd>,
+    homes: Homes<'_>,
+) -> Outcome {
     let whole = run(visitor, ends, Cut::NONE, homes);
     let longest = visitor.len().max(whole.visitor.len() + 64);
     let splits = (1..longest.min(600)).map(|first| Cut { first, ..Cut::NONE });
@@ -92,7 +96,7 @@ pub(crate) fn run_cut_everywhere(visitor: &[u8], ends: Option<End>, homes: Homes
 }
 
 /// The home's bytes go first; until nothing moves any more.
-pub(crate) fn run(visitor: &[u8], ends: Option<End>, cut: Cut, homes: Homes<'_>) -> Outcome {
+pub(crate) fn run(visitor: &[u8], ends: Option<HalfEnd>, cut: Cut, homes: Homes<'_>) -> Outcome {
     let address = "192.0.2.7".parse().expect("an address");
     let mut driver = Driver {
         entry: HttpEntry::new(Visitor::stranger(address, 80), Default::default()),
@@ -257,8 +261,8 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 /// A home that answers each whole request with the next of `answers`, the last one again and again.
 pub(crate) fn answers<'a>(
     answers: &'a [&'a str],
-    end: Option<End>,
-) -> impl Fn(usize, usize, &[u8]) -> (Vec<u8>, Option<End>) + 'a {
+    end: Option<HalfEnd>,
+) -> impl Fn(usize, usize, &[u8]) -> (Vec<u8>, Option<HalfEnd>) + 'a {
     move |_, _, sent| {
         let count = whole_requests(sent).len();
         let of = |number: usize| answers[number.min(answers.len() - 1)];

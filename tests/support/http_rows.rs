@@ -1,7 +1,7 @@
 //! P8, P9: what the HTTP entry refuses, passes and makes of responses, in tables: for the machine
 //! by itself, for the whole program, and for HAProxy as a control.
 
-use underpass::proto::http_entry::End;
+use underpass::proto::http_entry::HalfEnd;
 
 use Then::{Bad, Closed, Cut as CutOff, Kept, Left};
 
@@ -330,7 +330,7 @@ pub(crate) enum Then {
     /// The visitor gets this; the link is kept.
     Kept(&'static str),
     /// The visitor gets this; the link is left, the visitor's connection kept.
-    Left(End, &'static str),
+    Left(HalfEnd, &'static str),
     /// The visitor gets this, and its connection is closed in order.
     Closed(&'static str),
     /// A page, 502; the link is reset.
@@ -344,7 +344,7 @@ pub(crate) const OLD_KEPT: &str = "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep
 pub(crate) const TRAILERS: &str = "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n";
 pub(crate) const LAST: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
 
-pub(crate) const RESPONSES: &[(&str, &str, Option<End>, Then)] = &[
+pub(crate) const RESPONSES: &[(&str, &str, Option<HalfEnd>, Then)] = &[
     (GET, OK, None, Kept(OK)),
     (GET, "HTTP/1.1 204 \r\n\r\n", None, Kept("HTTP/1.1 204 \r\n\r\n")),
     (
@@ -377,7 +377,7 @@ pub(crate) const RESPONSES: &[(&str, &str, Option<End>, Then)] = &[
         HEAD,
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
         None,
-        Left(End::Reset, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"),
+        Left(HalfEnd::Reset, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"),
     ),
     (
         GET,
@@ -402,7 +402,7 @@ pub(crate) const RESPONSES: &[(&str, &str, Option<End>, Then)] = &[
         "HTTP/1.1 200 OK\r\nConnection: close, X\r\nX: y\r\nKeep-Alive: 5\r\n\
          Content-Length: 0\r\n\r\n",
         None,
-        Left(End::Fin, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        Left(HalfEnd::Fin, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     ),
     (
         GET,
@@ -410,7 +410,7 @@ pub(crate) const RESPONSES: &[(&str, &str, Option<End>, Then)] = &[
         None,
         Kept("HTTP/1.1 426 UR\r\nContent-Length: 0\r\n\r\n"),
     ),
-    (GET, "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", None, Left(End::Fin, OK)),
+    (GET, "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", None, Left(HalfEnd::Fin, OK)),
     (
         GET,
         "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
@@ -420,17 +420,17 @@ pub(crate) const RESPONSES: &[(&str, &str, Option<End>, Then)] = &[
     (
         GET,
         "HTTP/1.1 200 OK\r\n\r\nuntil the end",
-        Some(End::Fin),
+        Some(HalfEnd::Fin),
         Closed("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the end"),
     ),
     (
         GET,
         "HTTP/1.1 200 OK\r\n\r\nuntil the",
-        Some(End::Reset),
+        Some(HalfEnd::Reset),
         CutOff("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the"),
     ),
-    (GET, OK, Some(End::Fin), Left(End::Fin, OK)),
-    (GET, OK, Some(End::Reset), Left(End::Reset, OK)),
+    (GET, OK, Some(HalfEnd::Fin), Left(HalfEnd::Fin, OK)),
+    (GET, OK, Some(HalfEnd::Reset), Left(HalfEnd::Reset, OK)),
     (LAST, OK, None, Closed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")),
     (OLD, OK, None, Closed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")),
     (
@@ -483,20 +483,26 @@ pub(crate) const RESPONSES: &[(&str, &str, Option<End>, Then)] = &[
         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n\
          2  \r\nok\n0\r\n\r\n",
         None,
-        Left(End::Fin, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        Left(
+            HalfEnd::Fin,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
     ),
     (
         GET,
         "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n\
          2\r\nok\r\n0\r\n\r\n",
         None,
-        Left(End::Fin, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        Left(
+            HalfEnd::Fin,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
     ),
     (
         GET,
         "HTTP/1.1 204 \r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
         None,
-        Left(End::Fin, "HTTP/1.1 204 \r\n\r\n"),
+        Left(HalfEnd::Fin, "HTTP/1.1 204 \r\n\r\n"),
     ),
     // Trailers
     (
@@ -526,19 +532,19 @@ pub(crate) const RESPONSES: &[(&str, &str, Option<End>, Then)] = &[
         GET,
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 EVIL\r\n\r\n",
         None,
-        Left(End::Reset, OK),
+        Left(HalfEnd::Reset, OK),
     ),
-    (GET, "HTTP/1.1 204 \r\n\r\nx", None, Left(End::Reset, "HTTP/1.1 204 \r\n\r\n")),
+    (GET, "HTTP/1.1 204 \r\n\r\nx", None, Left(HalfEnd::Reset, "HTTP/1.1 204 \r\n\r\n")),
     (
         GET,
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nx",
         None,
-        Left(End::Reset, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        Left(HalfEnd::Reset, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ),
     // Not HTTP, or not sound
-    (GET, "", Some(End::Fin), Bad),
-    (GET, "", Some(End::Reset), Bad),
-    (GET, "HTTP/1.1 200 OK\r\nContent-", Some(End::Fin), Bad),
+    (GET, "", Some(HalfEnd::Fin), Bad),
+    (GET, "", Some(HalfEnd::Reset), Bad),
+    (GET, "HTTP/1.1 200 OK\r\nContent-", Some(HalfEnd::Fin), Bad),
     (GET, "<html>hello</html>", None, Bad),
     (GET, "\r\nHTTP/1.1 200 OK\r\n\r\n", None, Bad),
     (GET, "HTTP/2.0 200 OK\r\n\r\n", None, Bad),
@@ -565,13 +571,13 @@ pub(crate) const RESPONSES: &[(&str, &str, Option<End>, Then)] = &[
     (
         GET,
         "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok",
-        Some(End::Fin),
+        Some(HalfEnd::Fin),
         CutOff("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok"),
     ),
     (
         GET,
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
-        Some(End::Fin),
+        Some(HalfEnd::Fin),
         CutOff("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"),
     ),
     (

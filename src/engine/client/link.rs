@@ -7,7 +7,7 @@ use log::debug;
 use super::line::{LineId, Way};
 use super::{Client, Tunnel};
 use crate::config::{HostPort, Protocol};
-use crate::engine::conn::{Carrier as _, Conn, End, Gone, READS};
+use crate::engine::conn::{Carrier as _, Conn, Event, Gone, READS};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::pair::Patience;
@@ -143,7 +143,7 @@ impl<N: Net> Client<N> {
             match pulled.end {
                 None if pulled.moved => {}
                 None => return Ok(()),
-                Some(End::Message(kind, payload)) => {
+                Some(Event::Message(kind, payload)) => {
                     let payload = &self.core.io.scratch.clear[payload];
                     let message = Message::decode(kind, payload).map_err(Gone::Message)?;
                     let Message::Ready = message else { return Err(Gone::Unexpected) };
@@ -152,7 +152,7 @@ impl<N: Net> Client<N> {
                     self.hear_spare(id);
                     return Ok(());
                 }
-                Some(End::Fin | End::Reset(_)) => return Err(Gone::Unexpected),
+                Some(Event::Fin | Event::Reset(_)) => return Err(Gone::Unexpected),
             }
         }
         self.core.enqueue(id);
@@ -188,8 +188,8 @@ impl<N: Net> Client<N> {
             match pulled.end {
                 None if pulled.moved => {}
                 None => return Ok(()),
-                Some(End::Fin | End::Reset(_)) => return Err(Gone::Unexpected),
-                Some(End::Message(kind, payload)) => return self.hear_open(id, kind, payload),
+                Some(Event::Fin | Event::Reset(_)) => return Err(Gone::Unexpected),
+                Some(Event::Message(kind, payload)) => return self.hear_open(id, kind, payload),
             }
         }
         self.core.enqueue(id);

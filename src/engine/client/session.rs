@@ -8,7 +8,7 @@ use log::{debug, error, info};
 use super::line::{LineId, Way};
 use super::{Client, Complaint, Tunnel};
 use crate::config::Protocol;
-use crate::engine::conn::{Carrier as _, End, Gone};
+use crate::engine::conn::{Carrier as _, Event, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -120,8 +120,8 @@ impl<N: Net> Client<N> {
             let asked = match pulled.end {
                 None if pulled.moved => continue,
                 None => return Ok(()),
-                Some(End::Fin | End::Reset(_)) => return Err(Gone::Unexpected),
-                Some(End::Message(kind, payload)) => {
+                Some(Event::Fin | Event::Reset(_)) => return Err(Gone::Unexpected),
+                Some(Event::Message(kind, payload)) => {
                     let payload = &self.core.io.scratch.clear[payload];
                     let message = Message::decode(kind, payload).map_err(Gone::Message)?;
                     session.handle(&message, now).map_err(|_| Gone::Unexpected)?

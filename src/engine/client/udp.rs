@@ -14,7 +14,7 @@ use slab::Slab;
 use super::link::LinkStep;
 use super::{Client, Complaint, Tunnel, in_order};
 use crate::config::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind};
-use crate::engine::conn::{Carrier as _, End, Gone};
+use crate::engine::conn::{Carrier as _, Event, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::{Net, Token};
 use crate::engine::udp::{Parcel, Records};
@@ -196,18 +196,18 @@ impl<N: Net> Client<N> {
             None if pulled.moved => self.core.enqueue(id),
             None if conn.socket.is_broken() => return Err(Gone::Closed),
             None => {}
-            Some(End::Fin) => {
+            Some(Event::Fin) => {
                 conn.finish(&mut self.core.io)?;
                 self.forget_datagrams(service, id);
                 self.start_settling(id);
             }
-            Some(End::Reset(reason)) => {
+            Some(Event::Reset(reason)) => {
                 debug!("link: {reason}");
                 conn.say_reset(&mut self.core.io, Reason::Answer)?;
                 self.forget_datagrams(service, id);
                 self.start_settling(id);
             }
-            Some(End::Message(..)) => return Err(Gone::Unexpected),
+            Some(Event::Message(..)) => return Err(Gone::Unexpected),
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use super::doors::LeadsTo;
 use super::visitor::{Doing, Visitor};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::proto::access::{End, Entry, Record, Sink};
+use crate::proto::access::{Entry, Record, Sink, VisitEnd};
 use crate::proto::broker::ServiceId;
 use crate::proto::http_entry::Summary;
 use crate::proto::time::Time;
@@ -32,7 +32,7 @@ pub(super) struct Account {
     /// It is a load balancer's own: no line, unless a service takes it.
     is_check: bool,
     /// Why it was told to go, if it was: whatever follows is no longer of interest.
-    end: Option<End>,
+    end: Option<VisitEnd>,
     /// The request that led to 101, and what the socket had read and written by then.
     upgrade: Option<(Summary, u64, u64)>,
 }
@@ -63,7 +63,7 @@ impl<N: Net> Server<N> {
     }
 
     /// A visitor was not let in at all.
-    pub(super) fn log_refused(&mut self, visitor: SocketAddr, leads_to: LeadsTo, end: End) {
+    pub(super) fn log_refused(&mut self, visitor: SocketAddr, leads_to: LeadsTo, end: VisitEnd) {
         let (now, entry) = (self.core.now(), leads_to.entry());
         let service = match leads_to {
             LeadsTo::Service { index, .. } => Some(&*self.config.services[index].name),
@@ -162,7 +162,7 @@ impl<N: Net> Server<N> {
     }
 
     /// The visitor is told to go: why it ends, whatever comes after it.
-    pub(super) fn note_end(&mut self, id: ConnId, end: End) {
+    pub(super) fn note_end(&mut self, id: ConnId, end: VisitEnd) {
         if let Some(account) = self.account(id)
             && account.end.is_none()
         {
@@ -193,7 +193,7 @@ impl<N: Net> Server<N> {
     }
 
     /// The visitor's connection is about to be closed.
-    pub(super) fn log_end(&mut self, id: ConnId, end: End) {
+    pub(super) fn log_end(&mut self, id: ConnId, end: VisitEnd) {
         let Some(conn) = self.core.conns.plain(id) else { return };
         let (read, written) = (conn.socket.read(), conn.socket.written());
         let Visitor { doing, account: Some(account), .. } = &mut conn.stage else { return };
@@ -220,7 +220,7 @@ impl<N: Net> Server<N> {
         id: ConnId,
         summary: Option<&Summary>,
         (bytes_in, bytes_out): (u64, u64),
-        end: End,
+        end: VisitEnd,
     ) {
         let now = self.core.now();
         let Some(sink) = &mut self.access else { return };
@@ -231,7 +231,7 @@ impl<N: Net> Server<N> {
         }
         let began = account.began.unwrap_or(now);
         let brought = summary.and_then(|summary| summary.visitor);
-        let why = summary.and_then(|summary| summary.why).filter(|_| end == End::BadAnswer);
+        let why = summary.and_then(|summary| summary.why).filter(|_| end == VisitEnd::BadAnswer);
         let status = summary.and_then(|summary| summary.status);
         let first_byte = account.first_byte.or(status.map(|_| now));
         sink.record(&Record {

@@ -16,7 +16,7 @@ use crate::engine::conn::{Conn, PlainConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::socket::Socket;
-use crate::proto::access::End as Ended;
+use crate::proto::access::VisitEnd;
 use crate::proto::admission::{Class, Standing};
 use crate::wire::Status;
 use crate::wire::http::forwarded::{self, Origin};
@@ -42,7 +42,7 @@ impl<N: Net> Server<N> {
         let is_proxied = self.config.trusted_proxies.contain(address.ip());
         if !is_proxied && !self.gates.lets_in(address.ip()) {
             debug!("visitor {address}: denied");
-            self.log_refused(address, leads_to, Ended::Denied);
+            self.log_refused(address, leads_to, VisitEnd::Denied);
             return self.core.io.net.abort(stream);
         }
         let (now, holder) = (self.core.now(), self.holder(address.ip()));
@@ -52,7 +52,7 @@ impl<N: Net> Server<N> {
             Ok(permit) => permit,
             Err(refused) => {
                 self.say_refused(address, refused);
-                self.log_refused(address, leads_to, Ended::Crowded);
+                self.log_refused(address, leads_to, VisitEnd::Crowded);
                 return self.core.io.net.abort(stream);
             }
         };
@@ -105,7 +105,7 @@ impl<N: Net> Server<N> {
                 Ok(Status::Partial) => {}
                 Err(reject) => {
                     debug!("PROXY header: {reject}");
-                    return self.abort_visitor(id, Ended::Malformed);
+                    return self.abort_visitor(id, VisitEnd::Malformed);
                 }
             }
         }
@@ -119,7 +119,7 @@ impl<N: Net> Server<N> {
         let address = header.ends.map_or(proxy, |ends| ends.source);
         if let Err(refused) = self.core.name(id, self.holder(address.ip())) {
             self.say_refused(address, refused);
-            return self.abort_visitor(id, Ended::Crowded);
+            return self.abort_visitor(id, VisitEnd::Crowded);
         }
         let Some(visitor) = self.visitor(id) else { return };
         let Doing::Proxied(proxied) = &mut visitor.doing else { return };
@@ -137,7 +137,7 @@ impl<N: Net> Server<N> {
         // A balancer's own checks are no visitors.
         if origin == Origin::Visitor && !self.gates.lets_in(address.ip()) {
             self.core.io.buffers.give_back(&mut held);
-            return self.abort_visitor(id, Ended::Denied);
+            return self.abort_visitor(id, VisitEnd::Denied);
         }
         self.direct(id, leads_to, port, held, origin);
         self.core.enqueue(id);

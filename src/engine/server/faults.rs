@@ -10,7 +10,7 @@ use super::{Complaint, Server};
 use crate::engine::conn::{Conn, PlainConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::proto::access::End as Ended;
+use crate::proto::access::VisitEnd;
 use crate::proto::admission::{Class, Refused};
 use crate::proto::http_entry::Why;
 
@@ -66,7 +66,7 @@ impl<N: Net> Server<N> {
             return false;
         }
         self.say_loop(service);
-        self.answer_and_part(id, INTERNAL_ERROR, Ended::Loop);
+        self.answer_and_part(id, INTERNAL_ERROR, VisitEnd::Loop);
         true
     }
 

@@ -10,7 +10,7 @@ use log::debug;
 use super::links::{Link, LinkUse};
 use super::sessions::{Control, Session};
 use super::{Complaint, Server, Tunnel};
-use crate::engine::conn::{Carrier as _, Dialect, End, Gone};
+use crate::engine::conn::{Carrier as _, Dialect, Event, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -68,7 +68,7 @@ impl<N: Net> Server<N> {
             return match pulled.end {
                 None if pulled.moved => continue,
                 None => Ok(()),
-                Some(End::Message(kind, payload)) => {
+                Some(Event::Message(kind, payload)) => {
                     let payload = &self.core.io.scratch.clear[payload];
                     match Message::decode(kind, payload).map_err(Gone::Message)? {
                         Message::Hello { min_version, max_version, instance } => {
@@ -81,7 +81,7 @@ impl<N: Net> Server<N> {
                         _ => Err(Gone::Unexpected),
                     }
                 }
-                Some(End::Fin | End::Reset(_)) => Err(Gone::Unexpected),
+                Some(Event::Fin | Event::Reset(_)) => Err(Gone::Unexpected),
             };
         }
         self.core.enqueue(id);

@@ -19,13 +19,13 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::table::Table;
 use crate::limits;
-use crate::proto::access::End as Ended;
+use crate::proto::access::VisitEnd;
 use crate::proto::admission::Standing;
 use crate::proto::bandwidth::Way;
 use crate::proto::broker::{Answer, Denial, ServiceId};
 use crate::proto::http_entry::page::Pages;
-use crate::proto::http_entry::{Action, End, HttpEntry, Routed, Summary, Wait, is_challenge};
-use crate::proto::lease::End as LeaseEnd;
+use crate::proto::http_entry::{Action, HalfEnd, HttpEntry, Routed, Summary, Wait, is_challenge};
+use crate::proto::lease::LeaseEnd;
 use crate::proto::route::{AmbiguousPath, Ask};
 use crate::wire::host::HostName;
 use crate::wire::http::forwarded::Visitor;
@@ -53,7 +53,7 @@ pub(super) struct Http {
     /// The visitor's end of file has come, and was told.
     visitor_end: Option<Told>,
     /// The home's end has come; to be told behind `unheard`.
-    home_end: Option<End>,
+    home_end: Option<HalfEnd>,
     /// What the deadline is set for.
     awaits: Option<(Wait, u32)>,
 }
@@ -118,7 +118,7 @@ impl Http {
     }
 
     /// See [`HttpEntry::abandon`].
-    pub(super) fn abandon(&mut self, end: Ended) -> Option<Summary> {
+    pub(super) fn abandon(&mut self, end: VisitEnd) -> Option<Summary> {
         self.entry.abandon(end)
     }
 
@@ -159,7 +159,7 @@ impl<N: Net> Server<N> {
             && http.link == Some(lost)
         {
             http.link = None;
-            http.home_end = Some(End::Reset);
+            http.home_end = Some(HalfEnd::Reset);
             self.core.enqueue(id);
         }
     }
@@ -185,7 +185,7 @@ impl<N: Net> Server<N> {
     /// What an HTTP visitor holds, given back.
     pub(super) fn leave_http(&mut self, id: ConnId) {
         self.forget_waiting(id);
-        self.leave_link(id, End::Reset);
+        self.leave_link(id, HalfEnd::Reset);
         let Some(visitor) = self.visitor(id) else { return };
         let Doing::Http(http) = &mut visitor.doing else { return };
         let (mut unread, mut unheard) =
@@ -245,7 +245,7 @@ impl<N: Net> Server<N> {
         let is_clear = conn.socket.is_clear();
         let Some(http) = http_of(&mut self.core.conns, id) else { return Step::Left };
         // A visitor that does not read does not outlive what it does not read from.
-        if !is_clear && http.home_end != Some(End::Reset) {
+        if !is_clear && http.home_end != Some(HalfEnd::Reset) {
             return Step::Blocked;
         }
         let mut moved = false;
@@ -269,15 +269,15 @@ impl<N: Net> Server<N> {
             self.note_moved(id, Way::Down, pulled.data);
             let end = match pulled.end {
                 None => None,
-                Some(conn::End::Fin) => Some(End::Fin),
-                Some(conn::End::Reset(reason)) => {
+                Some(conn::Event::Fin) => Some(HalfEnd::Fin),
+                Some(conn::Event::Reset(reason)) => {
                     debug!("visitor's request: {reason}");
                     if let Some(http) = self.http(id) {
                         http.reset = Some(reason);
                     }
-                    Some(End::Reset)
+                    Some(HalfEnd::Reset)
                 }
-                Some(conn::End::Message(..)) => {
+                Some(conn::Event::Message(..)) => {
                     self.lose_http_link(id, link_id, conn::Gone::Unexpected);
                     return Step::Moved;
                 }
@@ -353,7 +353,7 @@ impl<N: Net> Server<N> {
         let nothing_left = http.unread.is_empty() || (!moved && http.entry.wants_visitor());
         if http.visitor_end == Some(Told::No) && nothing_left {
             http.visitor_end = Some(Told::Yes);
-            http.entry.handle_visitor_end(End::Fin, &mut self.http_out);
+            http.entry.handle_visitor_end(HalfEnd::Fin, &mut self.http_out);
             moved = true;
         }
         if moved { Step::Moved } else { Step::Blocked }
@@ -402,11 +402,11 @@ impl<N: Net> Server<N> {
                     return false;
                 }
                 Some(Action::Close) => {
-                    self.answer_and_part(id, &[], Ended::Done);
+                    self.answer_and_part(id, &[], VisitEnd::Done);
                     return false;
                 }
                 Some(Action::Abort) => {
-                    self.abort_visitor(id, Ended::HomeReset);
+                    self.abort_visitor(id, VisitEnd::HomeReset);
                     return false;
                 }
             }
@@ -536,7 +536,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Ends the visitor's use of its link; the link settles by itself.
-    fn leave_link(&mut self, id: ConnId, end: End) {
+    fn leave_link(&mut self, id: ConnId, end: HalfEnd) {
         let Some(http) = http_of(&mut self.core.conns, id) else { return };
         http.home_end = None;
         self.core.io.buffers.give_back(&mut http.unheard);
@@ -545,17 +545,17 @@ impl<N: Net> Server<N> {
         let Some(conn) = self.core.conns.tunnel(link_id) else { return };
         let is_open = conn.lease().said() == LeaseEnd::Open;
         let said = match end {
-            End::Fin if is_open => conn.finish(&mut self.core.io),
-            End::Fin => Ok(()),
-            End::Reset => conn.say_reset(&mut self.core.io, Reason::Broken),
+            HalfEnd::Fin if is_open => conn.finish(&mut self.core.io),
+            HalfEnd::Fin => Ok(()),
+            HalfEnd::Reset => conn.say_reset(&mut self.core.io, Reason::Broken),
         };
         match said {
             Ok(()) => {
                 self.use_link(link_id, LinkUse::Settling);
                 // A home that keeps its idle connection open after our end is not waited for.
                 let patience = match end {
-                    End::Fin => limits::HTTP_LEAVE_TIME,
-                    End::Reset => limits::RESET_ANSWER_TIME,
+                    HalfEnd::Fin => limits::HTTP_LEAVE_TIME,
+                    HalfEnd::Reset => limits::RESET_ANSWER_TIME,
                 };
                 self.core.set_deadline(link_id, Some(now + patience));
                 self.settle(link_id);
@@ -568,9 +568,9 @@ impl<N: Net> Server<N> {
     fn relay_http(&mut self, id: ConnId) {
         let Some(visitor) = self.visitor(id) else { return };
         let Doing::Http(http) = &mut visitor.doing else { return };
-        let broken = http.home_end == Some(End::Reset);
+        let broken = http.home_end == Some(HalfEnd::Reset);
         let Some(link) = http.link.filter(|_| !broken) else {
-            return self.abort_visitor(id, Ended::HomeReset);
+            return self.abort_visitor(id, VisitEnd::HomeReset);
         };
         http.link = None;
         let (mut unread, mut unheard) =
@@ -590,7 +590,7 @@ impl<N: Net> Server<N> {
             }
             // A visitor that is broken shows it in its next turn.
             let _ = visitor.socket.send(&mut io.net, &mut io.buffers, &unheard);
-            if home_end == Some(End::Fin) {
+            if home_end == Some(HalfEnd::Fin) {
                 visitor.socket.finish(&mut io.net);
             }
         }
@@ -603,7 +603,7 @@ impl<N: Net> Server<N> {
     }
 
     fn visitor_broke(&mut self, id: ConnId) -> Step {
-        self.abort_visitor(id, Ended::VisitorReset);
+        self.abort_visitor(id, VisitEnd::VisitorReset);
         Step::Left
     }
 

@@ -14,7 +14,7 @@ use crate::engine::net::Net;
 use crate::engine::pair::{Pair, Patience, Way};
 use crate::engine::relay::Unlimited;
 use crate::limits;
-use crate::proto::access::End as Ended;
+use crate::proto::access::VisitEnd;
 use crate::proto::admission::Standing;
 use crate::proto::broker::ServiceId;
 use crate::proto::lease::Lease;
@@ -168,25 +168,25 @@ impl<N: Net> Server<N> {
             }
         };
         self.note_first_byte(visitor);
-        self.after_turn(link, visitor, pair, Ended::VisitorReset);
+        self.after_turn(link, visitor, pair, VisitEnd::VisitorReset);
     }
 
     /// Breaks a relay off from this side: its silence lasts too long, or others need its room.
-    pub(super) fn cut_relay(&mut self, link: ConnId, visitor: ConnId, end: Ended) {
-        let reason = if end == Ended::Idle { Reason::Idle } else { Reason::Broken };
+    pub(super) fn cut_relay(&mut self, link: ConnId, visitor: ConnId, end: VisitEnd) {
+        let reason = if end == VisitEnd::Idle { Reason::Idle } else { Reason::Broken };
         let pair = self.core.break_off(link, visitor, reason);
         self.after_turn(link, visitor, pair, end);
     }
 
     /// `end`: of the visitor, if its connection is what ends the relay.
-    fn after_turn(&mut self, link: ConnId, visitor: ConnId, pair: Pair, end: Ended) {
+    fn after_turn(&mut self, link: ConnId, visitor: ConnId, pair: Pair, end: VisitEnd) {
         match pair {
             Pair::GoesOn => {}
             Pair::Over(way) => {
                 match way {
                     Way::Parts => self.leave_after_flush(visitor),
                     Way::Breaks => self.abort_visitor(visitor, end),
-                    Way::Reset(reason) => self.abort_visitor(visitor, Ended::from(reason)),
+                    Way::Reset(reason) => self.abort_visitor(visitor, VisitEnd::from(reason)),
                 }
                 self.start_settling(link);
             }
@@ -239,7 +239,7 @@ impl<N: Net> Server<N> {
             LinkUse::Spare | LinkUse::Settling => None,
             LinkUse::Udp { service, mut cut } => {
                 self.core.io.buffers.give_back(&mut cut);
-                self.forget_udp_link(service, id, Ended::TunnelLost);
+                self.forget_udp_link(service, id, VisitEnd::TunnelLost);
                 None
             }
         };
@@ -251,7 +251,7 @@ impl<N: Net> Server<N> {
         let Some(visitor) = self.visitor(id) else { return };
         match visitor.doing {
             Doing::Relayed { link } if link == lost => {
-                self.abort_visitor(id, Ended::TunnelLost);
+                self.abort_visitor(id, VisitEnd::TunnelLost);
             }
             Doing::Http(_) => self.http_link_lost(id, lost),
             _ => {}

@@ -14,11 +14,11 @@ use log::debug;
 
 use super::visitor::Doing;
 use super::{Complaint, Server};
-use crate::engine::conn::{Carrier as _, End};
+use crate::engine::conn::{Carrier as _, Event};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
-use crate::proto::access::End as Ended;
+use crate::proto::access::VisitEnd;
 use crate::wire::Status;
 use crate::wire::client_hello::HelloScan;
 use crate::wire::postgres::{self, NO, Request, YES};
@@ -53,7 +53,7 @@ impl<N: Net> Server<N> {
         io.buffers.take_front(&mut hello.held, postgres::SSL_REQUEST.len());
         let has_more = !hello.held.is_empty();
         if conn.socket.send(&mut io.net, &mut io.buffers, &[answer]).is_err() {
-            self.abort_visitor(id, Ended::VisitorReset);
+            self.abort_visitor(id, VisitEnd::VisitorReset);
             return Some(false);
         }
         Some(if has_more { self.scan_hello(id) } else { true })
@@ -111,7 +111,7 @@ impl<N: Net> Server<N> {
     }
 
     /// The home speaks no TLS, or no PostgreSQL.
-    fn refuse_postgres(&mut self, link: ConnId, visitor: ConnId, end: Option<End>) {
+    fn refuse_postgres(&mut self, link: ConnId, visitor: ConnId, end: Option<Event>) {
         let asking = self.visitor(visitor).and_then(|details| details.asking.as_ref());
         let service = asking.map(|asking| asking.service);
         if let (Some(service), None) = (service, end) {
@@ -121,6 +121,6 @@ impl<N: Net> Server<N> {
             });
         }
         debug!("PostgreSQL at home does not take TLS");
-        self.cut_relay(link, visitor, Ended::BadAnswer);
+        self.cut_relay(link, visitor, VisitEnd::BadAnswer);
     }
 }

@@ -6,7 +6,7 @@ use log::{debug, info};
 
 use super::greeting::Why;
 use super::{Complaint, Server, Tunnel};
-use crate::engine::conn::{Carrier as _, End, Gone};
+use crate::engine::conn::{Carrier as _, Event, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -80,8 +80,8 @@ impl<N: Net> Server<N> {
             let asked = match pulled.end {
                 None if pulled.moved => continue,
                 None => return Ok(()),
-                Some(End::Fin | End::Reset(_)) => return Err(Gone::Unexpected),
-                Some(End::Message(kind, payload)) => {
+                Some(Event::Fin | Event::Reset(_)) => return Err(Gone::Unexpected),
+                Some(Event::Message(kind, payload)) => {
                     let payload = &self.core.io.scratch.clear[payload];
                     let message = Message::decode(kind, payload).map_err(Gone::Message)?;
                     control.handle(&message, &self.config.services, now)

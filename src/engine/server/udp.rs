@@ -15,12 +15,12 @@ use super::links::LinkUse;
 use super::sessions::Control;
 use super::{Server, Tunnel};
 use crate::config::{ServerConfig, ServiceKind, show_ports};
-use crate::engine::conn::{Carrier as _, Dialect, End, Gone};
+use crate::engine::conn::{Carrier as _, Dialect, Event, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::{Net, Token};
 use crate::engine::udp::{Parcel, Records};
 use crate::limits;
-use crate::proto::access::{self, End as Ended};
+use crate::proto::access::{self, VisitEnd};
 use crate::proto::bandwidth::Way;
 use crate::proto::broker::{Broker, ServiceId};
 use crate::proto::time::Time;
@@ -235,7 +235,7 @@ impl<N: Net> Server<N> {
         let now = self.core.now();
         self.broker.owner(service).ok_or("home is offline")?;
         if let Some((id, (_, visitor), session)) = self.udp_service(service)?.sessions.make_room() {
-            self.log_session(service, visitor, &session, Ended::MadeRoom);
+            self.log_session(service, visitor, &session, VisitEnd::MadeRoom);
             self.udp_session_over(service, session.link, Some(id));
         }
         let links = &self.udp_service(service)?.links;
@@ -312,14 +312,14 @@ impl<N: Net> Server<N> {
             None if pulled.moved => self.core.enqueue(id),
             None if conn.socket.is_broken() => return Err(Gone::Closed),
             None => {}
-            Some(End::Fin) => self.finish_udp_link(service, id, Ended::HomeReset),
-            Some(End::Reset(reason)) => {
+            Some(Event::Fin) => self.finish_udp_link(service, id, VisitEnd::HomeReset),
+            Some(Event::Reset(reason)) => {
                 debug!("link: {reason}");
                 conn.say_reset(&mut self.core.io, Reason::Answer)?;
                 self.forget_udp_link(service, id, reason.into());
                 self.start_settling(id);
             }
-            Some(End::Message(..)) => return Err(Gone::Unexpected),
+            Some(Event::Message(..)) => return Err(Gone::Unexpected),
         }
         Ok(())
     }
@@ -372,7 +372,7 @@ impl<N: Net> Server<N> {
         while let Some((service, id, visitor, session)) =
             self.udp.services.iter_mut().find_map(expire)
         {
-            self.log_session(service, visitor, &session, Ended::Idle);
+            self.log_session(service, visitor, &session, VisitEnd::Idle);
             self.udp_session_over(service, session.link, Some(id));
         }
     }
@@ -380,7 +380,7 @@ impl<N: Net> Server<N> {
     fn end_udp_session(&mut self, service: ServiceId, id: UdpSessionId) {
         let ended = self.udp_service(service).ok().and_then(|service| service.sessions.end(id));
         if let Some(((_, visitor), session)) = ended {
-            self.log_session(service, visitor, &session, Ended::HomeReset);
+            self.log_session(service, visitor, &session, VisitEnd::HomeReset);
             self.udp_session_over(service, session.link, None);
         }
     }
@@ -392,7 +392,7 @@ impl<N: Net> Server<N> {
         let Some(sessions) = links.ok().and_then(|links| links.get_mut(&link)) else { return };
         *sessions -= 1;
         if *sessions == 0 {
-            return self.finish_udp_link(service, link, Ended::Idle);
+            return self.finish_udp_link(service, link, VisitEnd::Idle);
         }
         let dialect = self.core.tunnel(link).map(|conn| conn.dialect());
         if let Some(id) = id
@@ -404,7 +404,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Ends our direction of a link, and with it its sessions.
-    fn finish_udp_link(&mut self, service: ServiceId, id: ConnId, end: Ended) {
+    fn finish_udp_link(&mut self, service: ServiceId, id: ConnId, end: VisitEnd) {
         self.forget_udp_link(service, id, end);
         let Some(conn) = self.core.conns.tunnel(id) else { return };
         match conn.finish(&mut self.core.io) {
@@ -417,7 +417,7 @@ impl<N: Net> Server<N> {
     pub(super) fn leave_udp_links(&mut self, service: ServiceId) {
         let links = self.udp_service(service).map(|service| service.links.clone());
         for link in links.unwrap_or_default().into_keys() {
-            self.finish_udp_link(service, link, Ended::TunnelLost);
+            self.finish_udp_link(service, link, VisitEnd::TunnelLost);
         }
     }
 
@@ -425,13 +425,13 @@ impl<N: Net> Server<N> {
     pub(super) fn close_udp(&mut self) {
         let services: Vec<ServiceId> = self.udp.services.keys().copied().collect();
         for service in services {
-            self.end_udp_sessions(service, |_| true, Ended::Stopped);
+            self.end_udp_sessions(service, |_| true, VisitEnd::Stopped);
         }
         self.udp.close();
     }
 
     /// The sessions of a link that carries no more datagrams.
-    pub(super) fn forget_udp_link(&mut self, service: ServiceId, link: ConnId, end: Ended) {
+    pub(super) fn forget_udp_link(&mut self, service: ServiceId, link: ConnId, end: VisitEnd) {
         if let Some((_, cut)) = self.core.tunnel(link).and_then(|link| udp_use(&mut link.stage)) {
             let mut cut = std::mem::take(cut);
             self.core.io.buffers.give_back(&mut cut);
@@ -447,7 +447,7 @@ impl<N: Net> Server<N> {
         &mut self,
         service: ServiceId,
         ends: impl Fn(&Session) -> bool,
-        end: Ended,
+        end: VisitEnd,
     ) {
         let Ok(Service { sessions, .. }) = self.udp_service(service) else { return };
         for id in sessions.those(|_, session| ends(session)) {
@@ -464,7 +464,7 @@ impl<N: Net> Server<N> {
         service: ServiceId,
         visitor: SocketAddr,
         session: &Session,
-        end: Ended,
+        end: VisitEnd,
     ) {
         let now = self.core.now();
         let Some(sink) = &mut self.access else { return };

@@ -15,7 +15,7 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::pair::Parting;
 use crate::limits;
-use crate::proto::access::End as Ended;
+use crate::proto::access::VisitEnd;
 use crate::proto::admission::Standing;
 use crate::proto::broker::{Answer, Denial, ServiceId};
 use crate::proto::gates::{Refused, Seat};
@@ -171,7 +171,7 @@ impl<N: Net> Server<N> {
     pub(super) fn hold_more(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.core.conns.plain(id) else { return false };
         let end = match conn.pull(&mut self.core.io) {
-            Ok(Pulled { end: Some(_), .. }) => Ended::VisitorLeft,
+            Ok(Pulled { end: Some(_), .. }) => VisitEnd::VisitorLeft,
             Ok(pulled) => {
                 let visitor = &mut conn.stage;
                 let held = match &mut visitor.doing {
@@ -183,7 +183,7 @@ impl<N: Net> Server<N> {
                 io.buffers.append(held, &io.scratch.clear[..pulled.data]);
                 return pulled.moved;
             }
-            Err(_) => Ended::VisitorReset,
+            Err(_) => VisitEnd::VisitorReset,
         };
         self.drop_visitor(id, end);
         false
@@ -215,8 +215,8 @@ impl<N: Net> Server<N> {
         };
         match reject {
             Reject::NotTls => return self.hear_other(id),
-            Reject::Name(_) => self.refuse_name(id, self.config.unknown_sni, Ended::Malformed),
-            _ => self.answer_and_part(id, DECODE_ERROR, Ended::Malformed),
+            Reject::Name(_) => self.refuse_name(id, self.config.unknown_sni, VisitEnd::Malformed),
+            _ => self.answer_and_part(id, DECODE_ERROR, VisitEnd::Malformed),
         }
         false
     }
@@ -236,10 +236,10 @@ impl<N: Net> Server<N> {
         match (http, ssh) {
             (_, Some((Status::Complete(true), service))) => self.send_to_ssh(id, service),
             (Status::Complete(true), _) => {
-                self.answer_and_part(id, SPEAKS_TLS, Ended::WrongProtocol)
+                self.answer_and_part(id, SPEAKS_TLS, VisitEnd::WrongProtocol)
             }
             (Status::Partial, _) | (_, Some((Status::Partial, _))) => return true,
-            _ => self.drop_visitor(id, Ended::WrongProtocol),
+            _ => self.drop_visitor(id, VisitEnd::WrongProtocol),
         }
         false
     }
@@ -253,7 +253,7 @@ impl<N: Net> Server<N> {
         match self.config.ssh {
             Some(ssh) if is_silent => self.send_to_ssh(id, ssh.service),
             _ if until.is_some_and(|until| now < until) => self.core.set_deadline(id, until),
-            _ => self.drop_visitor(id, Ended::Timeout),
+            _ => self.drop_visitor(id, VisitEnd::Timeout),
         }
     }
 
@@ -262,8 +262,8 @@ impl<N: Net> Server<N> {
         self.note_name(id, &name.map_or(HostName::Empty, HostName::Dns));
         let Some(service) = service else {
             return match name {
-                Some(_) => self.refuse_name(id, self.config.unknown_sni, Ended::UnknownName),
-                None => self.refuse_name(id, self.config.no_sni, Ended::NoName),
+                Some(_) => self.refuse_name(id, self.config.unknown_sni, VisitEnd::UnknownName),
+                None => self.refuse_name(id, self.config.no_sni, VisitEnd::NoName),
             };
         };
         let (service, entry) = (self.broker.service_at(service), Entry::Https);
@@ -299,7 +299,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Turns a TLS visitor away whom no service takes.
-    fn refuse_name(&mut self, id: ConnId, how: Refusal, end: Ended) {
+    fn refuse_name(&mut self, id: ConnId, how: Refusal, end: VisitEnd) {
         match how {
             Refusal::Alert => self.answer_and_part(id, UNRECOGNIZED_NAME, end),
             Refusal::Drop => self.drop_visitor(id, end),
@@ -318,8 +318,8 @@ impl<N: Net> Server<N> {
         match self.broker.ask(id, service, now) {
             Answer::Link { link, session } => self.open(id, link, session),
             Answer::Queued => self.core.set_deadline(id, Some(now + limits::LINK_WAIT)),
-            Answer::No(Denial::Offline) => self.turn_away(id, Ended::Offline),
-            Answer::No(Denial::Crowded) => self.turn_away(id, Ended::NoLink),
+            Answer::No(Denial::Offline) => self.turn_away(id, VisitEnd::Offline),
+            Answer::No(Denial::Crowded) => self.turn_away(id, VisitEnd::NoLink),
         }
     }
 
@@ -332,7 +332,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Ends a visitor that has to make room for others.
-    pub(super) fn evict_visitor(&mut self, id: ConnId, end: Ended) {
+    pub(super) fn evict_visitor(&mut self, id: ConnId, end: VisitEnd) {
         let Some(visitor) = self.visitor(id) else { return };
         match visitor.doing {
             Doing::Relayed { link } => self.cut_relay(link, id, end),
@@ -349,12 +349,12 @@ impl<N: Net> Server<N> {
     /// A waiting visitor is not read from; only its breaking is of interest.
     pub(super) fn watch_waiting(&mut self, id: ConnId) {
         if self.core.conns.is_broken(id) {
-            self.drop_visitor(id, Ended::VisitorReset);
+            self.drop_visitor(id, VisitEnd::VisitorReset);
         }
     }
 
     /// Tells a visitor with a route that there is no way there now.
-    pub(super) fn turn_away(&mut self, id: ConnId, end: Ended) {
+    pub(super) fn turn_away(&mut self, id: ConnId, end: VisitEnd) {
         let Some(visitor) = self.visitor(id) else { return };
         let waiting = match &visitor.doing {
             Doing::Waiting(waiting) => waiting,
@@ -368,7 +368,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Sends a last word and closes once it is read.
-    pub(super) fn answer_and_part(&mut self, id: ConnId, answer: &[u8], end: Ended) {
+    pub(super) fn answer_and_part(&mut self, id: ConnId, answer: &[u8], end: VisitEnd) {
         self.leave_queues(id);
         self.note_end(id, end);
         let now = self.core.now();
@@ -380,7 +380,7 @@ impl<N: Net> Server<N> {
         let Some(conn) = self.core.conns.plain(id) else { return };
         let io = &mut self.core.io;
         if conn.socket.send(&mut io.net, &mut io.buffers, answer).is_err() {
-            return self.abort_visitor(id, Ended::VisitorReset);
+            return self.abort_visitor(id, VisitEnd::VisitorReset);
         }
         conn.socket.finish(&mut io.net);
         let patience = match conn.socket.is_clear() {
@@ -407,8 +407,8 @@ impl<N: Net> Server<N> {
         let Doing::Parting { listen } = conn.stage.doing else { return };
         let was_clear = conn.socket.is_clear();
         match self.core.part(id) {
-            Parting::Broken => return self.abort_visitor(id, Ended::VisitorReset),
-            Parting::Clear if listen.is_none() => return self.close_visitor(id, Ended::Done),
+            Parting::Broken => return self.abort_visitor(id, VisitEnd::VisitorReset),
+            Parting::Clear if listen.is_none() => return self.close_visitor(id, VisitEnd::Done),
             Parting::Waits if listen.is_none() => return,
             Parting::Clear if !was_clear => {
                 self.core.set_deadline(id, Some(now + limits::PARTING_TIME));
@@ -429,12 +429,12 @@ impl<N: Net> Server<N> {
             conn.stage.doing = Doing::Parting { listen: Some(linger) };
             let pulled = match conn.pull(&mut self.core.io) {
                 Ok(pulled) => pulled,
-                Err(_) => return self.abort_visitor(id, Ended::VisitorReset),
+                Err(_) => return self.abort_visitor(id, VisitEnd::VisitorReset),
             };
             let is_clear = conn.socket.is_clear();
             if pulled.end.is_some() {
                 if is_clear {
-                    return self.close_visitor(id, Ended::Done);
+                    return self.close_visitor(id, VisitEnd::Done);
                 }
                 // It has ended its side and still reads ours.
                 conn.stage.doing = Doing::Parting { listen: None };
@@ -458,8 +458,8 @@ impl<N: Net> Server<N> {
     /// Its time to read is over. What still waits must not be taken for the whole answer.
     pub(super) fn give_up_parting(&mut self, id: ConnId) {
         match self.core.conns.is_clear(id) {
-            true => self.drop_visitor(id, Ended::Idle),
-            false => self.abort_visitor(id, Ended::Idle),
+            true => self.drop_visitor(id, VisitEnd::Idle),
+            false => self.abort_visitor(id, VisitEnd::Idle),
         }
     }
 
@@ -468,7 +468,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Closes a visitor that nothing is owed.
-    pub(super) fn drop_visitor(&mut self, id: ConnId, end: Ended) {
+    pub(super) fn drop_visitor(&mut self, id: ConnId, end: VisitEnd) {
         if let Some(visitor) = self.visitor(id) {
             debug!("visitor {}: {end}", visitor.address);
             self.close_visitor(id, end);
@@ -476,7 +476,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Closes a visitor with a reset.
-    pub(super) fn abort_visitor(&mut self, id: ConnId, end: Ended) {
+    pub(super) fn abort_visitor(&mut self, id: ConnId, end: VisitEnd) {
         if let Some(visitor) = self.visitor(id) {
             debug!("visitor {}: {end}", visitor.address);
             self.log_end(id, end);
@@ -485,7 +485,7 @@ impl<N: Net> Server<N> {
         }
     }
 
-    fn close_visitor(&mut self, id: ConnId, end: Ended) {
+    fn close_visitor(&mut self, id: ConnId, end: VisitEnd) {
         if self.visitor(id).is_some() {
             self.log_end(id, end);
             self.leave_queues(id);

@@ -12,16 +12,16 @@ use std::net::Ipv4Addr;
 pub fn check(bytes: &[u8]) {
     let Some((&[request, end, cut], home)) = bytes.split_first_chunk::<3>() else { return };
     let request = REQUESTS[usize::from(request) % REQUESTS.len()];
-    let end = [None, Some(End::Fin), Some(End::Reset)][usize::from(end) % 3];
+    let end = [None, Some(HalfEnd::Fin), Some(HalfEnd::Reset)][usize::from(end) % 3];
     let whole = run(request, &mut [home].into_iter(), end);
     for size in [1, usize::from(cut).max(1)] {
         let pieces = run(request, &mut home.chunks(size), end);
         assert_eq!(pieces, whole, "in pieces of {size}");
     }
     let is_whole = matches!(whole.wait, Wait::NextRequest)
-        || whole.actions == [Action::Leave(End::Fin), Action::Close];
+        || whole.actions == [Action::Leave(HalfEnd::Fin), Action::Close];
     if whole.why.is_none() && is_whole && !whole.visitor.is_empty() {
-        let again = run(request, &mut [&whole.visitor[..]].into_iter(), Some(End::Fin));
+        let again = run(request, &mut [&whole.visitor[..]].into_iter(), Some(HalfEnd::Fin));
         let (once, twice) = (whole.visitor.escape_ascii(), again.visitor.escape_ascii());
         assert_eq!(once.to_string(), twice.to_string(), "canonical");
         assert_eq!(again.why, None);
@@ -45,7 +45,7 @@ struct Seen {
     wait: Wait,
 }
 
-fn run(request: &[u8], pieces: &mut dyn Iterator<Item = &[u8]>, end: Option<End>) -> Seen {
+fn run(request: &[u8], pieces: &mut dyn Iterator<Item = &[u8]>, end: Option<HalfEnd>) -> Seen {
     let visitor = Visitor::stranger(Ipv4Addr::LOCALHOST.into(), 80);
     let mut entry = HttpEntry::new(visitor, Arc::default());
     let (mut out, mut actions) = (Out::default(), Vec::new());

@@ -1,6 +1,6 @@
 //! What the home says: the response to the one request that is open, or nothing.
 
-use super::{End, HttpEntry, Out, Parting, Reply, Stage, Traits, Why};
+use super::{HalfEnd, HttpEntry, Out, Parting, Reply, Stage, Traits, Why};
 use crate::proto::access;
 use crate::wire::Status;
 use crate::wire::http::body::{Body, Form};
@@ -46,7 +46,7 @@ impl HttpEntry {
             Stage::Relay { .. } => 0,
             // Nobody has asked for anything.
             _ => {
-                self.let_go(End::Reset);
+                self.let_go(HalfEnd::Reset);
                 bytes.len()
             }
         }
@@ -116,13 +116,13 @@ impl HttpEntry {
 
     /// The response is whole.
     pub(super) fn complete(&mut self) {
-        self.conclude(access::End::Done);
+        self.conclude(access::VisitEnd::Done);
         let Stage::Exchange { order, reply } = self.take_stage() else { return };
         let Reply::Body { visitor_persists, home_persists, .. } = reply else { return };
         if !order.body.is_done() {
-            self.let_go(End::Reset);
+            self.let_go(HalfEnd::Reset);
         } else if !home_persists || self.ended {
-            self.let_go(End::Fin);
+            self.let_go(HalfEnd::Fin);
         }
         if visitor_persists && !self.ended {
             self.enter(Stage::Head(HeadScan::new(Kind::Request)));

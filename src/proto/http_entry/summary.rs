@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::{HttpEntry, Reply, Stage, Why};
 use crate::config::Networks;
-use crate::proto::access::{End, RequestLine};
+use crate::proto::access::{RequestLine, VisitEnd};
 use crate::wire::http::body::Body;
 use crate::wire::http::forwarded;
 use crate::wire::http::request::{Request, Target};
@@ -26,7 +26,7 @@ pub struct Summary {
     /// Content of the response's body.
     pub bytes_out: u64,
     /// How it ended.
-    pub end: End,
+    pub end: VisitEnd,
     /// What was wrong with the home's answer, if it was that.
     pub why: Option<Why>,
     /// Whom a trusted HTTP proxy has brought.
@@ -67,10 +67,10 @@ impl HttpEntry {
     }
 
     /// The visitor's connection is gone: what was under way.
-    pub fn abandon(&mut self, end: End) -> Option<Summary> {
+    pub fn abandon(&mut self, end: VisitEnd) -> Option<Summary> {
         match self.take_summary() {
             // It was on its way out.
-            Some(summary) if summary.end == End::Done => Some(Summary { end, ..summary }),
+            Some(summary) if summary.end == VisitEnd::Done => Some(Summary { end, ..summary }),
             Some(summary) => Some(summary),
             None => {
                 self.conclude(end);
@@ -133,7 +133,7 @@ impl HttpEntry {
     }
 
     /// The request at hand ends so; to be called before the stage is left.
-    pub(super) fn conclude(&mut self, end: End) {
+    pub(super) fn conclude(&mut self, end: VisitEnd) {
         let (bytes_in, bytes_out) = match &self.stage {
             Stage::Exchange { order, reply: Reply::Body { body, .. } } => {
                 (order.body.content(), body.content())
@@ -150,7 +150,12 @@ impl HttpEntry {
     }
 
     /// `answer`, a whole one of our own, is for the request at hand, or for what is none.
-    pub(super) fn conclude_with_answer(&mut self, end: End, body: Option<&Body>, answer: &[u8]) {
+    pub(super) fn conclude_with_answer(
+        &mut self,
+        end: VisitEnd,
+        body: Option<&Body>,
+        answer: &[u8],
+    ) {
         let Some(ledger) = &mut self.ledger else { return };
         let open = ledger.open.take().unwrap_or_else(Summary::nothing);
         let status =
@@ -172,7 +177,7 @@ impl Summary {
             status: None,
             bytes_in: 0,
             bytes_out: 0,
-            end: End::Done,
+            end: VisitEnd::Done,
             why: None,
             visitor: None,
         }

@@ -72,23 +72,25 @@ impl Why {
 
 impl Why {
     /// Its word in the access log.
-    pub fn end(self) -> access::End {
+    pub fn end(self) -> access::VisitEnd {
         match self {
-            Why::Request(_) | Why::RequestBody(_) | Why::AmbiguousPath => access::End::Malformed,
-            Why::NameNeeded => access::End::NoName,
-            Why::NoHeader => access::End::Malformed,
-            Why::Loop => access::End::Loop,
-            Why::CutRequest => access::End::VisitorLeft,
-            Why::Slow => access::End::Timeout,
-            Why::UnknownHost => access::End::UnknownName,
-            Why::Refused(refused) => refused.end(),
-            Why::Offline => access::End::Offline,
-            Why::NoLink => access::End::NoLink,
-            Why::Response(_) | Why::ResponseBody(_) | Why::Switched | Why::EndlessInterim => {
-                access::End::BadAnswer
+            Why::Request(_) | Why::RequestBody(_) | Why::AmbiguousPath => {
+                access::VisitEnd::Malformed
             }
-            Why::CutResponse => access::End::HomeReset,
-            Why::Silent => access::End::HomeSilent,
+            Why::NameNeeded => access::VisitEnd::NoName,
+            Why::NoHeader => access::VisitEnd::Malformed,
+            Why::Loop => access::VisitEnd::Loop,
+            Why::CutRequest => access::VisitEnd::VisitorLeft,
+            Why::Slow => access::VisitEnd::Timeout,
+            Why::UnknownHost => access::VisitEnd::UnknownName,
+            Why::Refused(refused) => refused.end(),
+            Why::Offline => access::VisitEnd::Offline,
+            Why::NoLink => access::VisitEnd::NoLink,
+            Why::Response(_) | Why::ResponseBody(_) | Why::Switched | Why::EndlessInterim => {
+                access::VisitEnd::BadAnswer
+            }
+            Why::CutResponse => access::VisitEnd::HomeReset,
+            Why::Silent => access::VisitEnd::HomeSilent,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Frames, opened and sealed.
 
-use super::{Codec, Dialect, End, Opened, Reject};
+use super::{Codec, Dialect, Event, Opened, Reject};
 use crate::proto::noise::Side;
 use crate::wire::Status;
 use crate::wire::frame::{self, Piece};
@@ -82,14 +82,14 @@ impl Codec {
             kind::FIN => {
                 Message::decode(kind, payload).map_err(Reject::Message)?;
                 self.lease.hear_fin().map_err(Reject::Lease)?;
-                Some(End::Fin)
+                Some(Event::Fin)
             }
             kind::RESET => self.hear_reset(payload)?,
             kind::READY if self.side == Side::Responder => {
                 Message::decode(kind, payload).map_err(Reject::Message)?;
-                self.lease.hear_ready().map_err(Reject::Lease)?.then_some(End::Fin)
+                self.lease.hear_ready().map_err(Reject::Lease)?.then_some(Event::Fin)
             }
-            kind => Some(End::Message(kind, opened.data..opened.data + payload.len())),
+            kind => Some(Event::Message(kind, opened.data..opened.data + payload.len())),
         };
         Ok(())
     }

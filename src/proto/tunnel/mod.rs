@@ -24,7 +24,7 @@ use std::ops::Range;
 pub use self::frames::DATA_PER_FRAME;
 pub use self::runs::Expects;
 use self::runs::Runs;
-use super::lease::{self, Heard, Lease};
+use super::lease::{self, Heard, Lease, LeaseEnd};
 use super::noise::{self, Channel, Side};
 use crate::wire::message::{self, Entry, Message, Open, Reason, kind};
 use crate::wire::{frame, rathole};
@@ -60,14 +60,14 @@ pub struct Opened {
     /// Bytes at the front of `clear` for the other end of the relay.
     pub data: usize,
     /// What came behind them; nothing behind that has been looked at.
-    pub end: Option<End>,
+    pub end: Option<Event>,
     /// Bytes that were taken. The others are to be given again, with what follows them.
     pub taken: usize,
 }
 
 /// What ends a run of data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum Event {
     /// End of file, or FIN.
     Fin,
     /// RESET of the lease in force.
@@ -198,14 +198,14 @@ impl Codec {
 
     /// TCP's end of file, behind `kept` bytes that were not taken: a FIN where a rathole channel is
     /// lent, else the connection's end.
-    pub fn hear_end_of_file(&mut self, kept: usize) -> Result<End, Reject> {
-        let is_fin = self.dialect == Dialect::Rathole && self.lease.heard() == lease::End::Open;
+    pub fn hear_end_of_file(&mut self, kept: usize) -> Result<Event, Reject> {
+        let is_fin = self.dialect == Dialect::Rathole && self.lease.heard() == LeaseEnd::Open;
         if !is_fin || kept > 0 {
             return Err(Reject::Closed);
         }
         self.lease.hear_fin().map_err(Reject::Lease)?;
         self.release_if_ended();
-        Ok(End::Fin)
+        Ok(Event::Fin)
     }
 
     /// A rathole channel is lent once: when both directions have ended, nothing is to come.
@@ -215,12 +215,12 @@ impl Codec {
         }
     }
 
-    fn hear_reset(&mut self, payload: &[u8]) -> Result<Option<End>, Reject> {
+    fn hear_reset(&mut self, payload: &[u8]) -> Result<Option<Event>, Reject> {
         let message = Message::decode(kind::RESET, payload).map_err(Reject::Message)?;
         let Message::Reset { lease, reason } = message else { return Err(Reject::Unexpected) };
         Ok(match self.lease.hear_reset(lease).map_err(Reject::Lease)? {
             Heard::Stale => None,
-            Heard::Broken => Some(End::Reset(reason)),
+            Heard::Broken => Some(Event::Reset(reason)),
         })
     }
 

@@ -2,7 +2,7 @@
 //! not pass through the codec, which only counts them; so they can be spliced.
 
 use super::{Codec, Dialect, Reject};
-use crate::proto::lease;
+use crate::proto::lease::LeaseEnd;
 use crate::proto::noise::Channel;
 use crate::wire::{frame, rathole};
 
@@ -45,7 +45,7 @@ impl Codec {
         if self.awaits_dialect() {
             return Ok(Expects::Frames(rathole::TAG.saturating_sub(kept).max(1)));
         }
-        if self.dialect == Dialect::Rathole && self.lease.said() == lease::End::Reset {
+        if self.dialect == Dialect::Rathole && self.lease.said() == LeaseEnd::Reset {
             return Err(Reject::Closed);
         }
         Ok(match self.runs.left {

@@ -19,7 +19,7 @@ struct Ear {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Heard {
     data: Vec<u8>,
-    events: Vec<(usize, End, Vec<u8>)>,
+    events: Vec<(usize, Event, Vec<u8>)>,
 }
 
 impl Ear {
@@ -79,12 +79,12 @@ impl Ear {
         self.heard.data.extend_from_slice(&clear[..opened.data]);
         if let Some(end) = opened.end {
             let payload = match &end {
-                End::Message(_, payload) => clear[payload.clone()].to_vec(),
-                End::Fin | End::Reset(_) => Vec::new(),
+                Event::Message(_, payload) => clear[payload.clone()].to_vec(),
+                Event::Fin | Event::Reset(_) => Vec::new(),
             };
             // Where it lay in the scratch is nobody's business.
             let end = match end {
-                End::Message(kind, payload) => End::Message(kind, 0..payload.len()),
+                Event::Message(kind, payload) => Event::Message(kind, 0..payload.len()),
                 end => end,
             };
             self.heard.events.push((self.heard.data.len(), end, payload));
@@ -92,7 +92,7 @@ impl Ear {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<End, Reject> {
+    fn end(&mut self) -> Result<Event, Reject> {
         self.codec.hear_end_of_file(self.kept.len())
     }
 }
@@ -312,7 +312,7 @@ fn a_native_stream_comes_to_the_same_wherever_it_is_cut() {
         assert_eq!(whole.data.len(), 1 + 30 + 700);
         assert_eq!(whole.events.len(), samples().len() - 3 + 2);
         let last = &whole.events[whole.events.len() - 2..];
-        assert_eq!([&last[0].1, &last[1].1], [&End::Fin, &End::Reset(Reason::Refused)]);
+        assert_eq!([&last[0].1, &last[1].1], [&Event::Fin, &Event::Reset(Reason::Refused)]);
         for worth in [1, 100, usize::MAX] {
             let (stream, mut ear) = fresh(worth);
             assert_eq!(hear_in_pieces(&mut ear, stream.chunks(1)), whole, "byte by byte");
@@ -363,7 +363,7 @@ fn a_rathole_stream_comes_to_the_same_wherever_it_is_cut() {
         assert_eq!(hear_in_pieces(&mut ear, stream.chunks(1)).data, all);
         // Lent, an end of file is the visitor's; a second one is nobody's.
         ear.codec.lend_stream();
-        assert_eq!(ear.end(), Ok(End::Fin));
+        assert_eq!(ear.end(), Ok(Event::Fin));
         assert_eq!(ear.end(), Err(Reject::Closed));
         assert!(!ear.codec.lease().is_over());
         assert_eq!((ear.codec.finish(), ear.codec.lease().is_over()), (Tell::EndOfFile, true));
@@ -429,7 +429,7 @@ fn a_payload_that_is_cut_or_too_long_is_refused() {
         for length in 0..payload.len() {
             let mut ear = Ear::on_link();
             ear.hear(&said(&[&payload[..length], &[*kind]].concat())).expect("a frame");
-            let [(0, End::Message(told, _), heard)] = &ear.heard.events[..] else { panic!() };
+            let [(0, Event::Message(told, _), heard)] = &ear.heard.events[..] else { panic!() };
             assert_eq!((told, &heard[..]), (kind, &payload[..length]));
             // What is left of these may be whole: shorter names and fewer first bytes.
             let is_open = matches!(message, Message::Open(_) | Message::Register(_));
@@ -474,9 +474,9 @@ fn ends_are_told_in_the_dialect_s_own_way() {
     let mut ear = Ear::new(server);
     ear.codec.hear_dialect(b"undp");
     ear.hear(&framed(&Message::Ready)).expect("in turn");
-    assert!(ear.heard.events[0].1 == End::Fin && ear.codec.lease().is_over());
+    assert!(ear.heard.events[0].1 == Event::Fin && ear.codec.lease().is_over());
     // READY is for servers to hear; on a client it is a message like others.
     let mut ear = Ear::new(pair(false).0);
     ear.hear(&framed(&Message::Ready)).expect("a frame");
-    assert_eq!(ear.heard.events[0].1, End::Message(kind::READY, 0..0));
+    assert_eq!(ear.heard.events[0].1, Event::Message(kind::READY, 0..0));
 }
