@@ -56,6 +56,11 @@ fn framed(content: &[u8], framing: Framing, quirk: Option<u64>) -> Vec<u8> {
     out
 }
 
+/// Whether a body in one of its many forms has trailers.
+fn says_trailers(quirk: u64) -> bool {
+    mix(quirk, 77) % 3 == 2
+}
+
 fn framing_field(payload: &Payload) -> String {
     match payload.framing {
         Framing::Length => format!("Content-Length: {}\r\n", payload.length),
@@ -303,7 +308,15 @@ pub fn answer_body(ask: &Ask, id: AskId) -> (Vec<u8>, bool) {
     let content = content(id, Kind::Response, length);
     match framing {
         Framing::Length => (content, false),
-        Framing::Chunked(_) if !ask.old => (framed(&content, framing, None), false),
+        Framing::Chunked(_) if !ask.old => {
+            let mut body = framed(&content, framing, None);
+            // A trailer that may stand behind a body goes to who asked for it; no length does.
+            if asks_trailers(ask) && says_trailers(ask.quirk) {
+                body.truncate(body.len() - b"\r\n".len());
+                body.extend(b"X-Id: 1\r\n\r\n");
+            }
+            (body, false)
+        }
         Framing::Chunked(_) | Framing::UntilClose => (content, true),
     }
 }
