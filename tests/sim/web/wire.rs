@@ -56,8 +56,8 @@ fn framed(content: &[u8], framing: Framing, quirk: Option<u64>) -> Vec<u8> {
     out
 }
 
-/// Whether there are trailers behind the chunks; the second of them may not be one.
-fn has_trailers(quirk: u64) -> bool {
+/// Whether a body in one of its many forms has trailers.
+fn says_trailers(quirk: u64) -> bool {
     mix(quirk, 77) % 3 == 2
 }
 
@@ -309,12 +309,13 @@ pub fn answer_body(ask: &Ask, id: AskId) -> (Vec<u8>, bool) {
     match framing {
         Framing::Length => (content, false),
         Framing::Chunked(_) if !ask.old => {
-            let mut bytes = framed(&content, framing, None);
-            if asks_trailers(ask) && has_trailers(ask.quirk) {
-                bytes.truncate(bytes.len() - b"\r\n".len());
-                bytes.extend(b"X-Id: 1\r\n\r\n");
+            let mut body = framed(&content, framing, None);
+            // A trailer that may stand behind a body goes to who asked for it; no length does.
+            if asks_trailers(ask) && says_trailers(ask.quirk) {
+                body.truncate(body.len() - b"\r\n".len());
+                body.extend(b"X-Id: 1\r\n\r\n");
             }
-            (bytes, false)
+            (body, false)
         }
         Framing::Chunked(_) | Framing::UntilClose => (content, true),
     }
