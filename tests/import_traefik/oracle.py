@@ -138,6 +138,15 @@ class Api(BaseHTTPRequestHandler):
             self.wfile.flush()
 
 
+def behind_header(data):
+    """What follows a PROXY header, if there is one."""
+    if data[:12] == b"\r\n\r\n\x00\r\nQUIT\n":
+        return data[16 + int.from_bytes(data[14:16], "big"):] if len(data) >= 16 else b""
+    if data[:5] == b"PROXY":
+        return data.partition(b"\r\n")[2]
+    return data
+
+
 def home(port):
     """Answers whatever comes with its own port."""
     listener = socket.socket()
@@ -150,9 +159,13 @@ def home(port):
             try:
                 connection.settimeout(10)
                 data = connection.recv(65536)
-                if data[:12] == b"\r\n\r\n\x00\r\nQUIT\n" or data[:5] == b"PROXY":
-                    data = data[-1024:]
-                if b"\x16\x03" in data[:64]:
+                # A PROXY header may come alone, before what the visitor says.
+                while (rest := behind_header(data)) == b"":
+                    more = connection.recv(65536)
+                    if not more:
+                        return
+                    data += more
+                if rest[:2] == b"\x16\x03":
                     connection.sendall(b"home-%d over TLS" % port)
                     return
                 body = b"home-%d" % port
