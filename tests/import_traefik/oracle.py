@@ -138,6 +138,15 @@ class Api(BaseHTTPRequestHandler):
             self.wfile.flush()
 
 
+def behind_header(data):
+    """What follows a PROXY header, if there is one."""
+    if data[:12] == b"\r\n\r\n\x00\r\nQUIT\n":
+        return data[16 + int.from_bytes(data[14:16], "big"):] if len(data) >= 16 else b""
+    if data[:5] == b"PROXY":
+        return data.partition(b"\r\n")[2]
+    return data
+
+
 def home(port):
     """Answers whatever comes with its own port."""
     listener = socket.socket()
@@ -150,9 +159,13 @@ def home(port):
             try:
                 connection.settimeout(10)
                 data = connection.recv(65536)
-                if data[:12] == b"\r\n\r\n\x00\r\nQUIT\n" or data[:5] == b"PROXY":
-                    data = data[-1024:]
-                if b"\x16\x03" in data[:64]:
+                # A PROXY header may come alone, before what the visitor says.
+                while (rest := behind_header(data)) == b"":
+                    more = connection.recv(65536)
+                    if not more:
+                        return
+                    data += more
+                if rest[:2] == b"\x16\x03":
                     connection.sendall(b"home-%d over TLS" % port)
                     return
                 body = b"home-%d" % port
@@ -254,9 +267,16 @@ class Stack:
         self.key = key
         self.docker = Docker()
         self.folder = tempfile.mkdtemp()
-        for i, text in enumerate(dynamic):
+        mark = {"rule": "Host(`mark.invalid`)", "service": "mark", "entryPoints": ["traefik"]}
+        server = {"loadBalancer": {"servers": [{"url": "http://127.0.0.1:1"}]}}
+        mark = {"http": {"routers": {"mark": mark}, "services": {"mark": server}}}
+        for i, text in enumerate([*dynamic, json.dumps(mark)]):
             with open(f"{self.folder}/dynamic{i}.yml", "w") as file:
                 json.dump(self.dynamic(yaml.safe_load(text)), file)
+        fixed = yaml.safe_load(static) if static is not None else {}
+        self.reads_files = "file" in (fixed.get("providers") or {}) or any(
+            "providers.file" in flag.lower() for flag in flags
+        )
         if static is not None:
             flags = [f"--configfile={self.folder}/static.yml"]
             with open(f"{self.folder}/static.yml", "w") as file:
@@ -331,6 +351,11 @@ class Stack:
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 return False
+            # Each provider is loaded when it is ready.
+            if self.reads_files:
+                if visit(API_PORT, "x", "/api/http/routers/mark@file")[0] != 200:
+                    time.sleep(0.005)
+                    continue
             status = visit(API_PORT, "x", f"/api/http/routers/mark{number}@docker")[0]
             if status == 200 or status == 404 and self.has_no_docker():
                 time.sleep(0.02)  # the entry points are switched one after another
