@@ -6,6 +6,9 @@ use super::timers::Deadline;
 use crate::proto::admission::Permit;
 use crate::proto::time::Time;
 
+/// The two ends of a relay.
+pub type Ends<'a, S, P, T> = (&'a mut TunnelConn<S, T>, &'a mut PlainConn<S, P>);
+
 /// All connections of an engine.
 pub struct Table<S, P, T> {
     seats: Conns<Seat<S, P, T>>,
@@ -78,11 +81,7 @@ impl<S, P, T> Table<S, P, T> {
     }
 
     /// The two ends of a relay.
-    pub fn pair(
-        &mut self,
-        link: ConnId,
-        plain: ConnId,
-    ) -> Option<(&mut TunnelConn<S, T>, &mut PlainConn<S, P>)> {
+    pub fn pair(&mut self, link: ConnId, plain: ConnId) -> Option<Ends<'_, S, P, T>> {
         let (link, plain) = self.seats.pair_mut(link, plain)?;
         match (&mut link.conn, &mut plain.conn) {
             (Conn::Tunnel(link), Conn::Plain(plain)) => Some((link, plain)),

@@ -172,7 +172,7 @@ struct Member<I> {
     /// While [`State::In`].
     network: Key,
     /// In its network's list for its standing, or among those to go.
-    link: Link,
+    turn: Link,
     /// Held for it; 0 unless [`State::In`].
     bytes: usize,
     /// In its network's list of the stalled, if `bytes > 0`.
@@ -191,16 +191,16 @@ enum State {
     Gone,
 }
 
-/// Lists that a member can be in; see [`Member::link`] and [`Member::stall`].
+/// Lists that a member can be in; see [`Member::turn`] and [`Member::stall`].
 const BY_STANDING: usize = 0;
 const BY_STALL: usize = 1;
 
 impl<I> Linked<BY_STANDING> for Member<I> {
     fn link(&self) -> &Link {
-        &self.link
+        &self.turn
     }
     fn link_mut(&mut self) -> &mut Link {
-        &mut self.link
+        &mut self.turn
     }
 }
 
@@ -295,7 +295,7 @@ impl<I: Copy> Admission<I> {
                 standing,
                 state: State::In,
                 network: NONE,
-                link: Link::LOOSE,
+                turn: Link::LOOSE,
                 bytes: 0,
                 stall: Link::LOOSE,
                 stalled_since: now,

@@ -104,7 +104,7 @@ impl<N: Net> Server<N> {
             LinkUse::Leased { .. } | LinkUse::Udp { .. } => Standing::Busy,
             LinkUse::Spare | LinkUse::Settling => Standing::Idle,
         };
-        let Some(link) = self.link(id) else { return None };
+        let link = self.link(id)?;
         let former = std::mem::replace(&mut link.usage, usage);
         self.core.set_standing(id, standing);
         Some(former)
@@ -292,7 +292,7 @@ impl<N: Net> Server<N> {
     }
 
     fn take_waiting(&mut self, visitor: ConnId, link: ConnId) -> Option<Box<Waiting>> {
-        let Some(details) = self.visitor(visitor) else { return None };
+        let details = self.visitor(visitor)?;
         let doing = std::mem::replace(&mut details.doing, Doing::Relayed { link });
         let Doing::Waiting(waiting) = doing else {
             details.doing = doing;

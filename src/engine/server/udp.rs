@@ -241,14 +241,14 @@ impl<N: Net> Server<N> {
         let links = &self.udp_service(service)?.links;
         let least = links.iter().min_by_key(|(_, sessions)| **sessions);
         let least = least.map(|(link, sessions)| (*link, *sessions));
-        if links.len() < limits::UDP_LINKS && least.is_none_or(|(_, sessions)| sessions > 0) {
-            if let Some((link, owner)) = self.broker.ask_for_datagrams(service, now) {
-                self.udp_service(service)?.links.insert(link, 0);
-                if let Err(gone) = self.open_udp(link, owner, service, visitor, local) {
-                    self.lose_link(link, gone);
-                }
-                return Ok(link);
+        let wants_more =
+            links.len() < limits::UDP_LINKS && least.is_none_or(|(_, sessions)| sessions > 0);
+        if wants_more && let Some((link, owner)) = self.broker.ask_for_datagrams(service, now) {
+            self.udp_service(service)?.links.insert(link, 0);
+            if let Err(gone) = self.open_udp(link, owner, service, visitor, local) {
+                self.lose_link(link, gone);
             }
+            return Ok(link);
         }
         least.map(|(link, _)| link).ok_or("no link is free")
     }
@@ -489,7 +489,7 @@ impl<N: Net> Server<N> {
 
     /// The client that a link leads to, by the address of its control session.
     fn client_of(&mut self, link: ConnId) -> Option<SocketAddr> {
-        let Some(link) = self.link(link) else { return None };
+        let link = self.link(link)?;
         let session = link.session;
         self.session(session).map(|session| session.address)
     }

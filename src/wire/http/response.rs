@@ -108,7 +108,7 @@ pub mod fuzz {
             to: Version::Http11,
             to_head: false,
             persists: true,
-            trailers: bytes.len() % 2 == 0,
+            trailers: bytes.len().is_multiple_of(2),
         };
         let mut once = Vec::new();
         rewrite::response(&response, answer, &mut once);
