@@ -434,8 +434,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
             "[server.services.pi]\nsmell = 1",
             "11: server.services.pi.smell: unknown key; known here: type, token, hosts, fallback, \
              path_prefix, alpn, redirect_https, passthrough, postgres, bind_addr, nodelay, \
-             udp_idle_time, udp_max_sessions, allow, deny, max_visitors, rate, bandwidth, response_timeout, \
-             idle_timeout",
+             udp_idle_time, udp_max_sessions, allow, deny, max_visitors, rate, bandwidth, \
+             response_timeout, idle_timeout",
         ),
         (
             "[server.services.pi]\nlocal_addr = 'a:1'",
@@ -445,8 +445,8 @@ fn a_server_file_says_what_is_wrong_in_it() {
             "[server.services.'a b\\']\nx = 1",
             "11: server.services.\"a b\\\\\".x: unknown key; known here: \
           type, token, hosts, fallback, path_prefix, alpn, redirect_https, passthrough, postgres, \
-             bind_addr, nodelay, udp_idle_time, udp_max_sessions, allow, deny, max_visitors, rate, bandwidth, \
-             response_timeout, idle_timeout",
+             bind_addr, nodelay, udp_idle_time, udp_max_sessions, allow, deny, max_visitors, \
+             rate, bandwidth, response_timeout, idle_timeout",
         ),
         ("[server.limit]", "10: server.limit: unknown key; did you mean `limits`?"),
         ("[sever]", "10: sever: unknown key; did you mean `server`?"),
