@@ -372,14 +372,14 @@ mod tests {
                 }
             }
             while socket.is_readable() {
-                if splices && socket.may_splice() {
-                    if let Received::Bytes(length) =
+                if splices
+                    && socket.may_splice()
+                    && let Received::Bytes(length) =
                         socket.receive_piped(&mut net, 100).expect("open")
-                    {
-                        assert_eq!(net.empty_pipe(&mut room), length);
-                        heard.extend_from_slice(&room[..length]);
-                        continue;
-                    }
+                {
+                    assert_eq!(net.empty_pipe(&mut room), length);
+                    heard.extend_from_slice(&room[..length]);
+                    continue;
                 }
                 match socket.receive(&mut net, &mut room).expect("open") {
                     Received::Bytes(length) => heard.extend_from_slice(&room[..length]),

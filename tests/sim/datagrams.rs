@@ -47,6 +47,8 @@ pub struct Asker {
     /// Which port of the home's is meant.
     port: u16,
     questions: Vec<Question>,
+    /// How often it asks a question that is not answered.
+    attempts: u32,
 }
 
 #[derive(Debug)]
@@ -73,7 +75,7 @@ impl Ledger {
             answered: false,
         });
         let questions = questions.collect();
-        self.askers.push(Asker { home, port, questions });
+        self.askers.push(Asker { home, port, questions, attempts: ATTEMPTS });
         self.askers.len() - 1
     }
 
@@ -87,7 +89,15 @@ impl Ledger {
             answered: false,
         };
         let questions = (0..count).map(|_| question()).collect();
-        self.askers.push(Asker { home, port, questions });
+        self.askers.push(Asker { home, port, questions, attempts: ATTEMPTS });
+        self.askers.len() - 1
+    }
+
+    /// Somebody who says one datagram, to which there is no answer.
+    pub fn add_mute(&mut self, home: usize, port: u16) -> AskerId {
+        let question =
+            Question { length: MARK, answers: Vec::new(), pause: 0, asked: 0, answered: false };
+        self.askers.push(Asker { home, port, questions: vec![question], attempts: 1 });
         self.askers.len() - 1
     }
 
@@ -240,8 +250,9 @@ impl UdpVisitors {
         let talk = &mut self.talks[index];
         let Some(socket) = &mut talk.socket else { return };
         let mut post = self.post.borrow_mut();
-        let question = post.askers[talk.id].questions.get_mut(talk.at);
-        let Some(question) = question.filter(|question| question.asked < ATTEMPTS) else {
+        let Asker { questions, attempts, .. } = &mut post.askers[talk.id];
+        let question = questions.get_mut(talk.at);
+        let Some(question) = question.filter(|question| question.asked < *attempts) else {
             talk.socket = None;
             return;
         };

@@ -45,7 +45,7 @@ impl Sink for Scribe {
         assert!(first_byte.unwrap_or(Duration::ZERO) <= duration, "{record:?}");
         assert!(record.status.is_none() || entry == Entry::Http, "{record:?}");
         let path = record.request.map(|line| String::from_utf8_lossy(line.target()).into_owned());
-        let ask = path.map(|path| {
+        let ask = path.filter(|path| !path.starts_with("/hostile")).map(|path| {
             let number = path.strip_suffix("?q").and_then(|path| path.rsplit('/').next());
             number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{path}"))
         });

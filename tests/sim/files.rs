@@ -133,6 +133,10 @@ pub fn client_config(home: usize, remote: &str, local: &str, noise: bool, ports:
     text
 }
 
+/// A service for a client that means harm, to be added to a server's file.
+pub const ROGUE: &str = "[server.services.rogue]\ntype = \"web\"\ntoken = \"rogue\"\n\
+    hosts = [\"rogue.example\"]\n";
+
 /// The same for rathole's protocol, where each service has one way in.
 pub fn rathole_client_config(home: usize, remote: &str, local: &str, noise: bool) -> String {
     let mut text = format!("[client]\nremote_addr = \"{remote}:2333\"\nprotocol = \"rathole\"\n");

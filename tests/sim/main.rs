@@ -7,11 +7,14 @@
 //! - `driver`: gives the programs of a world their turns.
 //! - `actors`: scripted visitors and homes, which check every byte.
 //! - `datagrams`: the same for UDP.
+//! - `hostile`: tunnel connections of strangers, and of clients with a token who mean harm.
 //! - `web`: the same for HTTP, where one connection has many requests and homes.
 //! - `scenario`: a seed's plan, and what must be true of its outcome.
 //! - `diary`: the access log, and what must be true of it.
+//! - `ear`: what the engine logs.
 //! - `play`: what fixed plays are made of.
 //! - `pitfalls`: the plays, one for each way in which programs of this kind broke.
+//! - `malice`: the same in which somebody means harm.
 //!
 //! `SEED=123 cargo test --test sim scenario` runs one seed, `SEEDS=2000` so many,
 //! `FIRST=2000 SEEDS=1000` the thousand behind those.
@@ -25,7 +28,10 @@ mod conformance;
 mod datagrams;
 mod diary;
 mod driver;
+mod ear;
 mod files;
+mod hostile;
+mod malice;
 mod net;
 mod pitfalls;
 mod play;

@@ -16,6 +16,7 @@ use underpass::wire::message::{Message, VERSION};
 use super::actors::{Homes, Visitors};
 use super::driver::Driver;
 use super::files::{Dialect, Ports, client_config, rathole_client_config, server_config};
+use super::hostile::{Impostors, Part, Report};
 use super::net::SimNet;
 use super::programs::Actor;
 use super::rng::Rng;
@@ -68,6 +69,14 @@ pub struct Play {
     pub sites: Vec<Site>,
     /// Hosts of visitors and strangers: their tasks.
     pub crowds: Vec<usize>,
+    /// Hosts of impostors so far.
+    pub gangs: usize,
+}
+
+/// The impostors of one host.
+pub struct Gang {
+    pub task: usize,
+    pub report: Report,
 }
 
 /// A line of 10 ms each way with some jitter, and processes that are a millisecond late at most.
@@ -120,6 +129,7 @@ impl Play {
             server,
             sites: Vec::new(),
             crowds: Vec::new(),
+            gangs: 0,
         };
         let (process, net) = play.process(server_host, "server");
         let config = Config::parse("server", file, &|_| None).unwrap();
@@ -190,6 +200,28 @@ impl Play {
         self.crowds.len() - 1
     }
 
+    /// A host of impostors, who know what the client of `site` does.
+    pub fn add_impostors(&mut self, site: usize) -> Gang {
+        let address = IpAddr::from([10, 0, 4, self.gangs as u8 + 1]);
+        self.gangs += 1;
+        let host = self.driver.world.borrow_mut().add_host(address);
+        let (process, net) = self.process(host, "impostors");
+        let to = SocketAddr::from(([10, 0, 0, 1], TUNNEL));
+        let seed = self.rng.next();
+        let program = Impostors::new(net, to, &self.sites[site].config, seed);
+        let (report, task) = (program.report(), self.driver.add());
+        self.driver.start(task, process, Actor::Impostors(program));
+        Gang { task, report }
+    }
+
+    /// One more impostor, who comes again until `until` whenever it is cut.
+    pub fn send_impostor(&mut self, gang: &Gang, start: Time, part: Part, until: Time) {
+        if let Some(Actor::Impostors(impostors)) = &mut self.driver.tasks[gang.task].program {
+            impostors.plan(start, part, until);
+        }
+        self.driver.touched(gang.task);
+    }
+
     pub fn now(&self) -> Time {
         self.driver.now()
     }
@@ -198,6 +230,25 @@ impl Play {
         self.driver.run_for(span).unwrap();
         let wrong = std::mem::take(&mut self.book.borrow_mut().wrong);
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// The same, with a look at the server's figures after each turn of anybody.
+    pub fn watch(&mut self, span: Duration, mut look: impl FnMut(Census)) {
+        let (until, server) = (self.now() + span, self.server);
+        let each = |driver: &mut Driver<Actor>| {
+            if let Some(Actor::Server(server)) = &driver.tasks[server].program {
+                look(server.census());
+            }
+            false
+        };
+        self.driver.run_until(until, each).unwrap();
+        self.run(Duration::ZERO);
+    }
+
+    /// How often the server got no descriptor.
+    pub fn denied(&self) -> usize {
+        let process = self.driver.tasks[self.server].process;
+        self.driver.world.borrow().denied_descriptors(process)
     }
 
     pub fn run_until(&mut self, at: Time) {
@@ -214,21 +265,54 @@ impl Play {
         visitor: Script,
         at_home: Script,
     ) -> StoryId {
-        let id = self.book.borrow().stories.len();
-        let name = format!("h{home}.example");
-        let opening = client_hello(id, Some(&name), 300, &mut self.rng);
-        let mut scripts = [visitor, at_home];
-        scripts[0].acts.insert(0, Act::Send(opening.len()));
-        let (home, port, witnesses) = (Some(home), Some(HTTPS), Default::default());
-        let header = Vec::new();
-        let story = Story { ending, home, port, header, opening, scripts, witnesses };
-        self.tell(0, HTTPS, start, story)
+        self.hello(0, Some(home), &format!("h{home}.example"), start, ending, [visitor, at_home])
     }
 
     /// A short visit: each side says something and ends.
     pub fn drop_in(&mut self, home: usize, start: Time) -> StoryId {
-        let visitor = eager(vec![Act::Fin]);
-        self.visit(home, start, Ending::Both, visitor, eager(vec![Act::Send(2000), Act::Fin]))
+        self.drop_in_from(0, home, start)
+    }
+
+    /// The same by somebody of another crowd.
+    pub fn drop_in_from(&mut self, crowd: usize, home: usize, start: Time) -> StoryId {
+        self.stay_from(crowd, home, start, Duration::ZERO)
+    }
+
+    /// The same by somebody who stays for a while.
+    pub fn stay_from(&mut self, crowd: usize, home: usize, start: Time, span: Duration) -> StoryId {
+        let name = format!("h{home}.example");
+        let at_home = eager(vec![Act::Send(2000), Act::Fin]);
+        let visitor = eager(vec![pause(span), Act::Fin]);
+        self.hello(crowd, Some(home), &name, start, Ending::Both, [visitor, at_home])
+    }
+
+    /// Somebody who means harm, of `home` or of nobody's. Its script begins with the hello.
+    pub fn intrude(
+        &mut self,
+        crowd: usize,
+        home: Option<usize>,
+        name: &str,
+        start: Time,
+        scripts: [Script; 2],
+    ) -> StoryId {
+        self.hello(crowd, home, name, start, Ending::Hostile, scripts)
+    }
+
+    fn hello(
+        &mut self,
+        crowd: usize,
+        home: Option<usize>,
+        name: &str,
+        start: Time,
+        ending: Ending,
+        mut scripts: [Script; 2],
+    ) -> StoryId {
+        let id = self.book.borrow().stories.len();
+        let opening = client_hello(id, Some(name), 300, &mut self.rng);
+        scripts[0].acts.insert(0, Act::Send(opening.len()));
+        let (port, header, witnesses) = (Some(HTTPS), Vec::new(), Default::default());
+        let story = Story { ending, home, port, header, opening, scripts, witnesses };
+        self.tell(crowd, HTTPS, start, story)
     }
 
     /// Somebody whose bytes no home may see.

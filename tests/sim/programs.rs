@@ -10,9 +10,12 @@ use underpass::proto::time::Time;
 use super::actors::{Homes, Visitors};
 use super::datagrams::{UdpHomes, UdpVisitors};
 use super::driver::Program;
+use super::hostile::Impostors;
 use super::net::SimNet;
 use super::web;
 
+/// Bytes that the server holds in all.
+const MEMORY: usize = 64_000_000;
 /// Bytes that wait on one connection at most: two batches, one that was cut and one behind it.
 const BACKLOG: usize = 2 * underpass::engine::buffers::BATCH;
 
@@ -27,6 +30,7 @@ pub enum Actor {
     WebHomes(web::home::Homes),
     UdpVisitors(UdpVisitors),
     UdpHomes(UdpHomes),
+    Impostors(Impostors),
 }
 
 impl Program for Actor {
@@ -40,8 +44,15 @@ impl Program for Actor {
             Actor::WebHomes(homes) => return homes.turn(),
             Actor::UdpVisitors(visitors) => return visitors.turn(),
             Actor::UdpHomes(homes) => return homes.turn(),
+            Actor::Impostors(impostors) => return impostors.turn(),
         };
         assert!(census.backlog <= BACKLOG, "back-pressure failed: {census:?}");
+        if let Actor::Server(_) = self {
+            assert!(census.held <= MEMORY, "too much is held: {census:?}");
+            // Each has its place, and those who had to make room have gone.
+            let admitted: usize = census.admitted.iter().sum();
+            assert_eq!(admitted, census.conns, "places and connections: {census:?}");
+        }
         Ok(flow == Flow::Continue)
     }
 
@@ -55,6 +66,7 @@ impl Program for Actor {
             Actor::WebHomes(homes) => homes.next_deadline(),
             Actor::UdpVisitors(visitors) => visitors.next_deadline(),
             Actor::UdpHomes(homes) => homes.next_deadline(),
+            Actor::Impostors(impostors) => impostors.next_deadline(),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Seeds to scenarios: a server, its clients and homes, visitors with their stories over TLS and
-//! TCP or their calls over HTTP, and for half of the seeds faults.
+//! TCP or their calls over HTTP, for half of the seeds faults, and for every tenth people who mean
+//! harm.
 
 mod faults;
+mod malice;
 mod oracle;
 mod stories;
 
@@ -31,7 +33,7 @@ use super::net::{SPLICED, SimNet};
 use super::programs::Actor;
 use super::rng::Rng;
 use super::story::{
-    Act, Book, End, Ending, Party, Reading, Script, Story, Witness, hello_with_alpn,
+    Act, Book, End, Ending, Party, Reading, Script, Story, Witness, client_hello, hello_with_alpn,
 };
 use super::web;
 use super::world::{HostId, ProcessId, Shared, Tuning, World};
@@ -81,6 +83,13 @@ struct Scenario {
     /// What each home's client speaks.
     dialects: Vec<Dialect>,
     faulty: bool,
+    noise: bool,
+    /// Somebody means harm: hosts of visitors, and of impostors; and who is to be served meanwhile.
+    malice: bool,
+    malice_rng: Rng,
+    mob: Vec<usize>,
+    gangs: Vec<usize>,
+    probes: Vec<(usize, Time)>,
     /// The longest story, in bytes of each direction.
     longest: u64,
 }
@@ -88,7 +97,8 @@ struct Scenario {
 /// Runs one seed. The trace comes back, or what was wrong.
 fn run(seed: u64) -> Result<u64, String> {
     let mut rng = Rng::new(seed);
-    let faulty = rng.chance(1, 2);
+    let malice = malice::is_meant(seed);
+    let faulty = rng.chance(1, 2) && !malice;
     let tuning = Tuning::draw(&mut rng, faulty);
     let mut scenario = Scenario::new(seed, rng, tuning, faulty);
     let done = scenario.play(faulty).map_err(|error| format!("an engine failed: {error}"))?;
@@ -132,6 +142,12 @@ impl Scenario {
             ports: *rng.pick(&[Ports::One, Ports::Several, Ports::Joined]),
             dialects: draw_dialects(&mut Rng::new(seed ^ 0x0040)),
             faulty,
+            noise: true,
+            malice: malice::is_meant(seed),
+            malice_rng: Rng::new(seed ^ 0x0666),
+            mob: Vec::new(),
+            gangs: Vec::new(),
+            probes: Vec::new(),
             longest,
             rng: rng.fork(),
         };
@@ -139,6 +155,9 @@ impl Scenario {
             scenario.ports = Ports::One; // all that its channels can tell apart
             // A control channel and a spare one for each service fill the smallest house.
             scenario.limit = scenario.limit.max(128);
+        } else if scenario.malice {
+            // In the smaller one there is not room for all.
+            scenario.limit = *scenario.malice_rng.pick(&[1024, 4096]);
         }
         scenario.calls.borrow_mut().calm = !faulty;
         if scenario.limit < 128 {
@@ -161,12 +180,14 @@ impl Scenario {
     /// Hosts, homes and visitors; the engines are started later.
     fn people(&mut self, rng: &mut Rng) {
         let noise = rng.chance(3, 4);
+        self.noise = noise;
         let homes = rng.between(1, HOMES as u64) as usize;
         self.dialects.truncate(homes);
         let host = self.world().borrow_mut().add_host(self.server);
         self.world().borrow_mut().add_name("vps.example", vec![self.server]);
         let task = self.driver.add();
-        self.engines.push((host, task, server_config(&self.dialects, noise, self.ports)));
+        let file = server_config(&self.dialects, noise, self.ports) + malice::file(self.malice);
+        self.engines.push((host, task, file));
         for home in 0..homes {
             let host = self.add_host([10, 0, 1, home as u8 + 1]);
             let task = self.driver.add();
@@ -206,7 +227,8 @@ impl Scenario {
             self.driver.start(task, process, Actor::UdpHomes(program));
             self.udp_homes.push(task);
         }
-        for number in 0..rng.between(1, 3) as u8 {
+        let hosts = rng.between(1, 3) as usize;
+        for number in 0..if self.malice { malice::HOSTS } else { hosts } as u8 {
             let address = [10, 0, 2, number + 1];
             let host = self.add_host(address);
             let (process, net) = self.process(host, "visitors");
@@ -284,6 +306,9 @@ impl Scenario {
                 self.add_asker(start, None);
             }
         }
+        if self.malice {
+            self.add_malice(begin);
+        }
         let mut wrong = Vec::new();
         if faulty {
             wrong.extend(self.trouble()?);
@@ -300,7 +325,11 @@ impl Scenario {
             })
         })?;
         wrong.extend(self.left_hanging());
+        for gang in std::mem::take(&mut self.gangs) {
+            drop(self.driver.stop(gang));
+        }
         if !faulty {
+            wrong.extend(self.judge_probes());
             let book = self.book.borrow();
             wrong.extend(book.stories.iter().enumerate().filter_map(|(id, story)| {
                 self.judge(story).err().map(|why| format!("story {id} ({:?}): {why}", story.ending))

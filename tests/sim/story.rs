@@ -71,6 +71,8 @@ pub enum Ending {
     UnknownName,
     NoName,
     Junk,
+    /// The visitor means harm: how it ends is nobody's care.
+    Hostile,
 }
 
 /// One end's plan.
@@ -211,7 +213,8 @@ impl Ledger {
             return;
         }
         let [mine, peer] = [party, party.other()].map(|p| &story.witnesses[p as usize]);
-        let closed = story.ending == Ending::VisitorCloses && party == Party::Home;
+        let closes = matches!(story.ending, Ending::VisitorCloses | Ending::Hostile);
+        let closed = closes && party == Party::Home;
         if !(peer.finished || closed) || mine.received != peer.sent {
             let line = format!(
                 "story {id} ({:?}): {party:?} saw an end after {} of {} bytes, peer finished: {}",

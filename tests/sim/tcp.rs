@@ -65,6 +65,8 @@ pub(super) struct Conn {
     byte_time: u64,
     /// Segments are cut at 1 to this many bytes.
     segment: u64,
+    /// What is sent reaches nobody.
+    is_adrift: bool,
 }
 
 /// One end: the socket.
@@ -91,6 +93,8 @@ pub(super) struct End {
     received: VecDeque<u8>,
     /// Bytes read so far.
     read: u64,
+    /// Of them, in the turn of its process with this number.
+    read_in_turn: (u64, usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,6 +207,7 @@ impl End {
             no_space: false,
             received: VecDeque::new(),
             read: 0,
+            read_in_turn: (0, 0),
         }
     }
 
@@ -269,6 +274,7 @@ impl World {
             latency,
             byte_time,
             segment,
+            is_adrift: false,
         });
         self.conns.len() - 1
     }
@@ -382,6 +388,9 @@ impl World {
     /// A segment of `ends[side]` at the other end.
     fn receive(&mut self, conn: ConnId, side: usize, kind: Kind) {
         let this = &mut self.conns[conn];
+        if this.is_adrift {
+            return;
+        }
         let pipe = &mut this.pipes[side];
         let peer = &mut this.ends[1 - side];
         match kind {

@@ -164,6 +164,11 @@ pub(super) struct Process {
     resolved: VecDeque<Wake>,
     open: usize,
     pub(super) limit: usize,
+    /// Descriptors that it asked for and did not get.
+    denied: usize,
+    /// Polls so far, and the most bytes that it read of one connection between two.
+    pub(super) turn: u64,
+    pub(super) most_read: usize,
     /// The clock as of the last `poll`.
     now: Time,
     /// How far a fault moved this process's clock ahead of the world's.
@@ -302,6 +307,9 @@ impl World {
             resolved: VecDeque::new(),
             open: 0,
             limit,
+            denied: 0,
+            turn: 0,
+            most_read: 0,
             now: self.now,
             ahead: 0,
         });
@@ -406,6 +414,7 @@ impl World {
     pub(super) fn poll(&mut self, process: ProcessId, wakes: &mut Vec<Wake>) {
         let now = self.process_time(process);
         self.processes[process].now = now;
+        self.processes[process].turn += 1;
         while let Some(wake) = self.processes[process].resolved.pop_front() {
             self.note(1);
             wakes.push(wake);
@@ -466,6 +475,16 @@ impl World {
         self.processes[process].open
     }
 
+    /// How often `process` asked for a descriptor and got none.
+    pub fn denied_descriptors(&self, process: ProcessId) -> usize {
+        self.processes[process].denied
+    }
+
+    /// The most bytes that `process` has read of one connection in one turn.
+    pub fn most_read(&self, process: ProcessId) -> usize {
+        self.processes[process].most_read
+    }
+
     /// From now on `process` may have `limit` descriptors.
     pub fn set_limit(&mut self, process: ProcessId, limit: usize) {
         self.processes[process].limit = limit;
@@ -474,6 +493,7 @@ impl World {
     pub(super) fn take_descriptor(&mut self, process: ProcessId) -> io::Result<()> {
         let process = &mut self.processes[process];
         if process.open >= process.limit {
+            process.denied += 1;
             return Err(io::Error::from_raw_os_error(errno::EMFILE));
         }
         process.open += 1;

@@ -84,7 +84,12 @@ fn count_answers(session: &mut Session, said: &[u8]) -> [usize; 2] {
     let mut stream = session.control.stream.try_clone().unwrap();
     stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
     thread::scope(|scope| {
-        scope.spawn(|| while !enough.load(Ordering::Relaxed) && stream.write_all(said).is_ok() {});
+        scope.spawn(|| {
+            let mut goes_on = true;
+            while goes_on && !enough.load(Ordering::Relaxed) {
+                goes_on = stream.write_all(said).is_ok();
+            }
+        });
         let mut counts = [0; 2];
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(5) {

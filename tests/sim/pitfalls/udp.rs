@@ -19,11 +19,16 @@ struct Udp {
 }
 
 impl Udp {
-    /// A client with both services, which finds names after `lookup`.
+    /// A client with both services and few descriptors, which finds names after `lookup`.
     fn new(seed: u64, lookup: Duration) -> Udp {
+        Udp::with(seed, lookup, TIGHT)
+    }
+
+    /// The same with so many descriptors.
+    fn with(seed: u64, lookup: Duration, limit: usize) -> Udp {
         let tuning = Tuning { lookup: nanos(lookup), ..tuning() };
         let mut play = Play::new(seed, tuning, SERVICES.len(), true, FEW);
-        play.limit = TIGHT;
+        play.limit = limit;
         let site = play.add_site(0);
         let (host, post) = (play.sites[site].host, Post::default());
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -52,11 +57,21 @@ impl Udp {
 
     /// A visitor of a service with so many questions, one a second.
     fn add(&mut self, service: usize, start: Time, questions: usize) -> AskerId {
-        let (port, at_home) = SERVICES[service];
-        let id = self.post.borrow_mut().add_steady(service, at_home, 100, questions);
+        let id = self.post.borrow_mut().add_steady(service, SERVICES[service].1, 100, questions);
+        self.plan(service, start, id)
+    }
+
+    /// Somebody who says one datagram to a service, and hears nothing.
+    fn add_mute(&mut self, service: usize, start: Time) -> AskerId {
+        let id = self.post.borrow_mut().add_mute(service, SERVICES[service].1);
+        self.plan(service, start, id)
+    }
+
+    fn plan(&mut self, service: usize, start: Time, id: AskerId) -> AskerId {
+        let to = SocketAddr::from(([10, 0, 0, 1], SERVICES[service].0));
         let task = &mut self.play.driver.tasks[self.visitors];
         if let Some(Actor::UdpVisitors(visitors)) = &mut task.program {
-            visitors.plan(start, SocketAddr::from(([10, 0, 0, 1], port)), id);
+            visitors.plan(start, to, id);
         }
         self.play.driver.touched(self.visitors);
         id
@@ -101,4 +116,23 @@ fn udp_sessions_that_wait_for_a_name_count_as_sockets() {
     }
     udp.run(4 * SECOND);
     assert_eq!(udp.sockets(), SOCKETS);
+}
+
+/// A datagram each 10 ms from somebody new, who never hears an answer.
+#[test]
+fn a_flood_of_single_datagrams_ends_no_session_that_is_in_use() {
+    const IN_USE: usize = 6;
+    let mut udp = Udp::with(23, MILLI, FEW);
+    let begin = udp.play.now();
+    // One question a second, each answered at once; the server has room for two more sessions.
+    let talks = Vec::from_iter((0..IN_USE).map(|_| udp.add(0, begin, 30)));
+    for number in 0..2000 {
+        udp.add_mute(0, begin + SECOND + number * 10 * MILLI);
+    }
+    udp.run(40 * SECOND);
+    let post = udp.post.borrow();
+    for id in talks {
+        assert!(post.is_answered(id), "{:?}", post.askers[id]);
+        assert_eq!(post.sessions_of(id), 1, "asker {id} lost its session");
+    }
 }

@@ -193,7 +193,7 @@ impl Scenario {
                 Actor::Client(client) => client.stop(),
                 Actor::Visitors(_) | Actor::Homes(_) => {}
                 Actor::WebVisitors(_) | Actor::WebHomes(_) => {}
-                Actor::UdpVisitors(_) | Actor::UdpHomes(_) => {}
+                Actor::UdpVisitors(_) | Actor::UdpHomes(_) | Actor::Impostors(_) => {}
             }
             drop(program);
             self.all_closed(process);

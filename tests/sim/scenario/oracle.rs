@@ -1,7 +1,10 @@
 //! What must be true of a scenario's outcome.
 
 use super::*;
+use underpass::engine::core::Census;
 
+/// For what clients say when they leave.
+const GOODBYE: Duration = Duration::from_secs(5);
 /// Links that a session keeps at rest.
 const SPARE_LINKS: usize = 4;
 /// The services of a client that speaks rathole's protocol, each with a control channel of its own,
@@ -87,26 +90,37 @@ impl Scenario {
                 _ => continue,
             };
             let listeners = if engine == 0 { listeners } else { 0 };
-            let is_empty = census.buffers == 0 && census.seats == 0;
-            if census.conns + listeners != open(engine) || !is_empty {
+            let is_held = census.buffers + census.held + census.waiting + census.seats > 0;
+            let [strangers, _, _, visitors] = census.admitted;
+            if census.conns + listeners != open(engine) || is_held || strangers + visitors > 0 {
                 wrong.push(format!("at rest engine {engine} holds {census:?}"));
             }
         }
         wrong
     }
 
-    /// Everything is dropped: no descriptor may be left.
+    /// The clients leave: no place may be taken any more. Then everything is dropped: no descriptor
+    /// may be left.
     pub(super) fn end(mut self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        for engine in 0..self.engines.len() {
-            let task = self.engines[engine].1;
-            let process = self.driver.tasks[task].process;
-            match self.driver.stop(task) {
-                Some(program) => drop(program),
-                None => wrong.push(format!("engine {engine} does not run any more")),
-            }
-            self.all_closed(process);
+        let gone = |engine: &usize| self.driver.tasks[self.engines[*engine].1].program.is_none();
+        let gone = (0..self.engines.len()).filter(gone);
+        let gone = gone.map(|engine| format!("engine {engine} does not run any more"));
+        let mut wrong: Vec<_> = gone.collect();
+        for client in 1..self.engines.len() {
+            self.stop_in_order(self.engines[client].1);
         }
+        if let Err(error) = self.driver.run_for(GOODBYE) {
+            wrong.push(format!("an engine failed: {error}"));
+        }
+        let server = self.engines[0].1;
+        let process = self.driver.tasks[server].process;
+        if let Some(Actor::Server(server)) = self.driver.stop(server) {
+            let census = Census { dropped: 0, ..server.census() };
+            if census != Census::default() {
+                wrong.push(format!("in an empty house the server holds {census:?}"));
+            }
+        }
+        self.all_closed(process);
         wrong
     }
 
@@ -155,6 +169,7 @@ pub fn judge(story: &Story) -> Result<(), String> {
             demand(alerted && visitor.end == Some(End::Eof))
         }
         Ending::NoName => demand(alert(&visitor.first) && visitor.end == Some(End::Eof)),
+        Ending::Hostile => Ok(()),
         Ending::Junk => demand(ended), // an alert, or an answer in HTTP to what looks like it
     }
 }

@@ -99,8 +99,16 @@ impl Scenario {
         let (home, port_there) = (home_of_story, Some(at_home));
         let header = Vec::new();
         let story = Story { ending, home, port: port_there, header, opening, scripts, witnesses };
+        let drawn = *self.rng.pick(&self.visitors);
+        // Where somebody means harm, nobody else's network holds more than others'.
+        let task = if self.malice { self.visitors[id % self.visitors.len()] } else { drawn };
+        self.tell(task, start, port, story)
+    }
+
+    /// Plans a story's visitor, of the host with this task.
+    pub(super) fn tell(&mut self, task: usize, start: Time, port: u16, story: Story) -> usize {
         self.book.borrow_mut().stories.push(story);
-        let task = *self.rng.pick(&self.visitors);
+        let id = self.book.borrow().stories.len() - 1;
         if let Some(Actor::Visitors(visitors)) = &mut self.driver.tasks[task].program {
             visitors.plan(start, SocketAddr::new(self.server, port), id);
         }

@@ -145,6 +145,12 @@ impl World {
             into[head..count].copy_from_slice(&second[..count - head]);
             end.received.drain(..count);
             end.read += count as u64;
+            let process = &mut self.processes[end.process];
+            if end.read_in_turn.0 != process.turn {
+                end.read_in_turn = (process.turn, 0);
+            }
+            end.read_in_turn.1 += count;
+            process.most_read = process.most_read.max(end.read_in_turn.1);
             self.conns[conn].pipes[1 - side].reopened += count;
             self.send_news(conn, 1 - side);
             self.note(count as u64);

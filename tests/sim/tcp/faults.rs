@@ -51,6 +51,22 @@ impl World {
         }
     }
 
+    /// `process` has another address from now on: its connections break at its own end, and what
+    /// their peers send reaches nobody.
+    pub fn renumber(&mut self, process: ProcessId) {
+        for conn in 0..self.conns.len() {
+            for side in [0, 1] {
+                let end = &self.conns[conn].ends[side];
+                if end.held && end.process == process && end.stage == Stage::Open {
+                    self.die(conn, side, Some(errno::ECONNRESET));
+                    self.conns[conn].is_adrift = true;
+                    let patience = DEAD_LINE.as_nanos() as u64 + self.rng.below(15_000_000_000);
+                    self.after(patience, Happening::Probe(conn, 1 - side));
+                }
+            }
+        }
+    }
+
     /// Keepalive asks whether the peer of `ends[side]` still knows the connection.
     pub(crate) fn probe(&mut self, conn: ConnId, side: usize) {
         let ends = &self.conns[conn].ends;
