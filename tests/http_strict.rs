@@ -4,8 +4,9 @@
 mod support;
 
 use support::http::{Cut, Outcome, answers, forwarded, run, run_cut_everywhere, whole_requests};
-use support::http_rows::Then::{Bad, Closed, Cut as CutOff, Kept, Left};
-use support::http_rows::{BROKEN, GET, OK, PASSED, REFUSED, RESPONSES, SMUGGLED, bytes, expand};
+use support::http_rows::responses::RESPONSES;
+use support::http_rows::responses::Then::{Bad, Closed, Cut as CutOff, Kept, Left};
+use support::http_rows::{BROKEN, GET, OK, PASSED, REFUSED, SMUGGLED, bytes, expand};
 use underpass::proto::http_entry::page::{Page, Pages, STATUSES};
 use underpass::proto::http_entry::{Action, HalfEnd, HttpEntry, Out, Redirect, Routed, Wait, Why};
 use underpass::wire::http::Reject;

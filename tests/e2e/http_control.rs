@@ -11,11 +11,10 @@ use std::time::Duration;
 use crate::harness::{PATIENCE, Proc, Scratch, free_port, own_address, wait_until};
 use crate::home::Home;
 use crate::http_house::{Chunks, Peer};
-use crate::support::http_rows::Then::{Bad, Closed, Cut, Kept, Left};
-use crate::support::http_rows::{
-    BROKEN, Differences, HAPROXY, HAPROXY_RESPONSES, HAPROXY_VARIES, OK, PASSED, REFUSED,
-    RESPONSES, SMUGGLED, bytes, expand,
-};
+use crate::support::http_rows::haproxy::{Differences, HAPROXY, HAPROXY_RESPONSES, HAPROXY_VARIES};
+use crate::support::http_rows::responses::RESPONSES;
+use crate::support::http_rows::responses::Then::{Bad, Closed, Cut, Kept, Left};
+use crate::support::http_rows::{BROKEN, OK, PASSED, REFUSED, SMUGGLED, bytes, expand};
 use crate::visitor::connect;
 use underpass::proto::http_entry::HalfEnd as Side;
 

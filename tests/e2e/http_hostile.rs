@@ -10,8 +10,9 @@ use crate::home::Home;
 use crate::house::Vps;
 use crate::http_house::{End, Estate, Lot, Peer, get, ok};
 use crate::support::http::{forwarded, whole_requests};
-use crate::support::http_rows::Then::{Bad, Closed, Cut, Kept, Left};
-use crate::support::http_rows::{BROKEN, OK, PASSED, REFUSED, RESPONSES, SMUGGLED, bytes, expand};
+use crate::support::http_rows::responses::RESPONSES;
+use crate::support::http_rows::responses::Then::{Bad, Closed, Cut, Kept, Left};
+use crate::support::http_rows::{BROKEN, OK, PASSED, REFUSED, SMUGGLED, bytes, expand};
 use underpass::proto::http_entry::HalfEnd as Side;
 
 /// Two homes played by hand, `a` and `b`, and one for all that has no name.
