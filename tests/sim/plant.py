@@ -90,8 +90,8 @@ BUGS = [
      "        self.core.set_deadline(id, None);\n"),
     ("deadline-between-ends", "a relay with both directions open has a deadline",
      "src/engine/relay.rs",
-     "_ => lease.said() == lease::End::Open && lease.heard() != lease::End::Open,",
-     "_ => lease.said() == lease::End::Open,"),
+     "_ => lease.said() == LeaseEnd::Open && lease.heard() != LeaseEnd::Open,",
+     "_ => lease.said() == LeaseEnd::Open,"),
     ("timer-not-rearmed", "a deadline that moved to later never fires",
      "src/engine/timers.rs",
      """            later => {
@@ -139,7 +139,7 @@ BUGS = [
     ("half-close-is-close", "the end of one direction ends both",
      "src/engine/relay.rs",
      "        if lease.has_ended() {\n            return Outcome::Done;",
-     "        if lease.said() != lease::End::Open || lease.heard() != lease::End::Open {\n"
+     "        if lease.said() != LeaseEnd::Open || lease.heard() != LeaseEnd::Open {\n"
      "            return Outcome::Done;"),
     ("kind-not-restored", "the byte under a frame's kind is not put back",
      "src/proto/tunnel/frames.rs",
@@ -237,7 +237,7 @@ BUGS = [
      "let _ = taken;"),
     ("http-no-back-pressure", "the home is read though the visitor takes nothing",
      "src/engine/server/http.rs",
-     "if !is_clear && http.home_end != Some(End::Reset) {",
+     "if !is_clear && http.home_end != Some(HalfEnd::Reset) {",
      "if !is_clear && false {"),
     ("http-queue-kept", "a visitor that leaves the queue for a link stays in it",
      "src/engine/server/http.rs",
@@ -245,13 +245,13 @@ BUGS = [
      "http.waiting.take()).is_some() {"),
     ("http-link-lost-unseen", "a visitor is not told that its link is gone",
      "src/engine/server/http.rs",
-     "            http.home_end = Some(End::Reset);\n            self.core.enqueue(id);",
+     "            http.home_end = Some(HalfEnd::Reset);\n            self.core.enqueue(id);",
      "            self.core.enqueue(id);"),
     ("http-reset-is-fin", "a request that is cut off ends in order at home",
      "src/engine/server/http.rs",
-     "End::Reset => conn.say_reset(&mut self.core.io, Reason::Broken),",
-     "End::Reset if is_open => conn.finish(&mut self.core.io),\n"
-     "            End::Reset => Ok(()),"),
+     "HalfEnd::Reset => conn.say_reset(&mut self.core.io, Reason::Broken),",
+     "HalfEnd::Reset if is_open => conn.finish(&mut self.core.io),\n"
+     "            HalfEnd::Reset => Ok(()),"),
     ("http-no-deadline", "a home that is silent is waited for without end",
      "src/engine/server/http.rs",
      "Wait::Response => times.response.map(|patience| now + patience),",
@@ -286,12 +286,13 @@ BUGS = [
      "order.traits.persists && !self.ended"),
     ("http-stray-kept", "what an idle home says is kept for the next request",
      "src/proto/http_entry/home.rs",
-     "            _ => {\n                self.let_go(End::Reset);\n"
+     "            _ => {\n                self.let_go(HalfEnd::Reset);\n"
      "                bytes.len()\n            }",
      "            _ => 0,"),
     ("http-early-kept", "a link is kept behind a response that came before the request's end",
      "src/proto/http_entry/home.rs",
-     "        if !order.body.is_done() {\n            self.let_go(End::Reset);\n        } else if",
+     "        if !order.body.is_done() {\n            self.let_go(HalfEnd::Reset);\n"
+     "        } else if",
      "        if"),
     ("http-close-ignored", "a link is kept though the home has said close",
      "src/proto/http_entry/home.rs",
@@ -308,11 +309,12 @@ BUGS = [
     ("parting-cut", "a visitor that has ended its side loses what still waits for it",
      "src/engine/server/visitor.rs",
      "            Parting::Waits if listen.is_none() => return,",
-     "            Parting::Waits if listen.is_none() => return self.close_visitor(id, Ended::Done),"),
+     "            Parting::Waits if listen.is_none() => {\n"
+     "                return self.close_visitor(id, VisitEnd::Done);\n            }"),
     ("parting-in-order", "a visitor that does not read is cut off by an end of file",
      "src/engine/server/visitor.rs",
-     "            true => self.drop_visitor(id, Ended::Idle),",
-     "            _ => self.drop_visitor(id, Ended::Idle),"),
+     "            true => self.drop_visitor(id, VisitEnd::Idle),",
+     "            _ => self.drop_visitor(id, VisitEnd::Idle),"),
     ("channel-end-lost", "the end of a direction is not passed on to a rathole channel",
      "src/engine/tunnel.rs",
      "            Tell::EndOfFile => {\n                self.socket.finish(&mut io.net);\n",
