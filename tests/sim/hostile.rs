@@ -1,5 +1,6 @@
-//! Strangers on the tunnel port, and clients with a valid token who mean harm: tunnel connections by
-//! hand, each with a part to play. What becomes of them is written down for whoever wrote the play.
+//! Strangers on the tunnel port, and clients with a valid token who mean harm: tunnel connections
+//! by hand, each with a part to play. What becomes of them is written down for whoever wrote the
+//! play.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};

@@ -1,6 +1,7 @@
-//! Fixed plays in virtual time in which somebody means harm: visitors, strangers on the tunnel port,
-//! and clients with a valid token. Each holds the server to what it promises the others meanwhile.
-//! What a network of simulated sockets cannot show, the tests in `e2e` do with the real program.
+//! Fixed plays in virtual time in which somebody means harm: visitors, strangers on the tunnel
+//! port, and clients with a valid token. Each holds the server to what it promises the others
+//! meanwhile. What a network of simulated sockets cannot show, the tests in `e2e` do with the real
+//! program.
 
 mod clients;
 mod strangers;

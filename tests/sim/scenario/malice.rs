@@ -1,6 +1,6 @@
 //! People who mean harm, in every tenth seed: visitors who hold what they can, strangers on the
-//! tunnel port, and clients with a valid token of their own. Meanwhile the others are served as ever,
-//! and in time.
+//! tunnel port, and clients with a valid token of their own. Meanwhile the others are served as
+//! ever, and in time.
 
 use super::*;
 use crate::files::ROGUE;
