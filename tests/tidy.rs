@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// Lines of code and scripts. Prose breaks where it likes, and TOML has tables on one line.
 const COLUMNS: usize = 100;
 
+/// Of a Rust file: a longer one has more than one subject.
+const LINES: usize = 650;
+
 /// A module's folder or file below `src/`, and what its code may not name. `wire` is pure bytes,
 /// `proto` decides without sockets or a clock; nothing points up.
 const FORBIDDEN: &[(&str, &[&str])] = &[
@@ -64,6 +67,9 @@ fn layout(path: &Path, text: &str, find: &mut impl FnMut(usize, &str)) {
         find(last, "a text file ends with one line feed");
     }
     let kind = path.extension().and_then(|extension| extension.to_str());
+    if kind == Some("rs") && last > LINES {
+        find(last, &format!("more than {LINES} lines"));
+    }
     // Nor do we break what others have published.
     let given = path.starts_with("tests/article") || path.starts_with("tests/import-cases");
     let prose = matches!(kind, Some("md" | "toml")) || given;
@@ -308,4 +314,6 @@ fn findings_are_found() {
     }
     let long = "x".repeat(COLUMNS + 1) + "\n";
     assert_eq!((count("a.rs", &long), count("a.md", &long)), (1, 0));
+    let many = "x\n".repeat(LINES + 1);
+    assert_eq!((count("a.rs", &many), count("a.md", &many)), (1, 0));
 }

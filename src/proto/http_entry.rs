@@ -42,16 +42,17 @@
 //! Back-pressure is the caller's: it gives bytes of one side only while the other side's output
 //! has gone out.
 
+mod answers;
 #[doc(hidden)]
 pub mod fuzz;
 mod home;
+mod order;
 pub mod page;
 mod redirect;
 mod summary;
 mod why;
 
 use std::mem;
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::limits;
@@ -59,11 +60,11 @@ use crate::proto::access;
 use crate::proto::gates::Refused;
 use crate::wire::Status;
 use crate::wire::host::HostName;
-use crate::wire::http::body::{Body, Form};
+use crate::wire::http::body::Body;
 use crate::wire::http::forwarded::{self, Origin, Visitor};
 use crate::wire::http::request::Request;
-use crate::wire::http::rewrite::{self, Answer};
 use crate::wire::http::{HeadScan, Kind, Reject, Slots, Version};
+use order::{Order, Traits};
 use page::Pages;
 pub use redirect::{Redirect, is_challenge};
 use summary::Ledger;
@@ -200,42 +201,6 @@ enum Stage {
 enum Parting {
     Close,
     Abort,
-}
-
-/// A request whose head is whole.
-#[derive(Debug)]
-struct Order {
-    host: HostName,
-    /// As it is forwarded; during the exchange, only while it may be repeated.
-    head: Vec<u8>,
-    /// Where the target lies in the whole head.
-    target: Range<usize>,
-    body: Body,
-    traits: Traits,
-}
-
-/// What the response depends on.
-#[derive(Debug, Clone, Copy)]
-struct Traits {
-    version: Version,
-    is_head: bool,
-    /// It is GET or HEAD.
-    reads: bool,
-    /// A load balancer asks how this server is.
-    is_check: bool,
-    /// It has been here too often.
-    is_loop: bool,
-    /// A trusted proxy has ended its visitor's TLS.
-    came_by_tls: bool,
-    is_repeatable: bool,
-    /// The visitor's connection may live on after it.
-    persists: bool,
-    asks_upgrade: bool,
-    takes_trailers: bool,
-    /// The body may be held back until a 100.
-    expects_continue: bool,
-    /// The home is spoken to in HTTP/1.0, which keeps nothing.
-    home_closes: bool,
 }
 
 /// Where the home's response stands.
@@ -582,13 +547,6 @@ impl HttpEntry {
         }
     }
 
-    /// Answers a check; the access log has no line for it.
-    fn say_health(&mut self, draining: bool, order: &Order, out: &mut Out) {
-        self.forget();
-        page::write_health(draining, self.answer_to(order), &mut out.visitor);
-        self.go_on_after(order);
-    }
-
     /// Sends the head on the link that is held.
     fn begin(&mut self, mut order: Box<Order>, may_repeat: bool, out: &mut Out) {
         out.home.extend_from_slice(&order.head);
@@ -611,87 +569,6 @@ impl HttpEntry {
                 self.turn = self.turn.wrapping_add(1);
             }
         }
-    }
-
-    /// What is under way cannot be brought to its end.
-    fn fail(&mut self, why: Why, out: &mut Out) {
-        if let Stage::Exchange { reply: Reply::Body { .. }, .. } = &self.stage {
-            self.conclude(why.end());
-            self.note_why(why);
-        }
-        match self.take_stage() {
-            Stage::Exchange { order, reply: Reply::Head { .. } } => {
-                self.let_go(HalfEnd::Reset);
-                self.say_page(why, &order, out);
-            }
-            Stage::Exchange { reply: Reply::Body { .. }, .. } => {
-                self.let_go(HalfEnd::Reset);
-                self.refusal = Some(why);
-                self.close(Parting::Abort);
-            }
-            Stage::Routing { order, .. } | Stage::Linking { order, .. } => {
-                self.say_page(why, &order, out);
-            }
-            stage => self.stage = stage,
-        }
-    }
-
-    /// Answers a request with a page.
-    fn say_page(&mut self, why: Why, order: &Order, out: &mut Out) {
-        self.refusal = Some(why);
-        let before = out.visitor.len();
-        page::write(why, &self.pages, self.answer_to(order), &mut out.visitor);
-        self.conclude_with_answer(why.end(), Some(&order.body), &out.visitor[before..]);
-        self.note_why(why);
-        self.go_on_after(order);
-    }
-
-    /// Answers a request with the address of the same thing over TLS.
-    fn send_away(&mut self, redirect: Redirect, port: u16, order: &Order, out: &mut Out) {
-        let asked = (&order.host, order.target());
-        let answer = self.answer_to(order);
-        let before = out.visitor.len();
-        if redirect.write(asked, port, order.traits.reads, answer, &mut out.visitor) {
-            let end = access::VisitEnd::Redirected;
-            self.conclude_with_answer(end, Some(&order.body), &out.visitor[before..]);
-            self.go_on_after(order);
-        } else {
-            self.say_page(Why::NameNeeded, order, out);
-        }
-    }
-
-    fn answer_to(&self, order: &Order) -> Answer {
-        let Traits { version, is_head, .. } = order.traits;
-        let persists = self.may_go_on_after(order);
-        Answer { to: version, to_head: is_head, persists, trailers: false }
-    }
-
-    /// After an answer of our own the connection lives on if the request was read to its end.
-    fn may_go_on_after(&self, order: &Order) -> bool {
-        order.traits.persists && order.body.is_done() && !self.ended
-    }
-
-    fn go_on_after(&mut self, order: &Order) {
-        if self.may_go_on_after(order) {
-            self.enter(Stage::Head(HeadScan::new(Kind::Request)));
-        } else {
-            self.close(Parting::Close);
-        }
-    }
-
-    /// Answers what is no request.
-    fn refuse(&mut self, why: Why, is_head: bool, out: &mut Out) {
-        self.refusal = Some(why);
-        if self.visitor.origin == Origin::Headerless {
-            self.conclude(why.end());
-            return self.close(Parting::Abort);
-        }
-        let (to, persists, trailers) = (Version::Http11, false, false);
-        let answer = Answer { to, to_head: is_head, persists, trailers };
-        let before = out.visitor.len();
-        page::write(why, &self.pages, answer, &mut out.visitor);
-        self.conclude_with_answer(why.end(), None, &out.visitor[before..]);
-        self.close(Parting::Close);
     }
 
     /// Nothing more is read; a link that is still held is idle.
@@ -718,36 +595,6 @@ impl HttpEntry {
         mem::replace(&mut self.stage, Stage::Head(HeadScan::new(Kind::Request)))
     }
 }
-
-impl Order {
-    fn new(request: &Request<'_, '_>, visitor: &Visitor) -> Order {
-        let mut head = Vec::with_capacity(HEAD_ROOM);
-        let target = rewrite::request(request, visitor, &mut head);
-        let traits = Traits {
-            version: request.version,
-            is_head: request.method.is_head(),
-            reads: request.method.reads(),
-            is_check: forwarded::is_check(request, visitor),
-            is_loop: forwarded::rounds(request.fields) >= limits::ROUNDS,
-            came_by_tls: forwarded::came_by_tls(request, visitor),
-            is_repeatable: request.method.is_repeatable(),
-            persists: request.options.persists(request.version),
-            asks_upgrade: request.asks_upgrade(),
-            takes_trailers: request.takes_trailers(),
-            expects_continue: request.expects_continue(),
-            home_closes: request.authority.is_none(),
-        };
-        let body = Body::new(Kind::Request, request.framing, Form::Chunked);
-        Order { host: request.host, head, target, body, traits }
-    }
-
-    fn target(&self) -> &[u8] {
-        self.head.get(self.target.clone()).unwrap_or_default()
-    }
-}
-
-/// What most rewritten heads fit in.
-const HEAD_ROOM: usize = 1024;
 
 #[cfg(test)]
 mod tests {

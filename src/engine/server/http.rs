@@ -4,13 +4,15 @@
 //! what it asks for is done. Bytes that it does not take yet are kept and given again. A side is
 //! read only while the other side's output has gone out; that is the flow control.
 
+mod link;
+
 use std::sync::Arc;
 
 use log::debug;
 
 use super::Server;
 use super::greeting::Why;
-use super::links::{LinkUse, Opening};
+use super::links::LinkUse;
 use super::visitor::{self, Doing};
 use crate::config::Networks;
 use crate::engine::buffers::BATCH;
@@ -22,14 +24,13 @@ use crate::limits;
 use crate::proto::access::VisitEnd;
 use crate::proto::admission::Standing;
 use crate::proto::bandwidth::Way;
-use crate::proto::broker::{Answer, Denial, ServiceId};
+use crate::proto::broker::ServiceId;
 use crate::proto::http_entry::page::Pages;
 use crate::proto::http_entry::{Action, HalfEnd, HttpEntry, Routed, Summary, Wait, is_challenge};
-use crate::proto::lease::LeaseEnd;
 use crate::proto::route::{AmbiguousPath, Ask};
 use crate::wire::host::HostName;
 use crate::wire::http::forwarded::Visitor;
-use crate::wire::message::{Entry, Reason};
+use crate::wire::message::Reason;
 
 /// A visitor's HTTP connection.
 pub(super) struct Http {
@@ -477,128 +478,6 @@ impl<N: Net> Server<N> {
             Some(redirect) => Routed::Https { redirect, port: self.https_port },
             None if !self.broker.is_online(id_of_service, self.core.now()) => Routed::Offline,
             None => Routed::Service(service),
-        }
-    }
-
-    /// Gets a link to a service for the request at hand, or a place in the queue for one.
-    fn open_http(&mut self, id: ConnId, service: ServiceId) {
-        self.note_service(id, service);
-        match self.broker.ask(id, service, self.core.now()) {
-            Answer::Link { link, session } => self.start_http(id, link, session, service),
-            Answer::Queued => {
-                if let Some(http) = self.http(id) {
-                    http.waiting = Some(service);
-                }
-            }
-            Answer::No(Denial::Offline | Denial::Crowded) => self.http_turned_away(id),
-        }
-    }
-
-    /// The link that it waited for is here.
-    pub(super) fn open_http_waiting(&mut self, id: ConnId, link: ConnId, session: ConnId) {
-        let waiting = self.http(id).and_then(|http| http.waiting.take());
-        if let Some(service) = waiting {
-            self.start_http(id, link, session, service);
-            self.core.enqueue(id);
-        }
-    }
-
-    /// Puts the request at hand on a link: OPEN with the head.
-    fn start_http(&mut self, id: ConnId, link_id: ConnId, session: ConnId, service: ServiceId) {
-        self.lend(link_id, id);
-        let Some(http) = http_of(&mut self.core.conns, id) else { return };
-        http.link = Some(link_id);
-        http.home_end = None;
-        http.entry.handle_link(&mut self.http_out);
-        let name = match &http.name {
-            HostName::Dns(name) => Some(*name),
-            HostName::Ip(_) | HostName::Empty => None,
-        };
-        let name = name.as_ref().map_or("", |name| name.as_str()).as_bytes();
-        let mut head = std::mem::take(&mut self.http_out.home);
-        let opening = Opening { service, entry: Entry::Http, offset: 0, name, said: &head };
-        let sent = self.begin(id, link_id, session, opening);
-        head.clear();
-        self.http_out.home = head;
-        if let Err(gone) = sent {
-            self.lose_http_link(id, link_id, gone);
-        }
-    }
-
-    fn finish_link(&mut self, id: ConnId) {
-        let Some(link) = self.http(id).and_then(|http| http.link) else { return };
-        let Some(conn) = self.core.conns.tunnel(link) else { return };
-        if conn.lease().said() == LeaseEnd::Open
-            && let Err(gone) = conn.finish(&mut self.core.io)
-        {
-            self.lose_http_link(id, link, gone);
-        }
-    }
-
-    /// Ends the visitor's use of its link; the link settles by itself.
-    fn leave_link(&mut self, id: ConnId, end: HalfEnd) {
-        let Some(http) = http_of(&mut self.core.conns, id) else { return };
-        http.home_end = None;
-        self.core.io.buffers.give_back(&mut http.unheard);
-        let Some(link_id) = http.link.take() else { return };
-        let now = self.core.now();
-        let Some(conn) = self.core.conns.tunnel(link_id) else { return };
-        let is_open = conn.lease().said() == LeaseEnd::Open;
-        let said = match end {
-            HalfEnd::Fin if is_open => conn.finish(&mut self.core.io),
-            HalfEnd::Fin => Ok(()),
-            HalfEnd::Reset => conn.say_reset(&mut self.core.io, Reason::Broken),
-        };
-        match said {
-            Ok(()) => {
-                self.use_link(link_id, LinkUse::Settling);
-                // A home that keeps its idle connection open after our end is not waited for.
-                let patience = match end {
-                    HalfEnd::Fin => limits::HTTP_LEAVE_TIME,
-                    HalfEnd::Reset => limits::RESET_ANSWER_TIME,
-                };
-                self.core.set_deadline(link_id, Some(now + patience));
-                self.settle(link_id);
-            }
-            Err(gone) => self.lose_link(link_id, gone),
-        }
-    }
-
-    /// After 101: both directions are raw from here on.
-    fn relay_http(&mut self, id: ConnId) {
-        let Some(visitor) = self.visitor(id) else { return };
-        let Doing::Http(http) = &mut visitor.doing else { return };
-        let broken = http.home_end == Some(HalfEnd::Reset);
-        let Some(link) = http.link.filter(|_| !broken) else {
-            return self.abort_visitor(id, VisitEnd::HomeReset);
-        };
-        http.link = None;
-        let (mut unread, mut unheard) =
-            (std::mem::take(&mut http.unread), std::mem::take(&mut http.unheard));
-        let (visitor_end, home_end) = (http.visitor_end, http.home_end);
-        let upgrade = http.entry.take_upgrade();
-        visitor.doing = Doing::Relayed { link };
-        self.note_upgrade(id, upgrade, unread.len());
-        self.core.set_deadline(id, None);
-        self.core.set_standing(id, Standing::Busy);
-        let mut pushed = self.core.push(link, &unread);
-        if let Some((link, visitor)) = self.core.conns.pair(link, id) {
-            let io = &mut self.core.io;
-            let is_open = link.lease().said() == LeaseEnd::Open;
-            if pushed.is_ok() && visitor_end.is_some() && is_open {
-                pushed = link.finish(io);
-            }
-            // A visitor that is broken shows it in its next turn.
-            let _ = visitor.socket.send(&mut io.net, &mut io.buffers, &unheard);
-            if home_end == Some(HalfEnd::Fin) {
-                visitor.socket.finish(&mut io.net);
-            }
-        }
-        self.core.io.buffers.give_back(&mut unread);
-        self.core.io.buffers.give_back(&mut unheard);
-        match pushed {
-            Ok(()) => self.relay(link, id),
-            Err(gone) => self.lose_link(link, gone),
         }
     }
 
