@@ -422,6 +422,14 @@ impl<I: Copy> Admission<I> {
         yes
     }
 
+    /// Of the holders who have somebody dispensable, the one with most gives one up; `false`: all
+    /// are busy.
+    pub fn make_room(&mut self, class: Class) -> bool {
+        let giver = self.networks.largest_with_dispensable(class);
+        giver.into_iter().for_each(|giver| self.evict_from(giver));
+        giver.is_some()
+    }
+
     /// Places that nobody has.
     pub fn free(&self, class: Class) -> usize {
         self.capacity.of(class).saturating_sub(self.count(class))

@@ -404,14 +404,25 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         self.effects.push_back(Effect::Ask { session: id });
     }
 
+    /// Whether a session's client was asked for links that have not come.
+    pub fn is_owed(&self, id: I) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.pool.owed() > 0)
+    }
+
+    /// How many links a session's visitors wait for, beyond those that are spare.
+    pub fn needs(&self, id: I) -> usize {
+        let needs =
+            |session: &Session<I>| session.pool.shortage(session.queue.len()) + session.pool.owed();
+        self.sessions.get(&id).map_or(0, needs)
+    }
+
     /// How many links to ask a session's client for; they are owed from then on. `free` is for how
     /// many more there is room, those owed not taken off. Where that is too little for those who
     /// wait, other sessions give up spare ones, all but the last of each.
     pub fn links_to_ask(&mut self, id: I, free: usize, now: Time) -> usize {
-        let Some(session) = self.sessions.get(&id) else { return 0 };
-        let shortage = session.pool.shortage(session.queue.len()) + session.pool.owed();
+        let needs = self.needs(id);
         let mut free = free;
-        while free < shortage && self.reclaim(id) {
+        while free < needs && self.reclaim(id) {
             free += 1;
         }
         let unclaimed = free.saturating_sub(self.owed);

@@ -9,6 +9,7 @@ use super::greeting::Greeting;
 use super::{Complaint, Server, Tunnel};
 use crate::config::{ServerConfig, ServiceKind, show_ports};
 use crate::engine::conn::{Conn, TunnelConn};
+use crate::engine::conns::ConnId;
 use crate::engine::net::{Net, Token};
 use crate::engine::socket::Socket;
 use crate::limits;
@@ -130,6 +131,14 @@ impl<N: Net> Server<N> {
     pub(super) fn room_for_links(&self) -> usize {
         let admission = &self.core.admission;
         admission.free(Class::Link).saturating_sub(admission.count(Class::Session))
+    }
+
+    /// The same for one session, which others make room for: those that hold more, with what they
+    /// do not need.
+    pub(super) fn room_for_links_of(&self, session: ConnId) -> usize {
+        let admission = &self.core.admission;
+        let room = admission.room(Class::Link, Holder::Session(session.to_bits()));
+        room.saturating_sub(admission.count(Class::Session))
     }
 
     /// Takes what waits at a door, within its budget.

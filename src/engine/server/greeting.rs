@@ -185,9 +185,12 @@ impl<N: Net> Server<N> {
     pub(super) fn take_in_link(&mut self, id: ConnId, session: ConnId) -> bool {
         let now = self.core.now();
         let holder = Holder::Session(session.to_bits());
-        if self.room_for_links() == 0
-            || self.core.promote(id, Class::Link, holder, Standing::Idle).is_err()
-        {
+        // Others make room for one that was asked for, if they hold more and do not need it.
+        let fits = self.room_for_links() > 0
+            || (self.broker.is_owed(session)
+                && self.room_for_links_of(session) > 0
+                && self.core.admission.make_room(Class::Link));
+        if !fits || self.core.promote(id, Class::Link, holder, Standing::Idle).is_err() {
             return false;
         }
         self.core.set_deadline(id, None);

@@ -233,7 +233,10 @@ impl<N: Net> Server<N> {
     /// Asks a session's client for as many links as are missing.
     pub(super) fn ask_for_links(&mut self, id: ConnId) {
         let now = self.core.now();
-        let free = self.room_for_links();
+        let mut free = self.room_for_links();
+        if free < self.broker.needs(id) {
+            free = self.room_for_links_of(id);
+        }
         let missing = self.broker.links_to_ask(id, free, now);
         let Some(session) = self.session(id) else { return };
         let asked = match session.control {

@@ -273,6 +273,18 @@ impl Networks {
         self.dispensable_in(largest).map(|node| self.descend(node))
     }
 
+    /// Of the holders who have somebody dispensable, the one with most gives one up.
+    pub(super) fn largest_with_dispensable(&self, class: Class) -> Option<(Key, Standing)> {
+        let mut bucket = self.classes[class as usize].largest;
+        while bucket != NONE {
+            if let Some(node) = self.dispensable_in(bucket) {
+                return Some(self.descend(node));
+            }
+            bucket = self.bucket(bucket).smaller;
+        }
+        None
+    }
+
     /// The members who stand for many give one up.
     pub(super) fn giver_of_many(&self, class: Class) -> Option<(Key, Standing)> {
         self.own_giver(class as Key, NONE)

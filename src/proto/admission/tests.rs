@@ -264,6 +264,20 @@ fn a_session_may_have_all_until_another_one_comes() {
 }
 
 #[test]
+fn room_is_made_by_the_largest_who_has_somebody_dispensable() {
+    let mut house = House::with(Capacity { links: 10, ..PLENTY });
+    for id in 0..5 {
+        house.enter(Class::Link, id, Holder::Session(1), Busy).expect("room");
+    }
+    for id in 5..8 {
+        house.enter(Class::Link, id, Holder::Session(2), Idle).expect("room");
+    }
+    while house.admission.make_room(Class::Link) {}
+    assert_eq!(house.gone(), [5, 6, 7]);
+    house.finish();
+}
+
+#[test]
 fn those_who_stand_for_many_go_only_unproved_or_idle_and_never_as_the_largest() {
     let mut house = House::with_visitors(6);
     for id in 1..=4 {
