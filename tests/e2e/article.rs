@@ -130,7 +130,9 @@ fn serve_imported(program: &str) {
         let paths = files.iter().map(|name| vps.dir.path(name));
         run_ok(Command::new(env!("CARGO_BIN_EXE_underpass")).arg("import").args(paths))
     };
-    vps.dir.write("rathole.server.toml", &settle(SERVER, &vps, &[]));
+    // Which address the tunnel's port gets depends on what Docker publishes: it stays as it was.
+    let published = settle(SERVER, &vps, &[]).replace(&vps.tunnel.to_string(), "0.0.0.0:2333");
+    vps.dir.write("rathole.server.toml", &published);
     vps.dir.write("compose.yml", include_str!("../article/docker-compose.vps.yml"));
     let http = free_port(vps.ip);
     let entries = [

@@ -224,6 +224,14 @@ pub(crate) const HAPROXY_RESPONSES: Differences = &[
         &[(200, "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n")],
     ),
     (
+        "It forgives homes white space in front of a colon in a head, and not in trailers.",
+        &[(
+            502,
+            "HTTP/1.1 200 OK\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
+             X : y\r\nContent-Length: 9\r\n\r\n",
+        )],
+    ),
+    (
         "The bad chunk came in one piece with the head, so it had sent nothing yet.",
         &[
             (502, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok!\r\n0\r\n\r\n"),
