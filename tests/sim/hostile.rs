@@ -153,6 +153,8 @@ pub struct Impostors {
     /// When, what, and until when again; the last is the next.
     plans: Vec<(Time, Role, Time)>,
     tunnels: Vec<Tunnel>,
+    /// Connections in all.
+    most: usize,
     wakes: Vec<Wake>,
 }
 
@@ -168,8 +170,14 @@ impl Impostors {
             report: Report::default(),
             plans: Vec::new(),
             tunnels: Vec::new(),
+            most: usize::MAX,
             wakes: Vec::new(),
         }
+    }
+
+    /// No more than so many connections, one after the other: each may cost a handshake.
+    pub fn within(self, most: usize) -> Impostors {
+        Impostors { most, ..self }
     }
 
     /// What becomes of them.
@@ -188,6 +196,9 @@ impl Impostors {
     }
 
     fn dial(&mut self, role: Role, until: Time) -> io::Result<()> {
+        if self.tunnels.len() >= self.most {
+            return Ok(());
+        }
         let mut seed = [0; 32];
         self.rng.fill(&mut seed);
         let Ok(mut stream) = self.net.connect(self.to) else { return Ok(()) };

@@ -14,6 +14,8 @@ const SPAN: u64 = 40 * SECOND;
 const PROBE_TIME: Duration = Duration::from_secs(3);
 /// Hosts of visitors who mean no harm: none of their networks holds much.
 pub(super) const HOSTS: usize = 12;
+/// Connections of one host of impostors.
+const MOST: usize = 150;
 /// The longest unfinished head.
 const HEAD: u64 = 60_000;
 
@@ -117,7 +119,7 @@ impl Scenario {
         let (process, net) = self.process(host, "impostors");
         let to = SocketAddr::new(self.server, 2333);
         let config = client_config(0, "vps.example", "127.0.0.1", self.noise, Ports::One);
-        let mut impostors = Impostors::new(net, to, &config, rng.next());
+        let mut impostors = Impostors::new(net, to, &config, rng.next()).within(MOST);
         let until = Time(begin.0 + SPAN);
         let name = "rogue".to_owned();
         let claim = Claim { name: name.clone(), kind: ServiceKind::Web, token: name };
