@@ -31,9 +31,11 @@ impl StderrLog {
         let level = Env::default().default_filter_or("info");
         Builder::from_env(level).format_target(false).target(pipe).init();
         let (usual, panicked) = (panic::take_hook(), Arc::clone(&lines));
+        // The usual hook alone has backtraces. Who asks for them is there to read them.
+        let backtrace = std::env::var_os("RUST_BACKTRACE").is_some_and(|set| set != "0");
         panic::set_hook(Box::new(move |panic| match thread::current().name() {
-            Some(THREAD) => usual(panic),
-            _ => log_panic(&panicked, panic),
+            Some(name) if !backtrace && name != THREAD => log_panic(&panicked, name, panic),
+            _ => usual(panic),
         }));
         Ok(StderrLog(lines))
     }
@@ -51,10 +53,8 @@ impl Drop for StderrLog {
 }
 
 /// As the usual hook says it. The program may be over right after it.
-fn log_panic(lines: &LineWriter, panic: &PanicHookInfo<'_>) {
-    let name = thread::current().name().unwrap_or("<unnamed>").to_owned();
-    let backtrace = std::backtrace::Backtrace::capture(); // empty without RUST_BACKTRACE
-    let _ = lines.push(format!("\nthread '{name}' {panic}\n{backtrace}\n").as_bytes());
+fn log_panic(lines: &LineWriter, thread: &str, panic: &PanicHookInfo<'_>) {
+    let _ = lines.push(format!("\nthread '{thread}' {panic}\n").as_bytes());
     lines.flush(LAST_LINES);
 }
 
