@@ -29,6 +29,7 @@ mod limits;
 mod links;
 mod postgres;
 mod rathole;
+mod reload;
 mod sessions;
 mod udp;
 mod visitor;
@@ -142,6 +143,7 @@ impl Complaint {
 impl<N: Net> Server<N> {
     /// Opens every listener, or says which one cannot be.
     pub fn new(config: ServerConfig, mut net: N) -> io::Result<Server<N>> {
+        net.set_keepalive(config.tcp.keepalive);
         let protection = Protection::new(&config.transport, Side::Responder)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
         let wanted = doors::wanted(&config);
@@ -204,6 +206,7 @@ impl<N: Net> Server<N> {
     /// Waits for events and handles them, each connection within its budget.
     pub fn turn(&mut self) -> io::Result<Flow> {
         let mut wakes = self.core.poll(self.next_deadline())?;
+        let mut flow = Flow::Continue;
         for wake in wakes.drain(..) {
             match wake {
                 Wake::Ready(readiness) => match ConnId::from_token(readiness.token) {
@@ -222,6 +225,7 @@ impl<N: Net> Server<N> {
                         access.reopen();
                     }
                 }
+                Wake::Signal(Signal::Reload) => flow = Flow::Reload,
                 Wake::Resolved { .. } => {}
             }
         }
@@ -255,7 +259,7 @@ impl<N: Net> Server<N> {
         }
         self.expire_udp_sessions();
         self.follow_up();
-        Ok(Flow::Continue)
+        Ok(flow)
     }
 
     /// Says goodbye to the clients and closes everything.
