@@ -16,6 +16,7 @@ mod home;
 mod line;
 mod link;
 mod rathole;
+mod reload;
 mod session;
 mod udp;
 
@@ -92,6 +93,7 @@ enum Lookup {
 impl<N: Net> Client<N> {
     /// Dials in the first turn.
     pub fn new(config: ClientConfig, mut net: N) -> io::Result<Client<N>> {
+        net.set_keepalive(config.tcp.keepalive);
         let protection = Protection::new(&config.transport, Side::Initiator)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
         if matches!(protection, Protection::None) {
@@ -138,6 +140,7 @@ impl<N: Net> Client<N> {
     /// Waits for events and handles them, each connection within its budget.
     pub fn turn(&mut self) -> io::Result<Flow> {
         let mut wakes = self.core.poll(self.next_deadline())?;
+        let mut flow = Flow::Continue;
         for wake in wakes.drain(..) {
             match wake {
                 Wake::Ready(readiness) => match ConnId::from_token(readiness.token) {
@@ -147,6 +150,7 @@ impl<N: Net> Client<N> {
                 Wake::Resolved { query, result } => self.looked_up(query, result),
                 // Its log is the service manager's.
                 Wake::Signal(Signal::ReopenLogs) => {}
+                Wake::Signal(Signal::Reload) => flow = Flow::Reload,
                 Wake::Signal(Signal::Stop) => {
                     self.stop();
                     return Ok(Flow::Stop);
@@ -170,7 +174,7 @@ impl<N: Net> Client<N> {
             self.tend_line(line);
         }
         self.expire_udp_sessions();
-        Ok(Flow::Continue)
+        Ok(flow)
     }
 
     /// Says goodbye to the server and closes everything.
