@@ -8,7 +8,7 @@ use super::keepalive::Keepalive;
 use super::noise::HandshakeHash;
 use super::proof;
 use super::time::Time;
-use crate::config::ServerService;
+use crate::config::{Secret, ServerService};
 use crate::limits;
 use crate::wire::message::{Message, Register, Registration};
 
@@ -138,8 +138,11 @@ impl ControlServer {
             return refuse(Registration::UnknownService, is_last);
         };
         let service = &services[index];
-        let expected = proof::service(service.token.expose(), &self.hash, &self.nonce, kind, name);
-        if !proof::matches(&expected, proof) {
+        let proves = |token: &Secret| {
+            let expected = proof::service(token.expose(), &self.hash, &self.nonce, kind, name);
+            proof::matches(&expected, proof)
+        };
+        if !service.tokens.iter().any(proves) {
             self.wrong = self.wrong.saturating_add(1);
             return refuse(Registration::WrongToken, self.wrong >= limits::WRONG_PROOFS);
         }
@@ -182,13 +185,13 @@ fn show(name: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{HttpTimes, Passthrough, Secret, ServiceKind, UdpOptions, VisitorLimits};
+    use crate::config::{HttpTimes, Passthrough, ServiceKind, UdpOptions, VisitorLimits};
 
     fn service() -> ServerService {
         ServerService {
             name: "pi".to_owned(),
             kind: ServiceKind::Https,
-            token: Secret::new(*b"token"),
+            tokens: vec![Secret::new(*b"token"), Secret::new(*b"old token")],
             bind_addrs: ["0.0.0.0:7", "0.0.0.0:8", "[::]:7", "[::]:8"]
                 .map(|addr| addr.parse().expect("literal"))
                 .to_vec(),
@@ -224,6 +227,7 @@ mod tests {
         };
         let claim = Asked::Claim { service: 0, number: 7, if_free: false };
         assert_eq!(ask(b"token", [3; 32], 3, 1, b"pi"), claim);
+        assert_eq!(ask(b"old token", [3; 32], 3, 1, b"pi"), claim);
         assert_eq!(ask(b"tokem", [3; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(ask(b"token", [4; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(ask(b"token", [3; 32], 4, 1, b"pi"), refuse(Registration::WrongKind));

@@ -32,8 +32,8 @@ pub fn session_key(token: &[u8], nonce: &Digest) -> Digest {
 
 /// A client has asked for a service and was given a nonce.
 pub struct Claim {
-    /// The service, and what proves its token.
-    wanted: Option<(usize, Digest)>,
+    /// The service, and what proves each of its tokens.
+    wanted: Option<(usize, Vec<Digest>)>,
 }
 
 /// Why a claim is refused.
@@ -49,8 +49,11 @@ impl Claim {
     /// `nonce` is fresh randomness.
     pub fn new(name: &Digest, nonce: &Digest, services: &[ServerService]) -> Claim {
         let found = services.iter().position(|service| name_digest(&service.name) == *name);
-        let wanted = found.map(|index| (index, session_key(services[index].token.expose(), nonce)));
-        Claim { wanted }
+        let keys = |index: usize| {
+            let tokens = services[index].tokens.iter();
+            tokens.map(|token| session_key(token.expose(), nonce)).collect()
+        };
+        Claim { wanted: found.map(|index| (index, keys(index))) }
     }
 
     /// Judges the client's auth. `interval` is that of heartbeats.
@@ -60,12 +63,13 @@ impl Claim {
         interval: Option<Duration>,
         now: Time,
     ) -> Result<ControlChannel, Refusal> {
-        let Some((service, key)) = self.wanted else {
+        let Some((service, keys)) = &self.wanted else {
             return Err(Refusal { ack: Ack::NoSuchService, service: None });
         };
-        if !proof::matches(&key, auth) {
+        let service = *service;
+        let Some(&key) = keys.iter().find(|key| proof::matches(key, auth)) else {
             return Err(Refusal { ack: Ack::WrongToken, service: Some(service) });
-        }
+        };
         Ok(ControlChannel { service, key, pulse: Keepalive::new(interval, None, now) })
     }
 }
@@ -108,7 +112,7 @@ mod tests {
 
     fn services(name: &str, token: &str) -> Vec<ServerService> {
         let text = format!(
-            "[server]\nbind_addr = \"0.0.0.0:2333\"\ndefault_token = \"{token}\"\n\
+            "[server]\nbind_addr = \"0.0.0.0:2333\"\ndefault_token = [\"new\", \"{token}\"]\n\
              [server.services.other]\nbind_addr = \"0.0.0.0:1\"\n\
              [server.services.{name}]\nbind_addr = \"0.0.0.0:2\"\n"
         );
