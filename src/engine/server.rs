@@ -102,7 +102,7 @@ pub struct Server<N: Net> {
 /// What a tunnel connection is. A plain one is a [`Visitor`].
 enum Tunnel {
     /// A tunnel connection that has proved nothing.
-    Greeting(Greeting),
+    Greeting(Box<Greeting>),
     /// A client's control session.
     Control(Box<Session>),
     /// A link of a session.

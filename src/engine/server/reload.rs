@@ -101,7 +101,9 @@ impl<N: Net> Server<N> {
         let is_news = |(index, service): &(usize, &ServerService)| {
             let id: ServiceId = plan.at(*index);
             self.services.get(id).is_none_or(|former| {
-                let all = |service| service.tokens.iter().map(Secret::expose).collect::<Vec<_>>();
+                let all = |one: &ServerService| -> Vec<Vec<u8>> {
+                    one.tokens.iter().map(|token| token.expose().to_vec()).collect()
+                };
                 all(former) != all(service) || former.ports() != service.ports()
             })
         };
