@@ -1,7 +1,7 @@
 //! The home: takes a visitor's ClientHello and then one command, and does what it says.
 //!
 //! ```text
-//! visitor -> home    ClientHello (HELLO but for its name) | op u8 | 7 zero bytes | n u64 LE
+//! visitor -> home    ClientHello (HELLO but for its name and its random bytes) | op u8 | 7 zero bytes | n u64 LE
 //! D  download        home sends n bytes
 //! U  upload          visitor sends n bytes; home answers with one byte
 //! E  echo            home sends back whatever comes
@@ -13,6 +13,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -20,6 +22,10 @@ use std::thread;
 pub(crate) const HELLO: &[u8] = include_bytes!("client_hello.bin");
 /// The name in [`HELLO`].
 const NAME: &str = "pi.example.com";
+/// Its 32 random bytes: two hellos that are the same are one visitor in a loop.
+const RANDOM: Range<usize> = 11..43;
+/// First flights so far.
+static VISITORS: AtomicU64 = AtomicU64::new(0);
 /// Bytes of a command.
 pub(crate) const COMMAND_BYTES: usize = 16;
 /// So many have names; the highest number has four digits.
@@ -48,7 +54,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The first flight of a visitor of home `number`: the hello and this command.
+    /// The first flight of a visitor of home `number`: a hello like no other, and this command.
     pub(crate) fn first_flight(self, number: usize) -> Vec<u8> {
         let (op, n) = match self {
             Command::Download(n) => (b'D', n),
@@ -59,6 +65,8 @@ impl Command {
         };
         let (before, after) = around_name();
         let mut bytes = [before, name(number).as_bytes(), after].concat();
+        let visitor = VISITORS.fetch_add(1, Ordering::Relaxed);
+        bytes[RANDOM][..8].copy_from_slice(&visitor.to_le_bytes());
         bytes.extend_from_slice(&[op, 0, 0, 0, 0, 0, 0, 0]);
         bytes.extend_from_slice(&n.to_le_bytes());
         bytes
@@ -108,7 +116,9 @@ fn serve(mut stream: TcpStream, kept: &Mutex<Vec<TcpStream>>, buffer: &mut [u8])
     stream.read_exact(&mut flight)?;
     let (hello, command) = flight.split_at(HELLO.len());
     let (before, after) = around_name();
-    if !(hello.starts_with(before) && hello.ends_with(after)) {
+    let begins = hello.starts_with(&before[..RANDOM.start])
+        && hello[RANDOM.end..].starts_with(&before[RANDOM.end..]);
+    if !(begins && hello.ends_with(after)) {
         return Err(ErrorKind::InvalidData.into());
     }
     let mut bytes = [0; COMMAND_BYTES];

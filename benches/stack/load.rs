@@ -85,12 +85,11 @@ pub(crate) fn short(front: SocketAddr, at_once: usize, span: Duration) -> io::Re
     let start = Instant::now();
     let end = start + span;
     let parts = in_threads(at_once, move |_| {
-        let flight = Command::Download(SHORT_ANSWER as u64).first_flight(0);
         let mut part = Short::default();
         let mut now = Instant::now();
         while now < end {
             let asked = now;
-            match ask_once(front, &flight) {
+            match probe(front, 0) {
                 Ok(()) => part.done += 1,
                 Err(error) => {
                     part.failed += 1;
@@ -118,16 +117,12 @@ pub(crate) fn short(front: SocketAddr, at_once: usize, span: Duration) -> io::Re
     }
 }
 
-/// One short connection to home `number`, from its beginning to its end: how a stack shows that it
-/// is ready.
+/// One short connection to home `number`, from its beginning to its end; also how a stack shows that
+/// it is ready.
 pub(crate) fn probe(front: SocketAddr, number: usize) -> io::Result<()> {
-    ask_once(front, &Command::Download(SHORT_ANSWER as u64).first_flight(number))
-}
-
-fn ask_once(front: SocketAddr, flight: &[u8]) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&front, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(flight)?;
+    stream.write_all(&Command::Download(SHORT_ANSWER as u64).first_flight(number))?;
     stream.read_exact(&mut [0; SHORT_ANSWER])
 }
 
@@ -160,12 +155,11 @@ fn ping(mut stream: &TcpStream, number: u64) -> io::Result<Duration> {
 pub(crate) fn open_idle(front: SocketAddr, numbers: Range<usize>) -> io::Result<Vec<TcpStream>> {
     const OPENERS: usize = 8;
     let parts = in_threads(OPENERS, move |opener| {
-        let flight = Command::Idle.first_flight(0);
         let mine = numbers.clone().filter(|number| number % OPENERS == opener);
         mine.map(|number| {
             let mut stream = connect_from(visitor_address(number), front)?;
             stream.set_read_timeout(Some(PATIENCE))?;
-            stream.write_all(&flight)?;
+            stream.write_all(&Command::Idle.first_flight(0))?;
             stream.read_exact(&mut [0])?;
             Ok(stream)
         })

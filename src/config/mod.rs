@@ -230,8 +230,8 @@ pub struct ServerService {
     pub name: String,
     /// What kind of visitors it takes.
     pub kind: ServiceKind,
-    /// The secret that a client proves to have.
-    pub token: Secret,
+    /// A client proves to have one of these secrets; at least one, no two equal.
+    pub tokens: Vec<Secret>,
     /// Ports of its own, ranges written out.
     pub bind_addrs: Vec<SocketAddr>,
     /// Its visitors over plain HTTP are sent to TLS (kinds `http`, `web`).

@@ -185,6 +185,12 @@ impl<'a> Section<'a> {
         matches!(value, Some(DeValue::Integer(_)))
     }
 
+    /// A list is there, whichever.
+    pub(super) fn has_list(&self, key: &str) -> bool {
+        let value = self.get(key).map(|(_, value)| value.get_ref());
+        matches!(value, Some(DeValue::Array(_)))
+    }
+
     /// A whole number.
     pub(super) fn number(
         &self,

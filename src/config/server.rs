@@ -12,7 +12,7 @@ use super::pages::{self, ReadFile};
 use super::quantity::read_size;
 use super::raw::{Keys, Place, Section, Text};
 use super::service::{check_name, or_never, read_kind, read_udp};
-use super::tokens::Tokens;
+use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
 use super::visitors::check_use;
 use super::{
@@ -42,7 +42,7 @@ pub(super) fn read(
     let https_addrs = listeners.claim(section.texts("https_addr")?)?;
     let (transport, tcp) = transport::read(section, Role::Server, warnings)?;
     let interval = section.number("heartbeat_interval", 0..=transport::SECONDS_MAX)?;
-    let mut tokens = Tokens::read(section)?;
+    let mut tokens = Tokens::read(section, Holder::Server)?;
     let mut server = ServerConfig {
         bind_addrs,
         http_addrs,
@@ -90,7 +90,7 @@ fn read_service(
     listeners: &mut Listeners,
     claims: &mut Claims,
 ) -> Result<ServerService, ConfigError> {
-    let token = tokens.of_service(&name, section)?;
+    let tokens = tokens.of_service(&name, section)?;
     let kind = read_kind(section)?;
     let layer = if kind == ServiceKind::Udp { Layer::Udp } else { Layer::Tcp };
     let bind_addrs = listeners.claim_ports(layer, section.texts("bind_addr")?)?;
@@ -115,7 +115,7 @@ fn read_service(
     Ok(ServerService {
         name,
         kind,
-        token,
+        tokens,
         bind_addrs,
         redirect_https,
         passthrough,

@@ -12,7 +12,7 @@ use crate::config::{Secret, ServerConfig, ServerService};
 use crate::engine::conn::Conn;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::proto::control_server::{tokens, why_lost};
+use crate::proto::control_server::why_lost;
 use crate::proto::noise::{Protection, Side};
 use crate::proto::services::{Plan, ServiceId};
 use crate::wire::message::Message;
@@ -101,7 +101,7 @@ impl<N: Net> Server<N> {
         let is_news = |(index, service): &(usize, &ServerService)| {
             let id: ServiceId = plan.at(*index);
             self.services.get(id).is_none_or(|former| {
-                let all = |service| tokens(service).iter().map(Secret::expose).collect::<Vec<_>>();
+                let all = |service| service.tokens.iter().map(Secret::expose).collect::<Vec<_>>();
                 all(former) != all(service) || former.ports() != service.ports()
             })
         };
