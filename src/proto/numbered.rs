@@ -1,7 +1,8 @@
 //! The client's services, each under the number that stands for it on every session of the client.
 //!
 //! A service that a new file has again, with the same type, keeps its number. That of one that is
-//! gone comes again only when all others have been used: a visitor of the old one may be on its way.
+//! gone comes again only when all others have been used: a visitor of the old one may be on its
+//! way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -35,8 +35,8 @@ pub(super) struct Upstream {
     proxy: Option<Proxy>,
     transport: Transport,
     protection: Protection,
-    /// Names this process to the server; to another one, by another name, so that a session there is
-    /// not taken for the end of the one here.
+    /// Names this process to the server; to another one, by another name, so that a session there
+    /// is not taken for the end of the one here.
     pub(super) instance: [u8; 32],
 }
 
