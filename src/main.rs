@@ -11,10 +11,12 @@ use std::process::ExitCode;
 
 use underpass::access_log::AccessLog;
 use underpass::config::changes::Change;
-use underpass::config::{AccessLogConfig, ClientConfig, Config, ServerConfig};
+use underpass::config::{
+    AccessLogConfig, ClientConfig, Config, ConfigError, SeenFile, ServerConfig,
+};
 use underpass::engine::client::Client;
 use underpass::engine::core::Flow;
-use underpass::engine::mio_net::MioNet;
+use underpass::engine::mio_net::{MioNet, UNWATCHED};
 use underpass::engine::server::Server;
 use underpass::proto::access::Sink;
 
@@ -59,11 +61,12 @@ fn main() -> ExitCode {
 /// that is said goes through the log, which is written to its end before the program is over.
 fn run(path: &Path, role: Option<Role>) -> ExitCode {
     let start = || {
-        let config = Config::load(path).map_err(|error| error.to_string())?;
+        let mut seen = Vec::new();
+        let config = Config::load_noting(path, &mut seen).map_err(|error| error.to_string())?;
         let log = StderrLog::start().map_err(|error| format!("cannot start the log: {error}"))?;
-        Ok((config, log))
+        Ok((config, seen, log))
     };
-    let (config, log) = match start() {
+    let (config, seen, log) = match start() {
         Ok(started) => started,
         Err(error) => {
             let error: String = error;
@@ -71,7 +74,7 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run_role(path, config, role) {
+    match run_role(path, config, seen, role) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log.say(&error);
@@ -80,7 +83,12 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
     }
 }
 
-fn run_role(path: &Path, config: Config, role: Option<Role>) -> Result<(), String> {
+fn run_role(
+    path: &Path,
+    config: Config,
+    seen: Vec<SeenFile>,
+    role: Option<Role>,
+) -> Result<(), String> {
     let shown = path.display();
     let role = match (role, &config.server, &config.client) {
         (None, Some(_), Some(_)) => {
@@ -92,8 +100,8 @@ fn run_role(path: &Path, config: Config, role: Option<Role>) -> Result<(), Strin
         (None, None, Some(_)) => Role::Client,
     };
     let done = match role {
-        Role::Server => run_server(path, server_of(path, config)?),
-        Role::Client => run_client(path, client_of(path, config)?),
+        Role::Server => run_server(path, server_of(path, config)?, seen),
+        Role::Client => run_client(path, client_of(path, config)?, seen),
     };
     done.map_err(|error| error.to_string())
 }
@@ -116,17 +124,24 @@ fn say_warnings(config: &Config) {
     }
 }
 
-fn run_server(path: &Path, config: ServerConfig) -> io::Result<()> {
+fn run_server(path: &Path, config: ServerConfig, seen: Vec<SeenFile>) -> io::Result<()> {
+    let mut on = config.watch;
     let access_log = config.access_log.clone();
     let sink = open_access_log(access_log.as_ref())?;
     let mut server = Server::new(config, MioNet::with_signals()?)?;
     server.log_access(sink);
+    watch(server.net(), on, seen);
     let mut at = access_log;
     loop {
         match server.turn()? {
             Flow::Continue => {}
             Flow::Stop => return Ok(()),
-            Flow::Reload => say_reload(reload_server(path, &mut server, &mut at)),
+            Flow::Reload => {
+                let mut seen = Vec::new();
+                let reloaded = Config::load_again(path, &mut seen);
+                say_reload(reload_server(path, reloaded, &mut server, &mut at, &mut on));
+                watch(server.net(), on, seen);
+            }
         }
     }
 }
@@ -134,10 +149,13 @@ fn run_server(path: &Path, config: ServerConfig) -> io::Result<()> {
 /// Whatever can fail comes before the first change.
 fn reload_server(
     path: &Path,
+    config: Result<Config, ConfigError>,
     server: &mut Server<MioNet>,
     at: &mut Option<AccessLogConfig>,
+    watch: &mut bool,
 ) -> Result<Vec<Change>, String> {
-    let config = server_of(path, Config::load(path).map_err(|error| error.to_string())?)?;
+    let config = server_of(path, config.map_err(|error| error.to_string())?)?;
+    let on = config.watch;
     let wanted = config.access_log.clone();
     let which = |log: &AccessLogConfig| (log.path.clone(), log.format);
     let moves = wanted.as_ref().map(which) != at.as_ref().map(which);
@@ -150,6 +168,7 @@ fn reload_server(
         server.log_access(sink);
         *at = wanted;
     }
+    *watch = on;
     Ok(changes)
 }
 
@@ -159,20 +178,43 @@ fn open_access_log(config: Option<&AccessLogConfig>) -> io::Result<Option<Box<dy
     Ok(Some(Box::new(log)))
 }
 
-fn run_client(path: &Path, config: ClientConfig) -> io::Result<()> {
+fn run_client(path: &Path, config: ClientConfig, seen: Vec<SeenFile>) -> io::Result<()> {
+    let mut on = config.watch;
     let mut client = Client::new(config, MioNet::with_signals()?)?;
+    watch(client.net(), on, seen);
     loop {
         match client.turn()? {
             Flow::Continue => {}
             Flow::Stop => return Ok(()),
-            Flow::Reload => say_reload(reload_client(path, &mut client)),
+            Flow::Reload => {
+                let mut seen = Vec::new();
+                let reloaded = Config::load_again(path, &mut seen);
+                say_reload(reload_client(path, reloaded, &mut client, &mut on));
+                watch(client.net(), on, seen);
+            }
         }
     }
 }
 
-fn reload_client(path: &Path, client: &mut Client<MioNet>) -> Result<Vec<Change>, String> {
-    let config = client_of(path, Config::load(path).map_err(|error| error.to_string())?)?;
-    client.reload(config).map_err(|error| error.to_string())
+fn reload_client(
+    path: &Path,
+    config: Result<Config, ConfigError>,
+    client: &mut Client<MioNet>,
+    watch: &mut bool,
+) -> Result<Vec<Change>, String> {
+    let config = client_of(path, config.map_err(|error| error.to_string())?)?;
+    let on = config.watch;
+    let changes = client.reload(config).map_err(|error| error.to_string())?;
+    *watch = on;
+    Ok(changes)
+}
+
+/// The files that were read, from now on.
+fn watch(net: &mut MioNet, on: bool, seen: Vec<SeenFile>) {
+    let files = if on { seen } else { Vec::new() };
+    if let Err(error) = net.watch(files) {
+        log::warn!("{UNWATCHED}: {error}");
+    }
 }
 
 fn say_reload(reloaded: Result<Vec<Change>, String>) {

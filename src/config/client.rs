@@ -31,6 +31,7 @@ pub(super) fn read(
     let mut tokens = Tokens::read(section, Holder::Client)?;
     let mut client = ClientConfig {
         remote_addr,
+        watch: section.flag("watch")?.unwrap_or(true),
         protocol,
         transport,
         tcp,
@@ -243,6 +244,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "remote_addr",
     "protocol",
     "default_token",
+    "watch",
     "transport",
     "heartbeat_timeout",
     "retry_interval",

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::addr::{Layer, Listeners};
+use super::env_file::ReadFile;
 use super::error::ConfigError;
-use super::pages::{self, ReadFile};
+use super::pages;
 use super::quantity::read_size;
 use super::raw::{Keys, Place, Section, Text};
 use super::service::{check_name, or_never, read_kind, read_udp};
@@ -47,6 +48,7 @@ pub(super) fn read(
         bind_addrs,
         http_addrs,
         https_addrs,
+        watch: section.flag("watch")?.unwrap_or(true),
         transport,
         tcp,
         rathole: section.flag("rathole")?.unwrap_or(true),
@@ -420,6 +422,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "http_addr",
     "https_addr",
     "default_token",
+    "watch",
     "transport",
     "heartbeat_interval",
     "rathole",

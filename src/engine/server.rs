@@ -221,6 +221,11 @@ impl<N: Net> Server<N> {
         self.core.next_deadline().into_iter().chain(others).min()
     }
 
+    /// The network below, for what is not the engine's.
+    pub fn net(&mut self) -> &mut N {
+        &mut self.core.io.net
+    }
+
     /// Waits for events and handles them, each connection within its budget.
     pub fn turn(&mut self) -> io::Result<Flow> {
         let mut wakes = self.core.poll(self.next_deadline())?;

@@ -34,8 +34,8 @@ pub(super) struct Door<L> {
     pub(super) pause: Option<Time>,
 }
 
-/// Names a door, also of UDP, and is its token. One that is closed and another that was opened later
-/// differ, so an event that was under way misses.
+/// Names a door, also of UDP, and is its token. One that is closed and another that was opened
+/// later differ, so an event that was under way misses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct DoorId(pub(super) usize);
 

@@ -8,7 +8,7 @@ use super::sessions::Control;
 use super::visitor::Doing;
 use super::{Server, https_port};
 use crate::config::changes::{self, Change};
-use crate::config::{Secret, ServerConfig, ServerService};
+use crate::config::{ServerConfig, ServerService};
 use crate::engine::conn::Conn;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
@@ -101,8 +101,8 @@ impl<N: Net> Server<N> {
         let is_news = |(index, service): &(usize, &ServerService)| {
             let id: ServiceId = plan.at(*index);
             self.services.get(id).is_none_or(|former| {
-                let all = |one: &ServerService| -> Vec<Vec<u8>> {
-                    one.tokens.iter().map(|token| token.expose().to_vec()).collect()
+                let all = |service: &ServerService| -> Vec<_> {
+                    service.tokens.iter().map(|token| token.expose().to_vec()).collect()
                 };
                 all(former) != all(service) || former.ports() != service.ports()
             })
