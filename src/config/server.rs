@@ -11,7 +11,7 @@ use super::error::ConfigError;
 use super::pages::{self, ReadFile};
 use super::quantity::read_size;
 use super::raw::{Keys, Place, Section, Text};
-use super::service::{check_name, or_never, read_kind, read_udp};
+use super::service::{check_name, or_never, read_drain_time, read_kind, read_udp};
 use super::tokens::Tokens;
 use super::transport::{self, Role};
 use super::visitors::check_use;
@@ -51,6 +51,7 @@ pub(super) fn read(
         tcp,
         rathole: section.flag("rathole")?.unwrap_or(true),
         heartbeat_interval: or_never(interval, limits::HEARTBEAT_INTERVAL),
+        drain_time: read_drain_time(section)?,
         services: Vec::new(),
         routes: RouteTable::default(),
         public_https_port: section.number("public_https_port", 1..=65535)?.map(|port| port as u16),
@@ -422,6 +423,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "default_token",
     "transport",
     "heartbeat_interval",
+    "drain_time",
     "rathole",
     "services",
     "limits",

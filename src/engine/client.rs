@@ -10,8 +10,10 @@
 //!
 //! [`line`] finds the server and dials it; [`session`] has the rest of the first row, [`link`] the
 //! second, [`home`] the third. [`rathole`] has what is otherwise with a rathole server: a control
-//! channel is a session with one service, a data channel a link that is lent once.
+//! channel is a session with one service, a data channel a link that is lent once. [`drain`] is how
+//! it ends.
 
+mod drain;
 mod home;
 mod line;
 mod link;
@@ -60,6 +62,8 @@ pub struct Client<N: Net> {
     /// Addresses of names at home, and when they were found.
     resolved: BTreeMap<HostPort, (Vec<SocketAddr>, Time)>,
     complaints: BTreeMap<Complaint, Quiet>,
+    /// It is about to end: until then at most.
+    draining: Option<Time>,
 }
 
 /// What a tunnel connection is. A plain one is a [`Home`].
@@ -123,6 +127,7 @@ impl<N: Net> Client<N> {
             next_query: 0,
             resolved: BTreeMap::new(),
             complaints: BTreeMap::new(),
+            draining: None,
         })
     }
 
@@ -132,12 +137,14 @@ impl<N: Net> Client<N> {
             return Some(self.core.now());
         }
         let lines = self.lines.iter().filter_map(Line::deadline);
-        self.core.next_deadline().into_iter().chain(lines).chain(self.udp.deadline()).min()
+        let others = lines.chain(self.udp.deadline()).chain(self.draining);
+        self.core.next_deadline().into_iter().chain(others).min()
     }
 
     /// Waits for events and handles them, each connection within its budget.
     pub fn turn(&mut self) -> io::Result<Flow> {
         let mut wakes = self.core.poll(self.next_deadline())?;
+        let mut is_to_stop = false;
         for wake in wakes.drain(..) {
             match wake {
                 Wake::Ready(readiness) => match ConnId::from_token(readiness.token) {
@@ -147,13 +154,14 @@ impl<N: Net> Client<N> {
                 Wake::Resolved { query, result } => self.looked_up(query, result),
                 // Its log is the service manager's.
                 Wake::Signal(Signal::ReopenLogs) => {}
-                Wake::Signal(Signal::Stop) => {
-                    self.stop();
-                    return Ok(Flow::Stop);
-                }
+                Wake::Signal(Signal::Stop) => is_to_stop = true,
             }
         }
         self.core.put_back(wakes);
+        if is_to_stop && !self.drain() {
+            self.stop();
+            return Ok(Flow::Stop);
+        }
         let mut next = 0;
         while let Some(socket) = self.udp.ready.range(next..).next().copied() {
             self.take_datagrams(socket);
@@ -170,6 +178,10 @@ impl<N: Net> Client<N> {
             self.tend_line(line);
         }
         self.expire_udp_sessions();
+        if self.has_drained() {
+            self.stop();
+            return Ok(Flow::Stop);
+        }
         Ok(Flow::Continue)
     }
 

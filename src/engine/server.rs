@@ -14,7 +14,8 @@
 //! This file has the turn. [`doors`] lets connections in; [`greeting`], [`sessions`] and [`links`]
 //! have the upper half, [`rathole`] what rathole's clients do otherwise there; [`arrival`] and
 //! [`visitor`] the lower one, [`http`] the visitors of the HTTP entry, who go from one link to
-//! another. [`limits`] has what the file allows them; [`faults`] says what went wrong.
+//! another. [`limits`] has what the file allows them; [`faults`] says what went wrong; [`drain`] is
+//! how it ends.
 //!
 //! Each connection has its turn by itself. What follows from it for others, the broker and the
 //! admission keep in lists, and [`Server::follow_up`] carries them out when that turn is over.
@@ -22,6 +23,7 @@
 mod access;
 mod arrival;
 mod doors;
+mod drain;
 mod faults;
 mod greeting;
 mod http;
@@ -91,6 +93,8 @@ pub struct Server<N: Net> {
     complaints: BTreeMap<Complaint, Quiet>,
     takeovers: Quiet,
     rounds: Rounds<ConnId>,
+    /// It is about to end: until then at most.
+    draining: Option<Time>,
     /// Takes the records of visitors; `None` without an access log.
     access: Option<Box<dyn Sink>>,
 }
@@ -178,6 +182,7 @@ impl<N: Net> Server<N> {
             complaints: BTreeMap::new(),
             takeovers: Quiet::default(),
             rounds: Rounds::default(),
+            draining: None,
             access: None,
         })
     }
@@ -198,12 +203,14 @@ impl<N: Net> Server<N> {
         }
         let pauses = open.filter_map(|door| door.pause);
         let others = pauses.chain(self.udp.deadline()).chain(self.bandwidths.next());
+        let others = others.chain(self.draining);
         self.core.next_deadline().into_iter().chain(others).min()
     }
 
     /// Waits for events and handles them, each connection within its budget.
     pub fn turn(&mut self) -> io::Result<Flow> {
         let mut wakes = self.core.poll(self.next_deadline())?;
+        let mut is_to_stop = false;
         for wake in wakes.drain(..) {
             match wake {
                 Wake::Ready(readiness) => match ConnId::from_token(readiness.token) {
@@ -213,10 +220,7 @@ impl<N: Net> Server<N> {
                         Some(udp) => _ = self.udp.ready.insert(udp),
                     },
                 },
-                Wake::Signal(Signal::Stop) => {
-                    self.stop();
-                    return Ok(Flow::Stop);
-                }
+                Wake::Signal(Signal::Stop) => is_to_stop = true,
                 Wake::Signal(Signal::ReopenLogs) => {
                     if let Some(access) = &mut self.access {
                         access.reopen();
@@ -226,6 +230,10 @@ impl<N: Net> Server<N> {
             }
         }
         self.core.put_back(wakes);
+        if is_to_stop && !self.drain() {
+            self.stop();
+            return Ok(Flow::Stop);
+        }
         // Tunnels are opened before visitors (new): nobody is served without them.
         let mut next = 0;
         while let Some(door) = self.knocked.range(next..).next().copied() {
@@ -255,6 +263,10 @@ impl<N: Net> Server<N> {
         }
         self.expire_udp_sessions();
         self.follow_up();
+        if self.has_drained() {
+            self.stop();
+            return Ok(Flow::Stop);
+        }
         Ok(Flow::Continue)
     }
 
@@ -277,7 +289,10 @@ impl<N: Net> Server<N> {
                 // A visitor that is cut off must not take it for the end of the answer.
                 None => {
                     self.log_end(id, VisitEnd::Stopped);
-                    self.core.abort(id);
+                    match self.has_been_told(id) {
+                        true => self.core.close(id),
+                        false => self.core.abort(id),
+                    }
                 }
                 // Nor may a home, for which the end of a rathole channel is the visitor's.
                 Some(Tunnel::Link(Link { usage: LinkUse::Leased { .. }, .. })) => {

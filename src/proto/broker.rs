@@ -134,6 +134,8 @@ pub enum Parted {
     Needed,
     /// Its session has ended.
     SessionEnded,
+    /// It is spare, and its client is about to leave.
+    Draining,
 }
 
 /// Why a session is ended.
@@ -177,6 +179,8 @@ struct Session<I> {
     /// outlive it.
     instance: Option<Instance>,
     services: Vec<ServiceId>,
+    /// Its client is about to leave: nobody new comes, those who wait are still served.
+    draining: bool,
     pool: LinkPool<I>,
     /// All links that it has.
     links: BTreeMap<I, LinkState>,
@@ -216,6 +220,11 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         self.find(service)?.owner
     }
 
+    /// The session that has a service and gives it to new visitors.
+    pub fn taker(&self, service: ServiceId) -> Option<I> {
+        self.owner(service).filter(|owner| !self.is_draining(*owner))
+    }
+
     /// Whether a visitor of the service would get a link, or might if it waits.
     pub fn is_online(&self, service: ServiceId, now: Time) -> bool {
         self.queue_for(service, now).is_some()
@@ -251,7 +260,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
 
     /// A spare link for a service's datagrams; they do not wait for one.
     pub fn ask_for_datagrams(&mut self, service: ServiceId, now: Time) -> Option<(I, I)> {
-        let id = self.owner(service)?;
+        let id = self.taker(service)?;
         let session = self.sessions.get_mut(&id)?;
         let link = session.lend(LinkState::Shared);
         session.pool.note_need(session.queue.len(), now);
@@ -261,10 +270,39 @@ impl<I: Copy + Ord + Hash> Broker<I> {
 
     /// A visitor waits no longer.
     pub fn forget(&mut self, visitor: I) {
-        if let Some((session, place)) = self.places.remove(&visitor)
+        let place = self.places.remove(&visitor);
+        if let Some((session, place)) = place
             && let Some(session) = self.sessions.get_mut(&session)
         {
             session.queue.remove(&place);
+        }
+        if let Some((session, _)) = place {
+            self.let_spares_go(session);
+        }
+    }
+
+    /// A session's client is about to leave: its services are for nobody new, unless another client
+    /// claims them. Each of its links goes as soon as nobody is on it and nobody waits.
+    pub fn drain(&mut self, id: I) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.draining = true;
+            self.let_spares_go(id);
+        }
+    }
+
+    /// Whether a session's client is about to leave.
+    pub fn is_draining(&self, id: I) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.draining)
+    }
+
+    fn let_spares_go(&mut self, id: I) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if !session.draining || !session.queue.is_empty() {
+            return;
+        }
+        while let Some(link) = session.pool.yield_one() {
+            session.links.remove(&link);
+            self.effects.push_back(Effect::LetGo { link, why: Parted::Draining });
         }
     }
 
@@ -273,6 +311,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         let session = Session {
             instance,
             services: Vec::new(),
+            draining: false,
             pool: LinkPool::new(terms),
             links: BTreeMap::new(),
             queue: BTreeMap::new(),
@@ -338,6 +377,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
             session.queue.insert(place, (visitor, service));
             self.places.insert(visitor, (to, place));
         }
+        self.let_spares_go(from);
     }
 
     /// A session's connection has ended. Its links go; a rathole client's channels that carry a
@@ -427,6 +467,9 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         }
         let unclaimed = free.saturating_sub(self.owed);
         let Some(session) = self.sessions.get_mut(&id) else { return 0 };
+        if session.draining && session.queue.is_empty() {
+            return 0;
+        }
         let missing = session.pool.ask(session.queue.len(), free, unclaimed, now);
         self.owed += missing;
         missing
@@ -496,12 +539,14 @@ impl<I: Copy + Ord + Hash> Broker<I> {
             self.places.remove(&visitor);
             self.effects.push_back(Effect::Open { visitor, link, session: id });
         }
+        self.let_spares_go(id);
     }
 
     /// The session in whose queue a visitor of the service belongs.
     fn queue_for(&self, service: ServiceId, now: Time) -> Option<I> {
         let Service { owner, promise, .. } = self.find(service)?;
         let promised = promise.filter(|(_, until)| now < *until).map(|(heir, _)| heir);
+        let owner = owner.filter(|owner| !self.is_draining(*owner));
         owner.or(promised.filter(|heir| self.sessions.contains_key(heir)))
     }
 

@@ -20,6 +20,8 @@ pub struct ControlClient {
     /// From WELCOME.
     terms: Option<Terms>,
     services: Vec<Standing>,
+    /// One of the two sides is about to leave: nothing more is asked for.
+    draining: bool,
     /// Pings and silence.
     pub pulse: Keepalive,
 }
@@ -58,6 +60,8 @@ pub enum Asked {
     Log(u16, Option<Registration>),
     /// To dial so many links.
     Links(u16),
+    /// To log that the server is about to leave: no new visitors come from there.
+    Draining,
     /// To close the session: the server leaves.
     Close,
     /// To close the session: the server speaks other versions only.
@@ -77,6 +81,7 @@ impl ControlClient {
             hash,
             terms: None,
             services: vec![Standing::Asked; services],
+            draining: false,
             pulse: Keepalive::new(interval, timeout, now),
         }
     }
@@ -111,6 +116,10 @@ impl ControlClient {
             Message::Links { count } if self.terms.is_some() => Ok(Asked::Links(count)),
             Message::Ping(value) => Ok(Asked::Answer(Message::Pong(value))),
             Message::Pong(_) => Ok(Asked::Nothing),
+            Message::Draining if self.terms.is_some() => {
+                self.draining = true;
+                Ok(Asked::Draining)
+            }
             Message::Goodbye => Ok(Asked::Close),
             _ => Err(Unexpected),
         }
@@ -134,6 +143,9 @@ impl ControlClient {
         services: &'a [ClientService],
         now: Time,
     ) -> Option<Message<'a>> {
+        if self.draining {
+            return None;
+        }
         let due = |standing: &Standing| matches!(standing, Standing::Elsewhere(at) if *at <= now);
         let at = self.services.iter().position(due)?;
         self.services[at] = Standing::Asked;
@@ -144,10 +156,16 @@ impl ControlClient {
     /// When to call [`ControlClient::ask_again`] and poll the pulse.
     pub fn deadline(&self) -> Option<Time> {
         let again = self.services.iter().filter_map(|standing| match standing {
-            Standing::Elsewhere(at) => Some(*at),
+            Standing::Elsewhere(at) if !self.draining => Some(*at),
             _ => None,
         });
         again.chain(self.pulse.deadline()).min()
+    }
+
+    /// We are about to leave: the server is told by this.
+    pub fn drain(&mut self) -> Message<'static> {
+        self.draining = true;
+        Message::Draining
     }
 
     /// Whether WELCOME has come.
@@ -210,5 +228,10 @@ mod tests {
         assert!(!session.is_refused() && !session.holds_any());
         let unknown = Message::Withdrawn { number: 1 };
         assert_eq!(session.handle(&unknown, now), Err(Unexpected));
+        // Not of a server that is about to leave.
+        assert!(session.deadline().is_some());
+        assert_eq!(session.handle(&Message::Draining, now), Ok(Asked::Draining));
+        assert_eq!(session.deadline(), None);
+        assert_eq!(session.ask_again(&[], now + 2 * ASK_AGAIN), None);
     }
 }

@@ -38,6 +38,8 @@ pub mod kind {
     pub const PONG: u8 = 0x0a;
     /// Either side leaves in order.
     pub const GOODBYE: u8 = 0x0b;
+    /// Either side takes no new visitors and is about to leave.
+    pub const DRAINING: u8 = 0x0d;
     /// Server has taken a link into its pool.
     pub const READY: u8 = 0x10;
     /// Server: a visitor is on this link.
@@ -115,6 +117,8 @@ pub enum Message<'a> {
     Pong(u64),
     /// The sender closes the session.
     Goodbye,
+    /// The sender takes no new visitors, and closes the session before long.
+    Draining,
     /// The link is in the pool.
     Ready,
     /// A visitor is here.
@@ -298,6 +302,7 @@ impl<'a> Message<'a> {
                 kind::PONG
             }
             Message::Goodbye => kind::GOODBYE,
+            Message::Draining => kind::DRAINING,
             Message::Ready => kind::READY,
             Message::Open(ref open) => {
                 open.encode(out);
@@ -352,6 +357,7 @@ impl<'a> Message<'a> {
             kind::PING => Message::Ping(reader.u64_le()?),
             kind::PONG => Message::Pong(reader.u64_le()?),
             kind::GOODBYE => Message::Goodbye,
+            kind::DRAINING => Message::Draining,
             kind::READY => Message::Ready,
             kind::OPEN => Message::Open(Open::decode(&mut reader)?),
             kind::FIN => Message::Fin,
@@ -553,6 +559,7 @@ pub(crate) mod tests {
             Message::Ping(u64::MAX),
             Message::Pong(0),
             Message::Goodbye,
+            Message::Draining,
             Message::Ready,
             Message::Open(Open {
                 lease: 77,

@@ -47,6 +47,8 @@ pub(super) enum Way {
     Dialling { rest: VecDeque<SocketAddr> },
     /// The session stands; links are dialled to the same address (with a proxy, its address).
     Up { control: ConnId, server: SocketAddr },
+    /// This client is about to end: it is not dialled again.
+    Left,
 }
 
 impl Line {
@@ -91,6 +93,9 @@ impl<N: Net> Client<N> {
     }
 
     pub(super) fn found_server(&mut self, id: LineId, result: io::Result<Vec<SocketAddr>>) {
+        if let Way::Left = self.lines[id].way {
+            return;
+        }
         match result {
             Ok(addresses) => {
                 let addresses = in_order(addresses, self.config.prefer_ipv6);
@@ -160,6 +165,10 @@ impl<N: Net> Client<N> {
 
     /// Pauses before the next attempt.
     fn rest(&mut self, id: LineId, why: String) {
+        if self.is_draining() {
+            self.lines[id].way = Way::Left;
+            return;
+        }
         let random = self.random();
         let now = self.core.now();
         let line = &mut self.lines[id];

@@ -139,6 +139,9 @@ impl<N: Net> Client<N> {
                 Asked::Links(count) => {
                     self.lines[line].owed += usize::from(count);
                 }
+                Asked::Draining => {
+                    info!("{} is about to stop: no new visitors", self.server_at(server));
+                }
                 Asked::Close => return Err(Gone::Closed),
                 Asked::OtherVersions(min, max) => {
                     self.complain(Complaint::Refusal, || {

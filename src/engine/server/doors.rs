@@ -21,7 +21,8 @@ use crate::proto::time::Time;
 
 /// A listener and what it is for.
 pub(super) struct Door<L> {
-    pub(super) listener: L,
+    /// `None` once the server is about to end.
+    pub(super) listener: Option<L>,
     pub(super) address: SocketAddr,
     pub(super) leads_to: LeadsTo,
     /// After an accept that failed, not before this.
@@ -109,7 +110,7 @@ pub(super) fn open<N: Net>(
         let (listener, address) = net.listen(wanted, token).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot listen on {wanted}: {error}"))
         })?;
-        doors.push(Door { listener, address, leads_to, pause: None });
+        doors.push(Door { listener: Some(listener), address, leads_to, pause: None });
     }
     for doors in doors.chunk_by(|one, next| one.leads_to.is_same(next.leads_to)) {
         let addresses: Vec<SocketAddr> = doors.iter().map(|door| door.address).collect();
@@ -155,7 +156,11 @@ impl<N: Net> Server<N> {
                 return;
             }
             door.pause = None;
-            match self.core.io.net.accept(&mut door.listener) {
+            let Some(listener) = &mut door.listener else {
+                self.knocked.remove(&index);
+                return;
+            };
+            match self.core.io.net.accept(listener) {
                 Ok((stream, address)) => {
                     let port = door.address.port();
                     match leads_to {
