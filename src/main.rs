@@ -10,11 +10,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use underpass::access_log::AccessLog;
-use underpass::config::{ClientConfig, Config, ServerConfig};
+use underpass::config::changes::Change;
+use underpass::config::{AccessLogConfig, ClientConfig, Config, ServerConfig};
 use underpass::engine::client::Client;
 use underpass::engine::core::Flow;
 use underpass::engine::mio_net::MioNet;
 use underpass::engine::server::Server;
+use underpass::proto::access::Sink;
 
 use cli::{Command, Role};
 use stderr_log::StderrLog;
@@ -79,45 +81,110 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
 }
 
 fn run_role(path: &Path, config: Config, role: Option<Role>) -> Result<(), String> {
-    for warning in &config.warnings {
-        log::warn!("{warning}");
-    }
-    let path = path.display();
-    let done = match (role, config.server, config.client) {
+    let shown = path.display();
+    let role = match (role, &config.server, &config.client) {
         (None, Some(_), Some(_)) => {
-            return Err(format!("{path}: has both roles: say --server or --client"));
+            return Err(format!("{shown}: has both roles: say --server or --client"));
         }
-        (None | Some(Role::Server), Some(server), _) => run_server(server),
-        (None | Some(Role::Client), _, Some(client)) => run_client(client),
-        (Some(Role::Server), None, _) => return Err(format!("{path}: has no [server]")),
-        (Some(Role::Client), _, None) => return Err(format!("{path}: has no [client]")),
-        (None, None, None) => return Err(format!("{path}: has neither [server] nor [client]")),
+        (None, None, None) => return Err(format!("{shown}: has neither [server] nor [client]")),
+        (Some(role), _, _) => role,
+        (None, Some(_), None) => Role::Server,
+        (None, None, Some(_)) => Role::Client,
+    };
+    let done = match role {
+        Role::Server => run_server(path, server_of(path, config)?),
+        Role::Client => run_client(path, client_of(path, config)?),
     };
     done.map_err(|error| error.to_string())
 }
 
-fn run_server(config: ServerConfig) -> io::Result<()> {
-    let mut net = MioNet::with_signals()?;
-    net.set_keepalive(config.tcp.keepalive);
-    let access_log = config
-        .access_log
-        .as_ref()
-        .map(|log| AccessLog::open(log).map_err(|error| io::Error::other(log.error(&error))));
-    let access_log = access_log.transpose()?;
-    let mut server = Server::new(config, net)?;
-    if let Some(access_log) = access_log {
-        server.log_access(Box::new(access_log));
-    }
-    while server.turn()? == Flow::Continue {}
-    Ok(())
+/// The server's part of a file, whose warnings are said.
+fn server_of(path: &Path, config: Config) -> Result<ServerConfig, String> {
+    say_warnings(&config);
+    config.server.ok_or_else(|| format!("{}: has no [server]", path.display()))
 }
 
-fn run_client(config: ClientConfig) -> io::Result<()> {
-    let mut net = MioNet::with_signals()?;
-    net.set_keepalive(config.tcp.keepalive);
-    let mut client = Client::new(config, net)?;
-    while client.turn()? == Flow::Continue {}
-    Ok(())
+/// The same of the client's.
+fn client_of(path: &Path, config: Config) -> Result<ClientConfig, String> {
+    say_warnings(&config);
+    config.client.ok_or_else(|| format!("{}: has no [client]", path.display()))
+}
+
+fn say_warnings(config: &Config) {
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+}
+
+fn run_server(path: &Path, config: ServerConfig) -> io::Result<()> {
+    let access_log = config.access_log.clone();
+    let sink = open_access_log(access_log.as_ref())?;
+    let mut server = Server::new(config, MioNet::with_signals()?)?;
+    server.log_access(sink);
+    let mut at = access_log;
+    loop {
+        match server.turn()? {
+            Flow::Continue => {}
+            Flow::Stop => return Ok(()),
+            Flow::Reload => say_reload(reload_server(path, &mut server, &mut at)),
+        }
+    }
+}
+
+/// Whatever can fail comes before the first change.
+fn reload_server(
+    path: &Path,
+    server: &mut Server<MioNet>,
+    at: &mut Option<AccessLogConfig>,
+) -> Result<Vec<Change>, String> {
+    let config = server_of(path, Config::load(path).map_err(|error| error.to_string())?)?;
+    let wanted = config.access_log.clone();
+    let which = |log: &AccessLogConfig| (log.path.clone(), log.format);
+    let moves = wanted.as_ref().map(which) != at.as_ref().map(which);
+    let sink = match moves {
+        true => open_access_log(wanted.as_ref()).map_err(|error| error.to_string())?,
+        false => None,
+    };
+    let changes = server.reload(config).map_err(|error| error.to_string())?;
+    if moves {
+        server.log_access(sink);
+        *at = wanted;
+    }
+    Ok(changes)
+}
+
+fn open_access_log(config: Option<&AccessLogConfig>) -> io::Result<Option<Box<dyn Sink>>> {
+    let Some(config) = config else { return Ok(None) };
+    let log = AccessLog::open(config).map_err(|error| io::Error::other(config.error(&error)))?;
+    Ok(Some(Box::new(log)))
+}
+
+fn run_client(path: &Path, config: ClientConfig) -> io::Result<()> {
+    let mut client = Client::new(config, MioNet::with_signals()?)?;
+    loop {
+        match client.turn()? {
+            Flow::Continue => {}
+            Flow::Stop => return Ok(()),
+            Flow::Reload => say_reload(reload_client(path, &mut client)),
+        }
+    }
+}
+
+fn reload_client(path: &Path, client: &mut Client<MioNet>) -> Result<Vec<Change>, String> {
+    let config = client_of(path, Config::load(path).map_err(|error| error.to_string())?)?;
+    client.reload(config).map_err(|error| error.to_string())
+}
+
+fn say_reload(reloaded: Result<Vec<Change>, String>) {
+    match reloaded {
+        Ok(changes) if changes.is_empty() => log::info!("reloaded: nothing has changed"),
+        Ok(changes) => {
+            for change in &changes {
+                log::info!("reloaded: {change}");
+            }
+        }
+        Err(error) => log::error!("not reloaded, nothing has changed: {error}"),
+    }
 }
 
 /// Without `eprintln!`, which panics where stderr is closed.

@@ -105,7 +105,7 @@ mod tests {
         let kept = Arc::default();
         let lines = LineWriter::start(THREAD, WAITING, Kept(Arc::clone(&kept))).expect("a thread");
         let usual = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| log_panic(&lines, panic)));
+        panic::set_hook(Box::new(move |panic| log_panic(&lines, "unlucky", panic)));
         let panics = || panic!("on purpose");
         let thread = thread::Builder::new().name("unlucky".to_owned()).spawn(panics);
         assert!(thread.expect("a thread").join().is_err());

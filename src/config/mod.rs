@@ -7,6 +7,7 @@
 //! version cannot do is an error that says so, never silence.
 
 mod addr;
+pub mod changes;
 mod client;
 mod coalescing;
 mod error;

@@ -18,6 +18,7 @@ mod home;
 mod line;
 mod link;
 mod rathole;
+mod reload;
 mod session;
 mod udp;
 
@@ -96,6 +97,7 @@ enum Lookup {
 impl<N: Net> Client<N> {
     /// Dials in the first turn.
     pub fn new(config: ClientConfig, mut net: N) -> io::Result<Client<N>> {
+        net.set_keepalive(config.tcp.keepalive);
         let protection = Protection::new(&config.transport, Side::Initiator)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
         if matches!(protection, Protection::None) {
@@ -145,6 +147,7 @@ impl<N: Net> Client<N> {
     pub fn turn(&mut self) -> io::Result<Flow> {
         let mut wakes = self.core.poll(self.next_deadline())?;
         let mut is_to_stop = false;
+        let mut flow = Flow::Continue;
         for wake in wakes.drain(..) {
             match wake {
                 Wake::Ready(readiness) => match ConnId::from_token(readiness.token) {
@@ -155,6 +158,7 @@ impl<N: Net> Client<N> {
                 // Its log is the service manager's.
                 Wake::Signal(Signal::ReopenLogs) => {}
                 Wake::Signal(Signal::Stop) => is_to_stop = true,
+                Wake::Signal(Signal::Reload) => flow = Flow::Reload,
             }
         }
         self.core.put_back(wakes);
@@ -182,7 +186,8 @@ impl<N: Net> Client<N> {
             self.stop();
             return Ok(Flow::Stop);
         }
-        Ok(Flow::Continue)
+        // Nothing new begins any more.
+        Ok(if self.is_draining() { Flow::Continue } else { flow })
     }
 
     /// Says goodbye to the server and closes everything.

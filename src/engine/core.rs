@@ -21,6 +21,8 @@ pub enum Flow {
     Continue,
     /// It has stopped in order.
     Stop,
+    /// The same, and its configuration is to be read anew first.
+    Reload,
 }
 
 /// What an engine holds, for tests and figures.

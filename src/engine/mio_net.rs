@@ -13,7 +13,7 @@ use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token as MioToken, Waker};
 use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
@@ -95,18 +95,14 @@ impl MioNet {
         })
     }
 
-    /// SIGTERM and SIGINT become [`Signal::Stop`], SIGUSR1 [`Signal::ReopenLogs`].
+    /// SIGTERM and SIGINT become [`Signal::Stop`], SIGUSR1 [`Signal::ReopenLogs`], SIGHUP
+    /// [`Signal::Reload`].
     pub fn with_signals() -> io::Result<MioNet> {
         let mut net = MioNet::new()?;
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
         net.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         net.signals = Some(signals);
         Ok(net)
-    }
-
-    /// TCP keepalive as configured; `None` switches it off.
-    pub fn set_keepalive(&mut self, keepalive: Option<Keepalive>) {
-        self.keepalive = keepalive.map(|keepalive| probes(keepalive.idle, keepalive.interval));
     }
 
     /// A handle that stops the engine from another thread.
@@ -142,6 +138,7 @@ impl MioNet {
         let signals = self.signals.iter_mut().flat_map(Signals::pending);
         wakes.extend(signals.map(|signal| match signal {
             SIGUSR1 => Wake::Signal(Signal::ReopenLogs),
+            SIGHUP => Wake::Signal(Signal::Reload),
             _ => Wake::Signal(Signal::Stop),
         }));
         if self.stop.wished.swap(false, Ordering::AcqRel) {
@@ -164,6 +161,10 @@ impl Net for MioNet {
 
     fn random(&mut self, out: &mut [u8]) {
         getrandom::fill(out).expect("the operating system has randomness");
+    }
+
+    fn set_keepalive(&mut self, keepalive: Option<Keepalive>) {
+        self.keepalive = keepalive.map(|keepalive| probes(keepalive.idle, keepalive.interval));
     }
 
     fn descriptor_limit(&self) -> usize {

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::config::Keepalive;
 use crate::proto::time::Time;
 
 /// What the engine calls a socket; comes back with each of its events.
@@ -51,6 +52,8 @@ pub enum Signal {
     Stop,
     /// SIGUSR1: log files were moved away, open them anew.
     ReopenLogs,
+    /// SIGHUP: the file is to be read anew.
+    Reload,
 }
 
 /// Sockets never block: [`io::ErrorKind::WouldBlock`] says wait for the next event. Registration is
@@ -68,6 +71,9 @@ pub trait Net {
 
     /// Fills `out` with randomness fit for keys.
     fn random(&mut self, out: &mut [u8]);
+
+    /// TCP keepalive of connections from now on; `None` switches it off.
+    fn set_keepalive(&mut self, keepalive: Option<Keepalive>);
 
     /// How many descriptors this process may have open.
     fn descriptor_limit(&self) -> usize;

@@ -31,6 +31,7 @@ mod limits;
 mod links;
 mod postgres;
 mod rathole;
+mod reload;
 mod sessions;
 mod udp;
 mod visitor;
@@ -146,6 +147,7 @@ impl Complaint {
 impl<N: Net> Server<N> {
     /// Opens every listener, or says which one cannot be.
     pub fn new(config: ServerConfig, mut net: N) -> io::Result<Server<N>> {
+        net.set_keepalive(config.tcp.keepalive);
         let protection = Protection::new(&config.transport, Side::Responder)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
         let wanted = doors::wanted(&config);
@@ -211,6 +213,7 @@ impl<N: Net> Server<N> {
     pub fn turn(&mut self) -> io::Result<Flow> {
         let mut wakes = self.core.poll(self.next_deadline())?;
         let mut is_to_stop = false;
+        let mut flow = Flow::Continue;
         for wake in wakes.drain(..) {
             match wake {
                 Wake::Ready(readiness) => match ConnId::from_token(readiness.token) {
@@ -226,6 +229,7 @@ impl<N: Net> Server<N> {
                         access.reopen();
                     }
                 }
+                Wake::Signal(Signal::Reload) => flow = Flow::Reload,
                 Wake::Resolved { .. } => {}
             }
         }
@@ -267,7 +271,8 @@ impl<N: Net> Server<N> {
             self.stop();
             return Ok(Flow::Stop);
         }
-        Ok(Flow::Continue)
+        // Nothing new begins any more.
+        Ok(if self.is_draining() { Flow::Continue } else { flow })
     }
 
     /// Says goodbye to the clients and closes everything.

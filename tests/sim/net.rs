@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use underpass::config::Keepalive;
 use underpass::engine::net::{Net, Token, Wake};
 use underpass::proto::time::Time;
 
@@ -91,6 +92,9 @@ impl Net for SimNet {
     fn random(&mut self, out: &mut [u8]) {
         self.world.borrow_mut().fill_random(self.process, out);
     }
+
+    /// Who is dead on a simulated line is found after the same time, whatever the file says.
+    fn set_keepalive(&mut self, _: Option<Keepalive>) {}
 
     fn descriptor_limit(&self) -> usize {
         self.world.borrow().processes[self.process].limit

@@ -263,7 +263,7 @@ impl Scenario {
             (Some(config), _) => {
                 let mut server = Server::new(config, net)?;
                 let diary = self.diary.clone();
-                server.log_access(Box::new(Scribe { process, diary }));
+                server.log_access(Some(Box::new(Scribe { process, diary })));
                 Actor::Server(server)
             }
             (_, Some(config)) => Actor::Client(Client::new(config, net)?),

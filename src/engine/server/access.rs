@@ -38,9 +38,9 @@ pub(super) struct Account {
 }
 
 impl<N: Net> Server<N> {
-    /// From now on `sink` is told of every request and every connection.
-    pub fn log_access(&mut self, sink: Box<dyn Sink>) {
-        self.access = Some(sink);
+    /// From now on `sink`, if there is one, is told of every request and every connection.
+    pub fn log_access(&mut self, sink: Option<Box<dyn Sink>>) {
+        self.access = sink;
     }
 
     /// For a visitor that comes in through a door.
