@@ -40,6 +40,9 @@ pub const TUNNEL_PROOF_TIME: Duration = Duration::from_secs(5);
 /// Names of services that are not in the file, before the first proof; a client with more services
 /// than this is not one of ours.
 pub const UNKNOWN_NAMES: usize = 256;
+/// Refused registrations of one session that are remembered for the day when the file has another
+/// word for them: 2 KB, for a stranger too.
+pub const REFUSALS_KEPT: usize = 64;
 /// Tunnel connections that have proved nothing, in all and of one address; the longest-waiting
 /// goes. Homes behind one CGNAT share an address and a rush dials many links at once.
 pub const TUNNEL_STRANGERS: usize = 512;

@@ -42,7 +42,7 @@ use std::net::SocketAddr;
 
 use log::{Level, info, log, warn};
 
-use self::doors::{Door, LeadsTo};
+use self::doors::{Door, DoorId, LeadsTo, Numbers};
 use self::greeting::Greeting;
 use self::links::{Link, LinkUse};
 use self::sessions::{Control, Session};
@@ -52,7 +52,7 @@ use super::conn::Conn;
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Wake};
-use crate::config::{ServerConfig, ServerService, ServiceKind};
+use crate::config::ServerConfig;
 use crate::proto::access::{Sink, VisitEnd};
 use crate::proto::admission::{Admission, Pressure};
 use crate::proto::bandwidth::Bandwidths;
@@ -63,6 +63,7 @@ use crate::proto::http_entry::Out;
 use crate::proto::noise::{Protection, Side};
 use crate::proto::quiet::Quiet;
 use crate::proto::rounds::Rounds;
+use crate::proto::services::{ServiceId, Services};
 use crate::proto::time::Time;
 use crate::wire::message::{Message, Registration};
 
@@ -71,11 +72,13 @@ pub struct Server<N: Net> {
     core: Core<N, Visitor, Tunnel>,
     config: ServerConfig,
     protection: Protection,
-    /// A listener's token is its index. A range of ports is many doors, so only those in
-    /// `knocked` are looked at.
-    doors: Vec<Door<N::Listener>>,
+    /// What the file says of each service.
+    services: Services,
+    /// A range of ports is many doors, so only those in `knocked` are looked at.
+    doors: BTreeMap<DoorId, Door<N::Listener>>,
+    numbers: Numbers,
     /// Doors in which connections may wait.
-    knocked: BTreeSet<usize>,
+    knocked: BTreeSet<DoorId>,
     /// Services, sessions, links, and who waits.
     broker: Broker<ConnId>,
     /// What strangers on the tunnel port may cost.
@@ -124,9 +127,9 @@ enum Complaint {
     /// A client that does not get a service.
     Registration(Registration),
     /// What a service's home answers.
-    Answer(usize),
+    Answer(ServiceId),
     /// A service whose visitors come back.
-    Loop(usize),
+    Loop(ServiceId),
     /// No room for one more visitor.
     Full,
     /// An address that has used its share up.
@@ -134,6 +137,14 @@ enum Complaint {
 }
 
 impl Complaint {
+    /// The service that it is about.
+    fn service(self) -> Option<ServiceId> {
+        match self {
+            Complaint::Answer(service) | Complaint::Loop(service) => Some(service),
+            _ => None,
+        }
+    }
+
     /// How many lines of it the log takes.
     fn quiet(self) -> Quiet {
         match self {
@@ -150,33 +161,32 @@ impl<N: Net> Server<N> {
         net.set_keepalive(config.tcp.keepalive);
         let protection = Protection::new(&config.transport, Side::Responder)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
-        let wanted = doors::wanted(&config);
-        let by_udp = |service: &&ServerService| service.kind == ServiceKind::Udp;
-        let udp_ports = config.services.iter().filter(by_udp).map(|one| one.bind_addrs.len());
-        let ports = wanted.len() + udp_ports.sum::<usize>();
-        let room = doors::Room::new(net.descriptor_limit(), ports, &config)?;
-        let doors = doors::open(wanted, &mut net, &config)?;
-        let broker = Broker::new(config.services.len());
-        let udp = Udp::open(&config, &broker, &mut net, doors.len())?;
+        let room = doors::Room::new(net.descriptor_limit(), doors::count(&config), &config)?;
+        let mut numbers = Numbers::default();
+        let services = Services::new(&config.services);
+        let planned = services.plan(&config.services);
+        let opened = doors::plan(&BTreeMap::new(), &config, &planned, &mut net, &mut numbers)?;
+        let mut doors = BTreeMap::new();
+        doors::commit(&mut doors, opened);
+        let udp = Udp::new();
+        let udp_ports = udp.plan(&config, &planned, &mut net, &mut numbers)?;
         if matches!(protection, Protection::None) {
             warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
         }
-        // Without a door of ours, TLS is another program's.
-        let https = doors.iter().find(|door| door.leads_to == LeadsTo::Https);
-        let gates = Gates::new(&config);
-        let each = config.services.iter().map(|service| service.visitors.bandwidth);
-        let bandwidths = Bandwidths::new(config.visitors.bandwidth, each, net.now());
-        let https_port = config.public_https_port.or(https.map(|door| door.address.port()));
-        Ok(Server {
+        let gates = Gates::new(&config, &services);
+        let bandwidths = Bandwidths::new(config.visitors.bandwidth, &services, net.now());
+        let mut server = Server {
             core: Core::new(net, Admission::new(room.capacity)),
-            broker,
+            broker: Broker::new(config.services.len()),
+            https_port: https_port(&config, &doors),
             config,
             protection,
+            services,
             doors,
+            numbers,
             knocked: BTreeSet::new(),
             gate: Gate::default(),
             channels: room.channels,
-            https_port: https_port.unwrap_or(443),
             udp,
             gates,
             bandwidths,
@@ -186,18 +196,26 @@ impl<N: Net> Server<N> {
             rounds: Rounds::default(),
             draining: None,
             access: None,
-        })
+        };
+        server.commit_udp(udp_ports, &[]);
+        Ok(server)
     }
 
     /// Where it listens: tunnels, http, https, TCP services, UDP services, each in the order of the
     /// configuration.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.doors.iter().map(|door| door.address).chain(self.udp.local_addrs()).collect()
+        let mut doors: Vec<&Door<N::Listener>> = self.doors.values().collect();
+        doors.sort_by_key(|door| door.place);
+        doors
+            .into_iter()
+            .map(|door| door.address)
+            .chain(self.udp.local_addrs(&self.services))
+            .collect()
     }
 
     /// When the next turn is due though nothing happens; the past, if there is work left.
     pub fn next_deadline(&self) -> Option<Time> {
-        let knocked = self.knocked.iter().map(|door| &self.doors[*door]);
+        let knocked = self.knocked.iter().filter_map(|door| self.doors.get(door));
         let open = knocked.filter(|door| self.may_enter(door.leads_to));
         let work = self.core.has_ready() || !self.udp.ready.is_empty();
         if work || open.clone().any(|door| door.pause.is_none()) {
@@ -218,10 +236,7 @@ impl<N: Net> Server<N> {
             match wake {
                 Wake::Ready(readiness) => match ConnId::from_token(readiness.token) {
                     Ok(id) => self.core.note(id, &readiness),
-                    Err(door) => match door.checked_sub(self.doors.len()) {
-                        None => _ = self.knocked.insert(door),
-                        Some(udp) => _ = self.udp.ready.insert(udp),
-                    },
+                    Err(door) => self.note_door(DoorId(door)),
                 },
                 Wake::Signal(Signal::Stop) => is_to_stop = true,
                 Wake::Signal(Signal::ReopenLogs) => {
@@ -239,16 +254,21 @@ impl<N: Net> Server<N> {
             return Ok(Flow::Stop);
         }
         // Tunnels are opened before visitors (new): nobody is served without them.
-        let mut next = 0;
-        while let Some(door) = self.knocked.range(next..).next().copied() {
-            self.accept(door);
-            next = door + 1;
+        for are_tunnels in [true, false] {
+            let mut next = DoorId(0);
+            while let Some(door) = self.knocked.range(next..).next().copied() {
+                let leads_to = self.doors.get(&door).map(|door| door.leads_to);
+                if (leads_to == Some(LeadsTo::Tunnel)) == are_tunnels {
+                    self.accept(door);
+                }
+                next = DoorId(door.0 + 1);
+            }
         }
-        let mut next = 0;
+        let mut next = DoorId(0);
         while let Some(door) = self.udp.ready.range(next..).next().copied() {
             self.take_datagrams(door);
             self.follow_up();
-            next = door + 1;
+            next = DoorId(door.0 + 1);
         }
         let now = self.core.now();
         while let Some(id) = self.bandwidths.poll_ready(now) {
@@ -313,6 +333,15 @@ impl<N: Net> Server<N> {
         let (udp_sessions, dropped) = (self.udp.sessions(), self.udp.dropped);
         let (waiting, seats) = (self.broker.waiting(), self.gates.taken());
         Census { udp_sessions, dropped, waiting, seats, ..self.core.census() }
+    }
+
+    /// Somebody may be at a door, if there is one still.
+    fn note_door(&mut self, door: DoorId) {
+        if self.doors.contains_key(&door) {
+            self.knocked.insert(door);
+        } else if self.udp.doors.contains_key(&door) {
+            self.udp.ready.insert(door);
+        }
     }
 
     /// One connection's turn.
@@ -382,7 +411,7 @@ impl<N: Net> Server<N> {
             Effect::Ask { session } => self.ask_for_links(session),
             Effect::LetGo { link, why } => self.lose_link(link, why),
             Effect::Cut { visitor, link } => self.cut_visitor(visitor, link),
-            Effect::Withdraw { session, service } => self.withdraw(session, service),
+            Effect::Withdraw { session, service, why } => self.withdraw(session, service, why),
             Effect::Moved { service } => self.leave_udp_links(service),
             Effect::End { session, why } => self.end_session(session, why),
         }
@@ -420,4 +449,11 @@ impl<N: Net> Server<N> {
             }
         }
     }
+}
+
+/// Where visitors reach TLS; without a door of ours, it is another program's.
+fn https_port<L>(config: &ServerConfig, doors: &BTreeMap<DoorId, Door<L>>) -> u16 {
+    let https = doors.values().filter(|door| door.leads_to == LeadsTo::Https);
+    let first = https.min_by_key(|door| door.place).map(|door| door.address.port());
+    config.public_https_port.or(first).unwrap_or(443)
 }

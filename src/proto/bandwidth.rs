@@ -19,6 +19,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
+use super::services::{ByService, ServiceId, Services};
 use super::time::Time;
 
 /// One direction; `I` is a connection's name.
@@ -92,6 +93,16 @@ impl<I: Copy + Eq + Hash> Shaper<I> {
             self.members.remove(&id);
             self.promised = self.promised.saturating_sub(QUANTUM);
         }
+    }
+
+    /// Another rate from now on; who waits keeps its place.
+    pub fn set_rate(&mut self, rate: u64, now: Time) {
+        self.fill(now);
+        self.rate = rate.max(1);
+        self.burst = (rate / BURSTS_A_SECOND).max(QUANTUM);
+        // What was too much at another rate is not paid back at this one.
+        let (least, most) = (-i128::from(QUANTUM), i128::from(self.burst));
+        self.level = self.level.clamp(least * BILLION, most * BILLION);
     }
 
     /// Whether there is anything for one who cannot wait, such as a datagram.
@@ -172,8 +183,7 @@ pub enum Way {
 #[derive(Debug)]
 pub struct Bandwidths<I> {
     all: Option<Pair<I>>,
-    /// By the service's number.
-    services: Vec<Option<Pair<I>>>,
+    services: ByService<Pair<I>>,
 }
 
 /// [`Way::Up`], [`Way::Down`].
@@ -181,22 +191,39 @@ type Pair<I> = Box<[Shaper<I>; 2]>;
 
 impl<I: Copy + Eq + Hash> Bandwidths<I> {
     /// Bytes a second of all services together, and of each.
-    pub fn new(
-        all: Option<u64>,
-        services: impl Iterator<Item = Option<u64>>,
-        now: Time,
-    ) -> Bandwidths<I> {
-        let pair = |rate| Box::new([Shaper::new(rate, now), Shaper::new(rate, now)]);
-        Bandwidths { all: all.map(pair), services: services.map(|rate| rate.map(pair)).collect() }
+    pub fn new(all: Option<u64>, services: &Services, now: Time) -> Bandwidths<I> {
+        let mut bandwidths = Bandwidths { all: None, services: ByService::default() };
+        bandwidths.reload(all, services, now);
+        bandwidths
+    }
+
+    /// The same of another file. Those who wait for a limit
+    /// that is no more come back: nobody names them any more.
+    pub fn reload(&mut self, all: Option<u64>, services: &Services, now: Time) -> Vec<I> {
+        let mut freed = Vec::new();
+        set(&mut self.all, all, &mut freed, now);
+        for (id, service) in services.iter() {
+            let mut pair = self.services.remove(id);
+            set(&mut pair, service.visitors.bandwidth, &mut freed, now);
+            if let Some(pair) = pair {
+                self.services.insert(id, pair);
+            }
+        }
+        freed
+    }
+
+    /// A service is no more, and nobody is on it.
+    pub fn forget(&mut self, service: ServiceId) {
+        self.services.remove(service);
     }
 
     /// Whether anything limits a service.
-    pub fn limits(&self, service: usize) -> bool {
-        self.all.is_some() || self.services.get(service).is_some_and(Option::is_some)
+    pub fn limits(&self, service: ServiceId) -> bool {
+        self.all.is_some() || self.services.get(service).is_some()
     }
 
     /// As [`Shaper::grant`], of both shapers that a service's bytes go through.
-    pub fn grant(&mut self, service: usize, way: Way, id: I, now: Time) -> usize {
+    pub fn grant(&mut self, service: ServiceId, way: Way, id: I, now: Time) -> usize {
         let mut granted = usize::MAX;
         for pair in self.pairs(service) {
             granted = granted.min(pair[way as usize].grant(id, now));
@@ -209,7 +236,7 @@ impl<I: Copy + Eq + Hash> Bandwidths<I> {
     }
 
     /// Moves so many bytes of one who cannot wait, if there is anything left: whether it may.
-    pub fn take(&mut self, service: usize, way: Way, bytes: usize, now: Time) -> bool {
+    pub fn take(&mut self, service: ServiceId, way: Way, bytes: usize, now: Time) -> bool {
         if !self.pairs(service).all(|pair| pair[way as usize].has_some(now)) {
             return false;
         }
@@ -218,29 +245,49 @@ impl<I: Copy + Eq + Hash> Bandwidths<I> {
     }
 
     /// As [`Shaper::spent`].
-    pub fn spent(&mut self, service: usize, way: Way, id: I, bytes: usize) {
+    pub fn spent(&mut self, service: ServiceId, way: Way, id: I, bytes: usize) {
         self.pairs(service).for_each(|pair| pair[way as usize].spent(id, bytes));
     }
 
     /// As [`Shaper::leave`].
-    pub fn leave(&mut self, service: usize, id: I) {
+    pub fn leave(&mut self, service: ServiceId, id: I) {
         self.pairs(service).for_each(|pair| pair.iter_mut().for_each(|shaper| shaper.leave(id)));
     }
 
     /// As [`Shaper::poll_ready`].
     pub fn poll_ready(&mut self, now: Time) -> Option<I> {
-        let mut pairs = self.services.iter_mut().flatten().chain(&mut self.all);
+        let mut pairs = self.services.values_mut().chain(&mut self.all);
         pairs.find_map(|pair| pair.iter_mut().find_map(|shaper| shaper.poll_ready(now)))
     }
 
     /// As [`Shaper::next`].
     pub fn next(&self) -> Option<Time> {
-        let pairs = self.services.iter().flatten().chain(&self.all);
+        let pairs = self.services.iter().map(|(_, pair)| pair).chain(&self.all);
         pairs.flat_map(|pair| pair.iter().filter_map(Shaper::next)).min()
     }
 
-    fn pairs(&mut self, service: usize) -> impl Iterator<Item = &mut Pair<I>> {
-        self.services.get_mut(service).into_iter().flatten().chain(&mut self.all)
+    fn pairs(&mut self, service: ServiceId) -> impl Iterator<Item = &mut Pair<I>> {
+        self.services.get_mut(service).into_iter().chain(&mut self.all)
+    }
+}
+
+/// Sets, changes or takes a limit away.
+fn set<I: Copy + Eq + Hash>(
+    pair: &mut Option<Pair<I>>,
+    rate: Option<u64>,
+    freed: &mut Vec<I>,
+    now: Time,
+) {
+    match (pair.as_mut(), rate) {
+        (Some(pair), Some(rate)) => pair.iter_mut().for_each(|shaper| shaper.set_rate(rate, now)),
+        (None, Some(rate)) => {
+            *pair = Some(Box::new([Shaper::new(rate, now), Shaper::new(rate, now)]));
+        }
+        (Some(former), None) => {
+            freed.extend(former.iter().flat_map(|shaper| shaper.members.keys().copied()));
+            *pair = None;
+        }
+        (None, None) => {}
     }
 }
 
@@ -255,6 +302,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::Config;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -395,18 +443,18 @@ mod tests {
     #[test]
     fn the_limit_of_all_holds_beside_those_of_each() {
         let mut now = Time(0);
-        let rates = [Some(2_000_000), Some(10_000_000), None];
-        let mut lines = Bandwidths::new(Some(6_000_000), rates.into_iter(), now);
+        let services = services(["2 MB/s", "10 MB/s", ""]);
+        let mut lines = Bandwidths::new(Some(6_000_000), &services, now);
         let mut moved = [0; 3];
         // Four readers of each, which want all that they can get.
         let mut ready: VecDeque<usize> = (0..12).collect();
         while now < Time(0) + 20 * SECOND {
             while let Some(reader) = ready.pop_front() {
-                let service = reader % 3;
+                let service = services.at(reader % 3);
                 let granted = lines.grant(service, Way::Down, reader, now);
                 if granted > 0 {
                     lines.spent(service, Way::Down, reader, granted);
-                    moved[service] += granted;
+                    moved[reader % 3] += granted;
                     ready.push_back(reader);
                 }
             }
@@ -417,9 +465,44 @@ mod tests {
         assert!((117_000_000..123_000_000).contains(&all), "{moved:?}");
         assert!(moved[0] < 41_000_000 && moved.iter().all(|one| *one > 25_000_000), "{moved:?}");
         // The other way has its own.
-        assert!(lines.grant(2, Way::Up, 99, now) > 0);
-        assert!(lines.limits(2));
-        assert!(!Bandwidths::<u8>::new(None, [None].into_iter(), now).limits(0));
+        let [first, unlimited] = [services.at(0), services.at(2)];
+        assert!(lines.grant(unlimited, Way::Up, 99, now) > 0);
+        assert!(lines.limits(unlimited));
+        // Another file: who waits for a limit that stays waits on, the others are free.
+        assert!(!lines.reload(None, &services, now).is_empty(), "all have waited for that one");
+        assert!(!lines.limits(unlimited) && lines.limits(first));
+        let second = services.at(1);
+        for service in [first, second] {
+            for reader in 100..103 {
+                while let granted @ 1.. = lines.grant(service, Way::Down, reader, now) {
+                    lines.spent(service, Way::Down, reader, granted);
+                }
+            }
+        }
+        let other = self::services(["1 kB/s", "", ""]);
+        let mut freed = lines.reload(None, &other, now);
+        freed.retain(|reader| *reader >= 100);
+        freed.sort_unstable();
+        assert_eq!(freed, [100, 101, 102]);
+        let shaper = &mut lines.services.get_mut(first).expect("limited")[1];
+        assert!(shaper.rate == 1_000 && shaper.members.contains_key(&102));
+        assert!(shaper.next().is_some_and(|next| next < now + 60 * SECOND));
+        lines.forget(first);
+        assert!(!lines.limits(first));
+    }
+
+    fn services(bandwidths: [&str; 3]) -> Services {
+        let mut text = "[server]\nbind_addr = '[::1]:1'\n".to_owned();
+        for (port, bandwidth) in (2..).zip(bandwidths) {
+            text +=
+                &format!("[server.services.s{port}]\ntoken = 'a'\nbind_addr = '[::1]:{port}'\n");
+            if !bandwidth.is_empty() {
+                text += &format!("bandwidth = '{bandwidth}'\n");
+            }
+        }
+        let config = Config::parse("f.toml", &text, &|_| None);
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        Services::new(&config.server.expect("[server]").services)
     }
 
     #[derive(Debug, Clone)]

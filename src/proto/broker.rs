@@ -17,26 +17,15 @@
 //! Invariants: a link is either in its session's pool or lent; a visitor stands in at most one
 //! queue; a service has at most one session, which lists it.
 
+mod drain;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 
 use super::link_pool::{LinkPool, Terms};
+use super::services::{ByService, ServiceId};
 use super::time::Time;
 use crate::limits;
-
-/// Names a service for ever: one that is gone and another that came in its place differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServiceId {
-    index: u32,
-    generation: u32,
-}
-
-impl ServiceId {
-    /// Where it stands in the configuration's list.
-    pub fn index(self) -> usize {
-        self.index as usize
-    }
-}
 
 /// Names a client process, which says it in HELLO.
 pub type Instance = [u8; 32];
@@ -110,8 +99,10 @@ pub enum Effect<I> {
         session: I,
         /// The service.
         service: ServiceId,
+        /// Why.
+        why: Withdrawn,
     },
-    /// A service has gone to another session: what its datagrams were on is given up.
+    /// A service has left its session: what its datagrams were on is given up.
     Moved {
         /// The service.
         service: ServiceId,
@@ -136,6 +127,19 @@ pub enum Parted {
     SessionEnded,
     /// It is spare, and its client is about to leave.
     Draining,
+    /// Its session has lost the right to the service that it was lent for.
+    Revoked,
+}
+
+/// Why a session has lost a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// Another client has it.
+    ByAnother,
+    /// There is no such service any more, or what its client has said of it fits no more.
+    Gone,
+    /// The token that its client proved is no longer one.
+    Revoked,
 }
 
 /// Why a session is ended.
@@ -145,13 +149,14 @@ pub enum Replaced {
     ByItself,
     /// Another client has the one service that it was for.
     ByAnother,
+    /// It was for one service, which it has no more.
+    Withdrawn(Withdrawn),
 }
 
 /// The books; `I` names a connection.
 #[derive(Debug)]
 pub struct Broker<I> {
-    /// In the order of the configuration.
-    services: Vec<Service<I>>,
+    services: ByService<Service<I>>,
     sessions: HashMap<I, Session<I>>,
     /// Those who wait: in which session's queue, and where.
     places: HashMap<I, (I, Place)>,
@@ -166,7 +171,6 @@ type Place = u64;
 
 #[derive(Debug)]
 struct Service<I> {
-    generation: u32,
     /// Who has it.
     owner: Option<I>,
     /// The client that had it has come back and is about to register it: until then, so long.
@@ -190,18 +194,18 @@ struct Session<I> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LinkState {
     Spare,
-    /// To a visitor.
-    Lent,
+    /// To a visitor of this service.
+    Lent(ServiceId),
     /// To the datagrams of many.
-    Shared,
+    Shared(ServiceId),
 }
 
 impl<I: Copy + Ord + Hash> Broker<I> {
     /// For so many services, which nobody has yet.
     pub fn new(services: usize) -> Broker<I> {
-        let service = || Service { generation: 1, owner: None, promise: None };
+        let free = |index| (ServiceId::nth(index), Service { owner: None, promise: None });
         Broker {
-            services: (0..services).map(|_| service()).collect(),
+            services: (0..services).map(free).collect(),
             sessions: HashMap::new(),
             places: HashMap::new(),
             next_place: 0,
@@ -210,19 +214,76 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         }
     }
 
-    /// The service at `index` of the configuration's list.
-    pub fn service_at(&self, index: usize) -> ServiceId {
-        ServiceId { index: index as u32, generation: self.services[index].generation }
+    /// One more service, which nobody has yet.
+    pub fn add(&mut self, service: ServiceId) {
+        self.services.insert(service, Service { owner: None, promise: None });
+    }
+
+    /// A service is no more: its session loses it, and those who wait for it are turned away. Whoever
+    /// is on a link goes on.
+    pub fn remove(&mut self, service: ServiceId) {
+        if let Some(owner) = self.owner(service) {
+            self.withdraw(owner, service, Withdrawn::Gone);
+        }
+        self.turn_away(service);
+        self.services.remove(service);
+    }
+
+    /// The client of a session gives a service up. Whoever is on a link goes on.
+    pub fn release(&mut self, id: I, service: ServiceId) {
+        if self.owner(service) == Some(id) {
+            self.leave(id, service);
+            self.turn_away(service);
+        }
+    }
+
+    /// A session loses a service, and is told. With [`Withdrawn::Revoked`], its visitors go too.
+    pub fn withdraw(&mut self, id: I, service: ServiceId, why: Withdrawn) {
+        if self.owner(service) != Some(id) {
+            return;
+        }
+        self.leave(id, service);
+        self.turn_away(service);
+        self.let_spares_go(id);
+        let Some(session) = self.sessions.get(&id) else { return };
+        if why == Withdrawn::Revoked {
+            let was_for = |state: &LinkState| matches!(state, LinkState::Lent(of) | LinkState::Shared(of) if *of == service);
+            for (link, _) in session.links.iter().filter(|(_, state)| was_for(state)) {
+                self.effects.push_back(Effect::LetGo { link: *link, why: Parted::Revoked });
+            }
+        }
+        self.effects.push_back(match session.instance {
+            Some(_) => Effect::Withdraw { session: id, service, why },
+            None => Effect::End { session: id, why: Replaced::Withdrawn(why) },
+        });
+    }
+
+    /// Takes a service out of its session.
+    fn leave(&mut self, id: I, service: ServiceId) {
+        self.effects.push_back(Effect::Moved { service });
+        if let Some(slot) = self.services.get_mut(service) {
+            slot.owner = None;
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.services.retain(|other| *other != service);
+        }
+    }
+
+    /// Turns all away who wait for a service, in whichever queue.
+    fn turn_away(&mut self, service: ServiceId) {
+        for session in self.sessions.values_mut() {
+            let waits_for = |_: &Place, (_, of): &mut (I, ServiceId)| *of == service;
+            let those: Vec<_> = session.queue.extract_if(.., waits_for).collect();
+            for (_, (visitor, _)) in those {
+                self.places.remove(&visitor);
+                self.effects.push_back(Effect::TurnAway { visitor });
+            }
+        }
     }
 
     /// The session that has a service.
     pub fn owner(&self, service: ServiceId) -> Option<I> {
         self.find(service)?.owner
-    }
-
-    /// The session that has a service and gives it to new visitors.
-    pub fn taker(&self, service: ServiceId) -> Option<I> {
-        self.owner(service).filter(|owner| !self.is_draining(*owner))
     }
 
     /// Whether a visitor of the service would get a link, or might if it waits.
@@ -242,7 +303,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Answer::No(Denial::Offline);
         };
-        if is_owner && let Some(link) = session.lend(LinkState::Lent) {
+        if is_owner && let Some(link) = session.lend(LinkState::Lent(service)) {
             session.pool.note_need(session.queue.len(), now);
             self.effects.push_back(Effect::Ask { session: id });
             return Answer::Link { link, session: id };
@@ -262,7 +323,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
     pub fn ask_for_datagrams(&mut self, service: ServiceId, now: Time) -> Option<(I, I)> {
         let id = self.taker(service)?;
         let session = self.sessions.get_mut(&id)?;
-        let link = session.lend(LinkState::Shared);
+        let link = session.lend(LinkState::Shared(service));
         session.pool.note_need(session.queue.len(), now);
         self.effects.push_back(Effect::Ask { session: id });
         Some((link?, id))
@@ -278,31 +339,6 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         }
         if let Some((session, _)) = place {
             self.let_spares_go(session);
-        }
-    }
-
-    /// A session's client is about to leave: its services are for nobody new, unless another client
-    /// claims them. Each of its links goes as soon as nobody is on it and nobody waits.
-    pub fn drain(&mut self, id: I) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.draining = true;
-            self.let_spares_go(id);
-        }
-    }
-
-    /// Whether a session's client is about to leave.
-    pub fn is_draining(&self, id: I) -> bool {
-        self.sessions.get(&id).is_some_and(|session| session.draining)
-    }
-
-    fn let_spares_go(&mut self, id: I) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if !session.draining || !session.queue.is_empty() {
-            return;
-        }
-        while let Some(link) = session.pool.yield_one() {
-            session.links.remove(&link);
-            self.effects.push_back(Effect::LetGo { link, why: Parted::Draining });
         }
     }
 
@@ -350,7 +386,11 @@ impl<I: Copy + Ord + Hash> Broker<I> {
             None => Replaced::ByAnother,
             Some(_) if old == new => Replaced::ByItself,
             Some(_) => {
-                self.effects.push_back(Effect::Withdraw { session: former, service });
+                self.effects.push_back(Effect::Withdraw {
+                    session: former,
+                    service,
+                    why: Withdrawn::ByAnother,
+                });
                 return self.move_queue(former, heir, |waits_for| waits_for == service);
             }
         };
@@ -394,7 +434,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         }
         let are_bound = session.instance.is_some();
         for (link, state) in session.links {
-            if are_bound || state != LinkState::Lent {
+            if are_bound || !matches!(state, LinkState::Lent(_)) {
                 self.effects.push_back(Effect::LetGo { link, why: Parted::SessionEnded });
             }
         }
@@ -422,7 +462,9 @@ impl<I: Copy + Ord + Hash> Broker<I> {
     /// A link that was lent is free for the next visitor.
     pub fn link_returned(&mut self, id: I, link: I, now: Time) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if let Some(state @ (LinkState::Lent | LinkState::Shared)) = session.links.get_mut(&link) {
+        if let Some(state @ (LinkState::Lent(_) | LinkState::Shared(_))) =
+            session.links.get_mut(&link)
+        {
             *state = LinkState::Spare;
             session.pool.returned(link);
         }
@@ -438,7 +480,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         match session.links.remove(&link) {
             Some(LinkState::Spare) => session.pool.lost_spare(link),
-            Some(LinkState::Lent | LinkState::Shared) => session.pool.lost_lent(),
+            Some(LinkState::Lent(_) | LinkState::Shared(_)) => session.pool.lost_lent(),
             None => return,
         }
         self.effects.push_back(Effect::Ask { session: id });
@@ -514,6 +556,12 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         self.sessions.get(&id).is_some_and(|session| !session.services.is_empty())
     }
 
+    /// Whether anybody is on one of a session's links.
+    pub fn has_visitors(&self, id: I) -> bool {
+        let is_lent = |state: &LinkState| *state != LinkState::Spare;
+        self.sessions.get(&id).is_some_and(|session| session.links.values().any(is_lent))
+    }
+
     /// All sessions.
     pub fn sessions(&self) -> impl Iterator<Item = I> + '_ {
         self.sessions.keys().copied()
@@ -530,10 +578,11 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         while !session.pool.is_empty() {
             let has = |service| session.services.contains(service);
             let next = session.queue.iter().find(|(_, (_, service))| has(service));
-            let Some((place, (visitor, _))) = next.map(|(place, waits)| (*place, *waits)) else {
+            let Some((place, (visitor, service))) = next.map(|(place, waits)| (*place, *waits))
+            else {
                 break;
             };
-            let Some(link) = session.lend(LinkState::Lent) else { break };
+            let Some(link) = session.lend(LinkState::Lent(service)) else { break };
             session.queue.remove(&place);
             session.pool.note_need(session.queue.len(), now);
             self.places.remove(&visitor);
@@ -555,11 +604,11 @@ impl<I: Copy + Ord + Hash> Broker<I> {
     }
 
     fn find(&self, id: ServiceId) -> Option<&Service<I>> {
-        self.services.get(id.index()).filter(|service| service.generation == id.generation)
+        self.services.get(id)
     }
 
     fn find_mut(&mut self, id: ServiceId) -> Option<&mut Service<I>> {
-        self.services.get_mut(id.index()).filter(|service| service.generation == id.generation)
+        self.services.get_mut(id)
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use super::broker::{Instance, ServiceId};
+use super::broker::{Instance, Withdrawn};
 use super::keepalive::Keepalive;
 use super::noise::HandshakeHash;
-use super::proof;
+use super::proof::{self, Mark};
+use super::services::{ServiceId, Services};
 use super::time::Time;
-use crate::config::ServerService;
+use crate::config::{Secret, ServerService};
 use crate::limits;
 use crate::wire::message::{Message, Register, Registration};
 
@@ -20,6 +21,9 @@ pub struct ControlServer {
     instance: Instance,
     /// Services that the session has now.
     holdings: Vec<Holding>,
+    /// Registrations that were refused and may not be once the file is another: the client's number
+    /// and a mark of the name. At most [`limits::REFUSALS_KEPT`].
+    refused: Vec<(u16, Mark)>,
     /// Proofs that were wrong.
     wrong: u8,
     /// Names that are not in the file, while nothing is proved.
@@ -37,6 +41,10 @@ pub struct Holding {
     pub service: ServiceId,
     /// The client's number for it.
     pub number: u16,
+    /// How many local ports the client has for it.
+    pub ports: u16,
+    /// Of the token that was proved.
+    pub token: Mark,
 }
 
 /// What a message asks of the engine.
@@ -48,10 +56,8 @@ pub enum Asked {
     Answer(Message<'static>),
     /// The token is proved: to give it the service.
     Claim {
-        /// Its index in the configuration.
-        service: usize,
-        /// The client's number for it.
-        number: u16,
+        /// What is claimed.
+        holding: Holding,
         /// Only if no other session has it.
         if_free: bool,
     },
@@ -68,6 +74,8 @@ pub enum Asked {
     },
     /// To bring its services no new visitors: the client is about to leave.
     Drain,
+    /// The client gives this service up.
+    Release(ServiceId),
     /// To close the session.
     Close,
 }
@@ -75,6 +83,23 @@ pub enum Asked {
 /// A message that a client may not send here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unexpected;
+
+/// Why a session may not keep a service that its file has in another way now.
+pub fn why_lost(service: &ServerService, ports: u16, token: &Mark) -> Option<Withdrawn> {
+    if !tokens(service).iter().any(|known| proof::mark(known.expose()) == *token) {
+        return Some(Withdrawn::Revoked);
+    }
+    (!ports_fit(service, ports)).then_some(Withdrawn::Gone)
+}
+
+fn ports_fit(service: &ServerService, ports: u16) -> bool {
+    ports == 1 || ports == service.ports()
+}
+
+/// Any of them proves the right to a service.
+pub fn tokens(service: &ServerService) -> &[Secret] {
+    std::slice::from_ref(&service.token)
+}
 
 /// A server's pings, and silence after which a client is dead: two pings and a half.
 pub fn pulse(interval: Option<Duration>, now: Time) -> Keepalive {
@@ -96,6 +121,7 @@ impl ControlServer {
             nonce,
             instance,
             holdings: Vec::new(),
+            refused: Vec::new(),
             wrong: 0,
             unknown: 0,
             draining: false,
@@ -117,7 +143,7 @@ impl ControlServer {
     pub fn handle(
         &mut self,
         message: &Message<'_>,
-        services: &[ServerService],
+        services: &Services,
         now: Time,
     ) -> Result<Asked, Unexpected> {
         self.pulse.heard(now);
@@ -127,6 +153,7 @@ impl ControlServer {
                 self.draining = true;
                 Ok(Asked::Drain)
             }
+            Message::Release { number } => Ok(self.release(number)),
             Message::Ping(value) => Ok(Asked::Answer(Message::Pong(value))),
             Message::Pong(_) => Ok(Asked::Nothing),
             Message::Goodbye => Ok(Asked::Close),
@@ -134,32 +161,63 @@ impl ControlServer {
         }
     }
 
-    fn judge(&mut self, asked: &Register<'_>, services: &[ServerService]) -> Asked {
+    fn judge(&mut self, asked: &Register<'_>, services: &Services) -> Asked {
         let Register { number, kind, if_free, ports, ref proof, name } = *asked;
-        let found = services.iter().position(|service| service.name.as_bytes() == name);
-        let refuse = |answer, is_last| {
-            let name = show(name);
-            Asked::Refuse { number, name, answer, is_last }
-        };
-        let Some(index) = found else {
+        self.refused.retain(|(refused, _)| *refused != number);
+        let found = services.iter().find(|(_, service)| service.name.as_bytes() == name);
+        let Some((id, service)) = found else {
             self.unknown += usize::from(self.holdings.is_empty());
             let is_last = self.unknown > limits::UNKNOWN_NAMES;
-            return refuse(Registration::UnknownService, is_last);
+            return self.refuse(number, name, Registration::UnknownService, is_last);
         };
-        let service = &services[index];
-        let expected = proof::service(service.token.expose(), &self.hash, &self.nonce, kind, name);
-        if !proof::matches(&expected, proof) {
+        let (hash, nonce) = (self.hash, self.nonce);
+        let proves = |token: &&Secret| {
+            let expected = proof::service(token.expose(), &hash, &nonce, kind, name);
+            proof::matches(&expected, proof)
+        };
+        let Some(token) = tokens(service).iter().find(proves) else {
             self.wrong = self.wrong.saturating_add(1);
-            return refuse(Registration::WrongToken, self.wrong >= limits::WRONG_PROOFS);
-        }
+            let is_last = self.wrong >= limits::WRONG_PROOFS;
+            return self.refuse(number, name, Registration::WrongToken, is_last);
+        };
         // The kind is part of the proof, so who gets here knows the token.
         if service.kind as u8 != kind {
-            return refuse(Registration::WrongKind, false);
+            return self.refuse(number, name, Registration::WrongKind, false);
         }
-        if ports != 1 && ports != service.ports() {
-            return refuse(Registration::WrongPorts, false);
+        if !ports_fit(service, ports) {
+            return self.refuse(number, name, Registration::WrongPorts, false);
         }
-        Asked::Claim { service: index, number, if_free }
+        let holding = Holding { service: id, number, ports, token: proof::mark(token.expose()) };
+        Asked::Claim { holding, if_free }
+    }
+
+    fn refuse(&mut self, number: u16, name: &[u8], answer: Registration, is_last: bool) -> Asked {
+        if self.refused.len() < limits::REFUSALS_KEPT {
+            self.refused.push((number, proof::mark(name)));
+        }
+        let name = show(name);
+        Asked::Refuse { number, name, answer, is_last }
+    }
+
+    /// The client has no use for a number any more. It may be of a service that it has lost.
+    fn release(&mut self, number: u16) -> Asked {
+        self.refused.retain(|(refused, _)| *refused != number);
+        match self.holdings.iter().position(|held| held.number == number) {
+            Some(at) => Asked::Release(self.holdings.swap_remove(at).service),
+            None => Asked::Nothing,
+        }
+    }
+
+    /// What the session has.
+    pub fn holdings(&self) -> &[Holding] {
+        &self.holdings
+    }
+
+    /// A service is there for those who were refused it: the client's number, once.
+    pub fn forgive(&mut self, name: &str) -> Option<u16> {
+        let name = proof::mark(name.as_bytes());
+        let at = self.refused.iter().position(|(_, refused)| *refused == name)?;
+        Some(self.refused.swap_remove(at).0)
     }
 
     /// The session has the service from now on.
@@ -213,7 +271,7 @@ mod tests {
 
     #[test]
     fn only_the_token_of_this_connection_gives_the_service() {
-        let services = [service()];
+        let services = Services::new(&[service()]);
         let hash = HandshakeHash::NONE;
         let pulse = pulse(None, Time::default());
         let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
@@ -231,14 +289,18 @@ mod tests {
             answer: Registration::UnknownService,
             is_last: false,
         };
-        let claim = Asked::Claim { service: 0, number: 7, if_free: false };
-        assert_eq!(ask(b"token", [3; 32], 3, 1, b"pi"), claim);
+        let claim = |ports, token: &[u8]| {
+            let (service, token) = (ServiceId::nth(0), proof::mark(token));
+            let holding = Holding { service, number: 7, ports, token };
+            Asked::Claim { holding, if_free: false }
+        };
+        assert_eq!(ask(b"token", [3; 32], 3, 1, b"pi"), claim(1, b"token"));
         assert_eq!(ask(b"tokem", [3; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(ask(b"token", [4; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(ask(b"token", [3; 32], 4, 1, b"pi"), refuse(Registration::WrongKind));
         assert_eq!(ask(b"token", [3; 32], 3, 1, b"po"), unknown);
         // Two ports, each on two addresses.
-        assert_eq!(ask(b"token", [3; 32], 3, 2, b"pi"), claim);
+        assert_eq!(ask(b"token", [3; 32], 3, 2, b"pi"), claim(2, b"token"));
         for ports in [0, 3, 4] {
             assert_eq!(ask(b"token", [3; 32], 3, ports, b"pi"), refuse(Registration::WrongPorts));
         }
@@ -251,7 +313,8 @@ mod tests {
         let hash = HandshakeHash::NONE;
         let pulse = pulse(None, Time::default());
         let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
-        let mut hear = |message| session.handle(&message, &[service()], Time::default());
+        let services = Services::new(&[service()]);
+        let mut hear = |message| session.handle(&message, &services, Time::default());
         let proof = proof::service(b"token", &hash, &[3; 32], 3, b"pi");
         let ask = Register { number: 7, kind: 3, if_free: true, ports: 1, proof, name: b"pi" };
         assert!(matches!(hear(Message::Register(ask)), Ok(Asked::Claim { .. })));
@@ -264,7 +327,7 @@ mod tests {
 
     #[test]
     fn tokens_cannot_be_guessed_without_end() {
-        let services = [service()];
+        let services = Services::new(&[service()]);
         let pulse = pulse(None, Time::default());
         let hash = HandshakeHash::NONE;
         let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
@@ -279,6 +342,43 @@ mod tests {
         assert!(guess([9; 32], b"pi"));
         let names = (0..=limits::UNKNOWN_NAMES).map(|_| guess([1; 32], b"po"));
         assert_eq!(names.filter(|is_last| *is_last).count(), 1);
+    }
+
+    #[test]
+    fn what_was_refused_may_be_asked_for_once_more_and_what_is_released_is_not_had() {
+        let services = Services::new(&[service()]);
+        let (hash, now) = (HandshakeHash::NONE, Time::default());
+        let pulse = pulse(None, now);
+        let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
+        let register = |number, name: &'static [u8]| {
+            let proof = proof::service(b"token", &hash, &[3; 32], 3, name);
+            Message::Register(Register { number, kind: 3, if_free: false, ports: 1, proof, name })
+        };
+        for number in 0..2 * limits::REFUSALS_KEPT as u16 {
+            let asked = session.handle(&register(number, b"later"), &services, now);
+            assert!(matches!(asked, Ok(Asked::Refuse { .. })));
+        }
+        assert_eq!((session.forgive("never"), session.forgive("later")), (None, Some(0)));
+        assert_eq!(session.refused.len(), limits::REFUSALS_KEPT - 1, "as many as there may be");
+        let Ok(Asked::Claim { holding, .. }) = session.handle(&register(1, b"pi"), &services, now)
+        else {
+            panic!("the right token")
+        };
+        assert!(session.refused.iter().all(|(number, _)| *number != 1), "it is another's now");
+        session.grant(holding);
+        let mut release = |number| session.handle(&Message::Release { number }, &services, now);
+        assert_eq!(release(77), Ok(Asked::Nothing), "WITHDRAWN may cross it");
+        assert_eq!(release(1), Ok(Asked::Release(holding.service)));
+        assert_eq!(release(1), Ok(Asked::Nothing));
+        assert_eq!((session.holdings(), session.number_of(holding.service)), (&[][..], None));
+    }
+
+    #[test]
+    fn a_session_keeps_what_it_could_ask_for_again() {
+        let lost = |ports, token: &[u8]| why_lost(&service(), ports, &proof::mark(token));
+        assert_eq!([lost(1, b"token"), lost(2, b"token")], [None, None]);
+        assert_eq!(lost(3, b"token"), Some(Withdrawn::Gone));
+        assert_eq!([lost(1, b"tokem"), lost(3, b"tokem")], [Some(Withdrawn::Revoked); 2]);
     }
 
     #[test]

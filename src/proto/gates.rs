@@ -7,25 +7,27 @@ use std::time::Duration;
 use super::access;
 use super::buckets::{self, Buckets};
 use super::network::Network;
+use super::services::{ByService, ServiceId, Services};
 use super::time::Time;
-use crate::config::{AccessList, ServerConfig, VisitorLimits};
+use crate::config::{AccessList, Rate, ServerConfig, VisitorLimits};
 use crate::limits;
 
-/// The house's gate, and the services' by their numbers.
+/// The house's gate, and the services'.
 #[derive(Debug)]
 pub struct Gates {
     house: Gate,
-    services: Vec<Gate>,
+    services: ByService<Gate>,
 }
 
 #[derive(Debug)]
 struct Gate {
     access: AccessList,
+    rate: Option<Rate>,
     /// `None`: as often as they like.
     buckets: Option<Buckets>,
     /// Seats.
     most: usize,
-    /// Seats that are taken. `taken <= most`
+    /// Seats that are taken; more than `most` only after a file that allows fewer.
     taken: usize,
 }
 
@@ -42,12 +44,12 @@ pub struct Guest {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Seat {
-    service: usize,
+    service: ServiceId,
 }
 
 impl Seat {
-    /// The service's number.
-    pub fn service(&self) -> usize {
+    /// Where it is.
+    pub fn service(&self) -> ServiceId {
         self.service
     }
 }
@@ -79,12 +81,35 @@ impl Refused {
 
 impl Gates {
     /// As a file has it.
-    pub fn new(config: &ServerConfig) -> Gates {
-        let services = config.services.iter();
-        Gates {
-            house: Gate::new(&config.visitors, None),
-            services: services.map(|one| Gate::new(&one.visitors, one.max_visitors)).collect(),
+    pub fn new(config: &ServerConfig, services: &Services) -> Gates {
+        let house = Gate::new(&config.visitors, None);
+        let mut gates = Gates { house, services: ByService::default() };
+        gates.reload(config, services);
+        gates
+    }
+
+    /// As another file has it: who has a seat keeps it, and what a network has used up of a rate
+    /// that stays counts still. A service that is gone has no gate when its last seat is back.
+    pub fn reload(&mut self, config: &ServerConfig, services: &Services) {
+        self.house.set(&config.visitors, None);
+        for (id, service) in services.iter() {
+            match self.services.get_mut(id) {
+                Some(gate) => gate.set(&service.visitors, service.max_visitors),
+                None => {
+                    let gate = Gate::new(&service.visitors, service.max_visitors);
+                    self.services.insert(id, gate);
+                }
+            }
         }
+    }
+
+    /// A service is gone: whether nobody has a seat there; then it is forgotten.
+    pub fn forget(&mut self, service: ServiceId) -> bool {
+        let is_empty = self.services.get(service).is_none_or(|gate| gate.taken == 0);
+        if is_empty {
+            self.services.remove(service);
+        }
+        is_empty
     }
 
     /// The house's list alone, for who has not said anything yet.
@@ -98,14 +123,14 @@ impl Gates {
     }
 
     /// The same at a service where it needs no seat.
-    pub fn pass(&mut self, service: usize, guest: Guest, now: Time) -> Result<(), Refused> {
+    pub fn pass(&mut self, service: ServiceId, guest: Guest, now: Time) -> Result<(), Refused> {
         let Some(gate) = self.services.get_mut(service) else { return Err(Refused::Denied) };
         gate.check(guest)?;
         gate.count(guest, now)
     }
 
     /// The same where it takes a seat.
-    pub fn enter(&mut self, service: usize, guest: Guest, now: Time) -> Result<Seat, Refused> {
+    pub fn enter(&mut self, service: ServiceId, guest: Guest, now: Time) -> Result<Seat, Refused> {
         let Some(gate) = self.services.get_mut(service) else { return Err(Refused::Denied) };
         gate.check(guest)?;
         if gate.taken >= gate.most {
@@ -126,18 +151,28 @@ impl Gates {
 
     /// Seats that are taken, for tests and figures.
     pub fn taken(&self) -> usize {
-        self.services.iter().map(|gate| gate.taken).sum()
+        self.services.iter().map(|(_, gate)| gate.taken).sum()
     }
 }
 
 impl Gate {
     fn new(limits: &VisitorLimits, most: Option<usize>) -> Gate {
-        let buckets = limits.rate.map(|rate| {
-            let each = buckets::Rate::new(rate.per_second, rate.burst);
-            Buckets::new(each, None, limits::NETWORKS_REMEMBERED)
-        });
         let access = limits.access.clone();
-        Gate { access, buckets, most: most.unwrap_or(usize::MAX), taken: 0 }
+        let mut gate = Gate { access, rate: None, buckets: None, most: 0, taken: 0 };
+        gate.set(limits, most);
+        gate
+    }
+
+    fn set(&mut self, limits: &VisitorLimits, most: Option<usize>) {
+        self.access = limits.access.clone();
+        self.most = most.unwrap_or(usize::MAX);
+        if self.rate != limits.rate {
+            self.rate = limits.rate;
+            self.buckets = limits.rate.map(|rate| {
+                let each = buckets::Rate::new(rate.per_second, rate.burst);
+                Buckets::new(each, None, limits::NETWORKS_REMEMBERED)
+            });
+        }
     }
 
     fn check(&self, guest: Guest) -> Result<(), Refused> {
@@ -156,6 +191,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
+    const A: ServiceId = ServiceId::nth(0);
+    const B: ServiceId = ServiceId::nth(1);
     const ONE: &str = "192.0.2.1";
     const OTHER: &str = "192.0.2.2";
 
@@ -167,7 +204,8 @@ mod tests {
         );
         let config = Config::parse("f.toml", &text, &|_| None);
         let config = config.unwrap_or_else(|error| panic!("{error}"));
-        Gates::new(&config.server.expect("[server]"))
+        let server = config.server.expect("[server]");
+        Gates::new(&server, &Services::new(&server.services))
     }
 
     fn guest(address: &str) -> Guest {
@@ -181,7 +219,7 @@ mod tests {
             .map(|_| {
                 assert!(gates.lets_in(guest(ONE).address));
                 gates.knock(guest(ONE), Time(0)).expect("no limit");
-                gates.enter(0, guest(ONE), Time(0)).expect("no limit")
+                gates.enter(A, guest(ONE), Time(0)).expect("no limit")
             })
             .collect();
         assert_eq!(gates.taken(), 10_000);
@@ -194,8 +232,8 @@ mod tests {
         let mut gates = gates("deny = '192.0.2.1'", "deny = '192.0.2.2'");
         assert!(!gates.lets_in(guest(ONE).address) && gates.lets_in(guest(OTHER).address));
         assert!(!gates.lets_in("::ffff:192.0.2.1".parse().expect("an address")));
-        assert_eq!(gates.pass(0, guest(OTHER), Time(0)), Err(Refused::Denied));
-        assert_eq!(gates.pass(1, guest(OTHER), Time(0)), Ok(()), "its own list alone");
+        assert_eq!(gates.pass(A, guest(OTHER), Time(0)), Err(Refused::Denied));
+        assert_eq!(gates.pass(B, guest(OTHER), Time(0)), Ok(()), "its own list alone");
         // A room's list does not open the house.
         let gates = self::gates("allow = '192.0.2.2'", "allow = '0.0.0.0/0'");
         assert!(!gates.lets_in(guest(ONE).address));
@@ -205,13 +243,13 @@ mod tests {
     fn seats_are_counted_for_each_service() {
         let mut gates = gates("", "max_visitors = 2");
         let mut enter = |service| gates.enter(service, guest(ONE), Time(0));
-        let first = enter(0).expect("room");
-        let _second = enter(0).expect("room");
-        assert_eq!(enter(0), Err(Refused::Full));
-        let _other = enter(1).expect("no limit there");
+        let first = enter(A).expect("room");
+        let _second = enter(A).expect("room");
+        assert_eq!(enter(A), Err(Refused::Full));
+        let _other = enter(B).expect("no limit there");
         gates.leave(first);
-        let _third = gates.enter(0, guest(OTHER), Time(0)).expect("room again");
-        assert_eq!(gates.enter(0, guest(ONE), Time(0)), Err(Refused::Full));
+        let _third = gates.enter(A, guest(OTHER), Time(0)).expect("room again");
+        assert_eq!(gates.enter(A, guest(ONE), Time(0)), Err(Refused::Full));
     }
 
     #[test]
@@ -227,17 +265,17 @@ mod tests {
         assert_eq!(gates.knock(guest(OTHER), Time(0)), Ok(()), "a network of its own");
         let many = Guest { is_many: true, ..guest(ONE) };
         assert_eq!(gates.knock(many, Time(0)), Ok(()), "a proxy stands for many");
-        let seats = [(); 2].map(|()| gates.enter(0, guest(ONE), Time(0)).expect("within the rate"));
+        let seats = [(); 2].map(|()| gates.enter(A, guest(ONE), Time(0)).expect("within the rate"));
         let slow = Err(Refused::TooOften { again: second });
-        assert_eq!(gates.pass(0, guest(ONE), Time(0)), slow);
-        assert_eq!(gates.enter(0, guest(ONE), Time(0)).map(|_| ()), slow);
+        assert_eq!(gates.pass(A, guest(ONE), Time(0)), slow);
+        assert_eq!(gates.enter(A, guest(ONE), Time(0)).map(|_| ()), slow);
         assert_eq!(gates.taken(), 2, "who is refused has no seat");
-        assert_eq!(gates.pass(0, guest(ONE), Time(0) + second), Ok(()));
+        assert_eq!(gates.pass(A, guest(ONE), Time(0) + second), Ok(()));
         // An IPv6 subscriber has a /64.
         let [one, same, other] = ["2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1"].map(guest);
-        assert_eq!([one, one].map(|one| gates.pass(0, one, Time(0))), [Ok(()), Ok(())]);
-        assert_eq!(gates.pass(0, same, Time(0)), slow);
-        assert_eq!(gates.pass(0, other, Time(0)), Ok(()));
+        assert_eq!([one, one].map(|one| gates.pass(A, one, Time(0))), [Ok(()), Ok(())]);
+        assert_eq!(gates.pass(A, same, Time(0)), slow);
+        assert_eq!(gates.pass(A, other, Time(0)), Ok(()));
         seats.into_iter().for_each(|seat| gates.leave(seat));
     }
 
@@ -245,9 +283,9 @@ mod tests {
     #[test]
     fn a_full_service_takes_no_token() {
         let mut gates = gates("", "rate = { per_second = 1, burst = 2 }\nmax_visitors = 1");
-        let seat = gates.enter(0, guest(ONE), Time(0)).expect("room");
-        assert_eq!(gates.enter(0, guest(ONE), Time(0)), Err(Refused::Full));
+        let seat = gates.enter(A, guest(ONE), Time(0)).expect("room");
+        assert_eq!(gates.enter(A, guest(ONE), Time(0)), Err(Refused::Full));
         gates.leave(seat);
-        let _seat = gates.enter(0, guest(ONE), Time(0)).expect("the second token");
+        let _seat = gates.enter(A, guest(ONE), Time(0)).expect("the second token");
     }
 }

@@ -78,7 +78,7 @@ pub struct HttpEntry {
     pages: Arc<Pages>,
     stage: Stage,
     /// The service whose link is held. `leave.is_some()` implies `link.is_none()`.
-    link: Option<usize>,
+    link: Option<u64>,
     /// The link that was held is to be left.
     leave: Option<HalfEnd>,
     /// FIN is to be said on the link that is held.
@@ -115,7 +115,7 @@ pub enum Action {
     /// [`HttpEntry::handle_no_link`].
     Open {
         /// As [`Routed::Service`] said.
-        service: usize,
+        service: u64,
     },
     /// Say FIN on the link: no request follows, the response is still wanted.
     Finish,
@@ -143,8 +143,8 @@ pub enum HalfEnd {
 /// Answers [`Action::Route`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Routed {
-    /// This one has it.
-    Service(usize),
+    /// This one has it, by a number that no other service has or had.
+    Service(u64),
     /// Nobody has it.
     Unknown,
     /// Somebody has it who is not there.
@@ -189,7 +189,7 @@ enum Stage {
     /// Whose is it?
     Routing { order: Box<Order>, asked: bool },
     /// Its link is awaited.
-    Linking { order: Box<Order>, service: usize, asked: bool },
+    Linking { order: Box<Order>, service: u64, asked: bool },
     /// It is with the home.
     Exchange { order: Box<Order>, reply: Reply },
     /// 101 has gone out.
@@ -231,6 +231,17 @@ impl HttpEntry {
             refusal: None,
             ledger: None,
         }
+    }
+
+    /// It is no proxy that speaks for itself.
+    pub fn is_visitor(&self) -> bool {
+        self.visitor.origin == Origin::Visitor
+    }
+
+    /// What a new file says of how requests are answered and forwarded, from the next one on.
+    pub fn renew(&mut self, pages: Arc<Pages>, form: forwarded::Form, is_proxy: bool) {
+        self.pages = pages;
+        (self.visitor.form, self.visitor.is_proxy) = (form, is_proxy);
     }
 
     /// The visitor's bytes from the first one that was not taken; how many are taken now.

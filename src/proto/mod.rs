@@ -26,6 +26,7 @@ pub mod rathole_client;
 pub mod rathole_server;
 pub mod rounds;
 pub mod route;
+pub mod services;
 pub mod time;
 pub mod tunnel;
 pub mod udp_sessions;

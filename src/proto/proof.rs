@@ -2,7 +2,7 @@
 //! handshake, so that a proof seen on one connection is worth nothing on another.
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::noise::HandshakeHash;
@@ -25,6 +25,14 @@ pub fn service(
 /// Proves that a link belongs to a live session: `HMAC(key, "underpass link" | handshake hash)`.
 pub fn link(key: &[u8; 32], hash: &HandshakeHash) -> Proof {
     hmac(key, &[b"underpass link", hash.as_bytes()])
+}
+
+/// Stands for a token of ours where it was proved, so that nobody keeps the token itself.
+pub type Mark = [u8; 32];
+
+/// See [`Mark`].
+pub fn mark(token: &[u8]) -> Mark {
+    Sha256::digest(token).into()
 }
 
 /// Whether two proofs are equal, in constant time.

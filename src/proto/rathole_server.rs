@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use super::control_server::tokens;
 use super::keepalive::Keepalive;
-use super::proof;
+use super::proof::{self, Mark};
+use super::services::{ServiceId, Services};
 use super::time::Time;
-use crate::config::ServerService;
+use crate::config::Secret;
 use crate::wire::rathole::{Ack, Digest};
 
 /// The name under which a service is asked for.
@@ -32,8 +34,8 @@ pub fn session_key(token: &[u8], nonce: &Digest) -> Digest {
 
 /// A client has asked for a service and was given a nonce.
 pub struct Claim {
-    /// The service, and what proves its token.
-    wanted: Option<(usize, Digest)>,
+    /// The service, and what proves each of its tokens.
+    wanted: Option<(ServiceId, Vec<(Digest, Mark)>)>,
 }
 
 /// Why a claim is refused.
@@ -42,14 +44,18 @@ pub struct Refusal {
     /// What the client is told.
     pub ack: Ack,
     /// The service, if there is one of that name.
-    pub service: Option<usize>,
+    pub service: Option<ServiceId>,
 }
 
 impl Claim {
     /// `nonce` is fresh randomness.
-    pub fn new(name: &Digest, nonce: &Digest, services: &[ServerService]) -> Claim {
-        let found = services.iter().position(|service| name_digest(&service.name) == *name);
-        let wanted = found.map(|index| (index, session_key(services[index].token.expose(), nonce)));
+    pub fn new(name: &Digest, nonce: &Digest, services: &Services) -> Claim {
+        let found = services.iter().find(|(_, service)| name_digest(&service.name) == *name);
+        let wanted = found.map(|(id, service)| {
+            let key =
+                |token: &Secret| (session_key(token.expose(), nonce), proof::mark(token.expose()));
+            (id, tokens(service).iter().map(key).collect())
+        });
         Claim { wanted }
     }
 
@@ -60,20 +66,25 @@ impl Claim {
         interval: Option<Duration>,
         now: Time,
     ) -> Result<ControlChannel, Refusal> {
-        let Some((service, key)) = self.wanted else {
+        let Some((service, keys)) = &self.wanted else {
             return Err(Refusal { ack: Ack::NoSuchService, service: None });
         };
-        if !proof::matches(&key, auth) {
+        let service = *service;
+        let Some((key, token)) = keys.iter().find(|(key, _)| proof::matches(key, auth)).copied()
+        else {
             return Err(Refusal { ack: Ack::WrongToken, service: Some(service) });
-        }
-        Ok(ControlChannel { service, key, pulse: Keepalive::new(interval, None, now) })
+        };
+        let pulse = Keepalive::new(interval, None, now);
+        Ok(ControlChannel { service, token, key, pulse })
     }
 }
 
 /// A control channel whose client has proved its token.
 pub struct ControlChannel {
-    /// Its service's index in the server's configuration.
-    pub service: usize,
+    /// Its service.
+    pub service: ServiceId,
+    /// Of the token that was proved.
+    pub token: Mark,
     key: Digest,
     /// Heartbeats; the client has no word to answer them with.
     pub pulse: Keepalive,
@@ -106,31 +117,32 @@ mod tests {
         }
     }
 
-    fn services(name: &str, token: &str) -> Vec<ServerService> {
+    fn services(name: &str, token: &str) -> Services {
         let text = format!(
             "[server]\nbind_addr = \"0.0.0.0:2333\"\ndefault_token = \"{token}\"\n\
              [server.services.other]\nbind_addr = \"0.0.0.0:1\"\n\
              [server.services.{name}]\nbind_addr = \"0.0.0.0:2\"\n"
         );
         let config = Config::parse("test", &text, &|_| None).expect("a server's file");
-        config.server.expect("a server").services
+        Services::new(&config.server.expect("a server").services)
     }
 
     #[test]
     fn rathole_s_own_proof_is_taken_for_its_service_nonce_and_token_alone() {
         let (name, nonce) = (digest(HELLO_FOR_PI), digest(NONCE));
-        let judge = |services: &[ServerService], nonce: &Digest, auth: &Digest| {
+        let judge = |services: &Services, nonce: &Digest, auth: &Digest| {
             let claim = Claim::new(&name, nonce, services);
             claim.judge(auth, None, Time::default()).map(|channel| (channel.service, channel))
         };
         let (service, channel) =
             judge(&services("pi", "token"), &nonce, AUTH).expect("the right one");
-        assert_eq!(service, 1);
+        assert_eq!(service, ServiceId::nth(1));
+        assert_eq!(channel.token, proof::mark(b"token"));
         assert!(channel.owns(AUTH) && !channel.owns(&[0; 32]) && !channel.owns(&nonce));
-        let refused = |services: &[ServerService], nonce: &Digest, auth: &Digest| {
+        let refused = |services: &Services, nonce: &Digest, auth: &Digest| {
             judge(services, nonce, auth).err().expect("refused")
         };
-        let wrong = Refusal { ack: Ack::WrongToken, service: Some(1) };
+        let wrong = Refusal { ack: Ack::WrongToken, service: Some(ServiceId::nth(1)) };
         assert_eq!(refused(&services("pi", "tokem"), &nonce, AUTH), wrong);
         assert_eq!(refused(&services("pi", "token"), &[1; 32], AUTH), wrong);
         assert_eq!(refused(&services("pi", "token"), &nonce, &nonce), wrong);

@@ -71,6 +71,12 @@ impl<K: Clone + Eq + Hash, V> UdpSessions<K, V> {
         }
     }
 
+    /// Other bounds from now on. Where there are more than `most`, each new one ends an old one, as
+    /// before.
+    pub fn set_bounds(&mut self, idle_time: Option<Duration>, most: usize) {
+        (self.idle_time, self.most) = (idle_time, most);
+    }
+
     /// The session with `key`.
     pub fn find(&self, key: &K) -> Option<UdpSessionId> {
         let index = *self.by_key.get(key)?;

@@ -38,6 +38,8 @@ pub mod kind {
     pub const PONG: u8 = 0x0a;
     /// Either side leaves in order.
     pub const GOODBYE: u8 = 0x0b;
+    /// Client gives a service up.
+    pub const RELEASE: u8 = 0x0c;
     /// Either side takes no new visitors and is about to leave.
     pub const DRAINING: u8 = 0x0d;
     /// Server has taken a link into its pool.
@@ -101,7 +103,7 @@ pub enum Message<'a> {
         /// What became of it.
         answer: Registration,
     },
-    /// Another session has proved the token and has the service now.
+    /// The session has the service no more; or it may ask again for one that it was refused.
     Withdrawn {
         /// The client's number for the service.
         number: u16,
@@ -117,6 +119,11 @@ pub enum Message<'a> {
     Pong(u64),
     /// The sender closes the session.
     Goodbye,
+    /// The client gives a service up, or a number that it was refused.
+    Release {
+        /// The client's number for the service.
+        number: u16,
+    },
     /// The sender takes no new visitors, and closes the session before long.
     Draining,
     /// The link is in the pool.
@@ -289,6 +296,10 @@ impl<'a> Message<'a> {
                 out.extend_from_slice(&number.to_le_bytes());
                 kind::WITHDRAWN
             }
+            Message::Release { number } => {
+                out.extend_from_slice(&number.to_le_bytes());
+                kind::RELEASE
+            }
             Message::Links { count } => {
                 out.extend_from_slice(&count.to_le_bytes());
                 kind::LINKS
@@ -353,6 +364,7 @@ impl<'a> Message<'a> {
                 answer: Registration::from_code(reader.u8()?)?,
             },
             kind::WITHDRAWN => Message::Withdrawn { number: reader.u16_le()? },
+            kind::RELEASE => Message::Release { number: reader.u16_le()? },
             kind::LINKS => Message::Links { count: reader.u16_le()? },
             kind::PING => Message::Ping(reader.u64_le()?),
             kind::PONG => Message::Pong(reader.u64_le()?),
@@ -559,6 +571,7 @@ pub(crate) mod tests {
             Message::Ping(u64::MAX),
             Message::Pong(0),
             Message::Goodbye,
+            Message::Release { number: 9 },
             Message::Draining,
             Message::Ready,
             Message::Open(Open {

@@ -209,6 +209,7 @@ impl Driver {
                 Action::Open { service } => {
                     assert!(!self.held, "two links at once");
                     self.held = true;
+                    let service = service as usize; // of three
                     let (sent, finished, left) = (Vec::new(), false, None);
                     let (said, home_ended) = (0, false);
                     self.links.push(Link { service, sent, finished, left, said, home_ended });

@@ -7,16 +7,18 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Server;
 use super::doors::LeadsTo;
 use super::visitor::{Doing, Visitor};
+use crate::config::ServerService;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::proto::access::{Entry, Record, Sink, VisitEnd};
-use crate::proto::broker::ServiceId;
 use crate::proto::http_entry::Summary;
+use crate::proto::services::ServiceId;
 use crate::proto::time::Time;
 use crate::wire::host::HostName;
 
@@ -27,7 +29,8 @@ pub(super) struct Account {
     began: Option<Time>,
     first_byte: Option<Time>,
     name: String,
-    service: Option<ServiceId>,
+    /// What it is called, also when the file has it no more.
+    service: Option<Arc<ServerService>>,
     client: Option<SocketAddr>,
     /// It is a load balancer's own: no line, unless a service takes it.
     is_check: bool,
@@ -66,7 +69,7 @@ impl<N: Net> Server<N> {
     pub(super) fn log_refused(&mut self, visitor: SocketAddr, leads_to: LeadsTo, end: VisitEnd) {
         let (now, entry) = (self.core.now(), leads_to.entry());
         let service = match leads_to {
-            LeadsTo::Service { index, .. } => Some(&*self.config.services[index].name),
+            LeadsTo::Service { service, .. } => Some(self.services.name(service)),
             _ => None,
         };
         if let Some(sink) = &mut self.access
@@ -130,8 +133,9 @@ impl<N: Net> Server<N> {
         }
         let owner = self.broker.owner(service);
         let client = owner.and_then(|owner| self.session(owner)).map(|session| session.address);
+        let service = self.services.get(service).cloned();
         if let Some(account) = self.account(id) {
-            (account.service, account.client) = (Some(service), client);
+            (account.service, account.client) = (service, client);
         }
     }
 
@@ -242,7 +246,7 @@ impl<N: Net> Server<N> {
             peer: brought.map(|_| *address),
             entry: account.entry,
             name: &account.name,
-            service: account.service.map(|id| &*self.config.services[id.index()].name),
+            service: account.service.as_ref().map(|service| &*service.name),
             client: account.client,
             request: summary.and_then(|summary| summary.line.as_ref()),
             status,

@@ -153,8 +153,7 @@ impl<N: Net> Server<N> {
             _ if origin != Origin::Visitor => Ok(()),
             _ => self.knock(id),
         };
-        if let LeadsTo::Service { index, .. } = leads_to {
-            let service = self.broker.service_at(index);
+        if let LeadsTo::Service { service, .. } = leads_to {
             self.note_service(id, service);
             entered = entered.and_then(|()| self.enter(id, service));
         }
@@ -164,8 +163,7 @@ impl<N: Net> Server<N> {
             return self.keep_out(id, refused);
         }
         match leads_to {
-            LeadsTo::Service { index, offset } => {
-                let service = self.broker.service_at(index);
+            LeadsTo::Service { service, offset } => {
                 let waiting = Waiting::for_port(service, offset, held);
                 self.set_doing(id, Doing::Waiting(Box::new(waiting)));
                 self.place(id);

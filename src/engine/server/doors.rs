@@ -1,5 +1,6 @@
 //! The doors: what the server listens on, and how many it lets in.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +10,7 @@ use super::greeting::Greeting;
 use super::{Complaint, Server, Tunnel};
 use crate::config::{ServerConfig, ServiceKind, show_ports};
 use crate::engine::conn::{Conn, TunnelConn};
-use crate::engine::conns::ConnId;
+use crate::engine::conns::{self, ConnId};
 use crate::engine::net::{Net, Token};
 use crate::engine::socket::Socket;
 use crate::limits;
@@ -17,26 +18,67 @@ use crate::proto::access::Entry;
 use crate::proto::admission::{Capacity, Class, Holder, Standing};
 use crate::proto::link_pool::Terms;
 use crate::proto::noise::{Channel, Side};
+use crate::proto::services::{Plan, ServiceId};
 use crate::proto::time::Time;
 
 /// A listener and what it is for.
 pub(super) struct Door<L> {
-    /// `None` once the server is about to end.
-    pub(super) listener: Option<L>,
+    listener: L,
     pub(super) address: SocketAddr,
+    /// As in the file, where a port may be 0.
+    at: SocketAddr,
     pub(super) leads_to: LeadsTo,
+    /// In the order of [`Server::local_addrs`].
+    pub(super) place: usize,
     /// After an accept that failed, not before this.
     pub(super) pause: Option<Time>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Names a door, also of UDP, and is its token. One that is closed and another that was opened later
+/// differ, so an event that was under way misses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct DoorId(pub(super) usize);
+
+impl DoorId {
+    pub(super) fn token(self) -> Token {
+        Token(self.0 as u64)
+    }
+}
+
+/// Gives the doors their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    next: usize,
+}
+
+impl Numbers {
+    /// The next one that no door has. They come again when a token's half is used up.
+    pub(super) fn next(&mut self, is_taken: impl Fn(DoorId) -> bool) -> DoorId {
+        loop {
+            let id = DoorId(self.next);
+            self.next = (self.next + 1) % conns::MOST;
+            if !is_taken(id) {
+                return id;
+            }
+        }
+    }
+}
+
+/// What becomes of the doors with another file.
+pub(super) struct DoorPlan<L> {
+    /// In the order of the file.
+    doors: Vec<(DoorId, LeadsTo)>,
+    opened: BTreeMap<DoorId, Door<L>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum LeadsTo {
     Tunnel,
     Http,
     Https,
     /// A service's own port, and which of them.
     Service {
-        index: usize,
+        service: ServiceId,
         offset: u16,
     },
 }
@@ -84,41 +126,88 @@ impl Room {
     }
 }
 
+/// How many ports a file has for listening.
+pub(super) fn count(config: &ServerConfig) -> usize {
+    let entries = [&config.bind_addrs, &config.http_addrs, &config.https_addrs];
+    let own = config.services.iter().map(|service| &service.bind_addrs);
+    entries.into_iter().chain(own).map(Vec::len).sum()
+}
+
 /// All that is to be listened on over TCP, in the order of [`Server::local_addrs`].
-pub(super) fn wanted(config: &ServerConfig) -> Vec<(SocketAddr, LeadsTo)> {
+fn wanted(config: &ServerConfig, services: &Plan) -> Vec<(SocketAddr, LeadsTo)> {
     let tunnels = config.bind_addrs.iter().map(|at| (*at, LeadsTo::Tunnel));
     let http = config.http_addrs.iter().map(|at| (*at, LeadsTo::Http));
     let https = config.https_addrs.iter().map(|at| (*at, LeadsTo::Https));
-    let services = config.services.iter().enumerate();
-    let over_tcp = services.filter(|(_, service)| service.kind != ServiceKind::Udp);
+    let all = config.services.iter().enumerate();
+    let over_tcp = all.filter(|(_, service)| service.kind != ServiceKind::Udp);
     let own = over_tcp.flat_map(|(index, service)| {
-        let leads_to = move |offset| LeadsTo::Service { index, offset };
+        let leads_to = move |offset| LeadsTo::Service { service: services.at(index), offset };
         service.bind_addrs.iter().copied().zip(service.port_offsets().into_iter().map(leads_to))
     });
     tunnels.chain(http).chain(https).chain(own).collect()
 }
 
-/// Listens; a door's token is its index.
-pub(super) fn open<N: Net>(
-    wanted: Vec<(SocketAddr, LeadsTo)>,
-    net: &mut N,
+/// Opens the doors of a file that are not open yet; nothing changes before [`commit`]. One that is
+/// open keeps its number and what waits in it, whatever it leads to from now on.
+pub(super) fn plan<N: Net>(
+    doors: &BTreeMap<DoorId, Door<N::Listener>>,
     config: &ServerConfig,
-) -> io::Result<Vec<Door<N::Listener>>> {
-    let mut doors = Vec::new();
-    for (wanted, leads_to) in wanted {
-        let token = Token(doors.len() as u64);
-        let (listener, address) = net.listen(wanted, token).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot listen on {wanted}: {error}"))
-        })?;
-        doors.push(Door { listener: Some(listener), address, leads_to, pause: None });
+    services: &Plan,
+    net: &mut N,
+    numbers: &mut Numbers,
+) -> io::Result<DoorPlan<N::Listener>> {
+    let wanted = wanted(config, services);
+    let mut plan = DoorPlan { doors: Vec::new(), opened: BTreeMap::new() };
+    // Where a port is 0, one is as good as another, but for those that know it.
+    let mut free: BTreeMap<(SocketAddr, Option<LeadsTo>), Vec<DoorId>> = BTreeMap::new();
+    let key = |at: SocketAddr, leads_to| (at, (at.port() == 0).then_some(leads_to));
+    for (id, door) in doors.iter().rev() {
+        free.entry(key(door.at, door.leads_to)).or_default().push(*id);
     }
-    for doors in doors.chunk_by(|one, next| one.leads_to.is_same(next.leads_to)) {
+    for (at, leads_to) in wanted {
+        let same = free.get_mut(&key(at, leads_to)).and_then(Vec::pop);
+        let id = match same {
+            Some(id) => id,
+            None => {
+                let id = numbers.next(|id| doors.contains_key(&id));
+                let (listener, address) = net.listen(at, id.token()).map_err(|error| {
+                    io::Error::new(error.kind(), format!("cannot listen on {at}: {error}"))
+                })?;
+                let (place, pause) = (0, None);
+                plan.opened.insert(id, Door { listener, address, at, leads_to, place, pause });
+                id
+            }
+        };
+        plan.doors.push((id, leads_to));
+    }
+    let opened: Vec<&Door<_>> =
+        plan.doors.iter().filter_map(|(id, _)| plan.opened.get(id)).collect();
+    for doors in opened.chunk_by(|one, next| one.leads_to.is_same(next.leads_to)) {
         let addresses: Vec<SocketAddr> = doors.iter().map(|door| door.address).collect();
         for shown in show_ports(&addresses) {
-            info!("listening on {shown} for {}", doors[0].leads_to.describe(config));
+            let purpose = doors[0].leads_to.describe(|service| {
+                let all = (0..config.services.len()).zip(&config.services);
+                let mut same = all.filter(|(index, _)| services.at(*index) == service);
+                same.next().map_or("", |(_, service)| &service.name)
+            });
+            info!("listening on {shown} for {purpose}");
         }
     }
-    Ok(doors)
+    Ok(plan)
+}
+
+/// The doors are what the plan says; those that it has not close.
+pub(super) fn commit<L>(doors: &mut BTreeMap<DoorId, Door<L>>, mut plan: DoorPlan<L>) {
+    let mut former = std::mem::take(doors);
+    for (place, (id, leads_to)) in plan.doors.into_iter().enumerate() {
+        if let Some(mut door) = former.remove(&id).or_else(|| plan.opened.remove(&id)) {
+            (door.leads_to, door.place) = (leads_to, place);
+            doors.insert(id, door);
+        }
+    }
+    for door in former.into_values() {
+        info!("no longer listening on {}", door.address);
+    }
 }
 
 impl<N: Net> Server<N> {
@@ -143,24 +232,23 @@ impl<N: Net> Server<N> {
     }
 
     /// Takes what waits at a door, within its budget.
-    pub(super) fn accept(&mut self, index: usize) {
+    pub(super) fn accept(&mut self, id: DoorId) {
         let now = self.core.now();
         for _ in 0..limits::ACCEPTS_A_TURN {
-            let leads_to = self.doors[index].leads_to;
+            let Some(leads_to) = self.doors.get(&id).map(|door| door.leads_to) else {
+                self.knocked.remove(&id);
+                return;
+            };
             let may_enter = self.may_enter(leads_to);
             if !may_enter {
                 return self.say_full();
             }
-            let door = &mut self.doors[index];
+            let Some(door) = self.doors.get_mut(&id) else { return };
             if door.pause.is_some_and(|until| now < until) {
                 return;
             }
             door.pause = None;
-            let Some(listener) = &mut door.listener else {
-                self.knocked.remove(&index);
-                return;
-            };
-            match self.core.io.net.accept(listener) {
+            match self.core.io.net.accept(&mut door.listener) {
                 Ok((stream, address)) => {
                     let port = door.address.port();
                     match leads_to {
@@ -170,7 +258,7 @@ impl<N: Net> Server<N> {
                     self.follow_up();
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.knocked.remove(&index);
+                    self.knocked.remove(&id);
                     return;
                 }
                 Err(error) => match error.kind() {
@@ -232,7 +320,7 @@ impl LeadsTo {
     /// The same but for the port.
     fn is_same(self, other: LeadsTo) -> bool {
         match (self, other) {
-            (LeadsTo::Service { index: one, .. }, LeadsTo::Service { index: other, .. }) => {
+            (LeadsTo::Service { service: one, .. }, LeadsTo::Service { service: other, .. }) => {
                 one == other
             }
             _ => self == other,
@@ -248,12 +336,12 @@ impl LeadsTo {
         }
     }
 
-    fn describe(self, config: &ServerConfig) -> String {
+    fn describe<'a>(self, name: impl FnOnce(ServiceId) -> &'a str) -> String {
         match self {
             LeadsTo::Tunnel => "tunnels".to_owned(),
             LeadsTo::Http => "visitors over HTTP".to_owned(),
             LeadsTo::Https => "visitors over TLS".to_owned(),
-            LeadsTo::Service { index, .. } => format!("service {}", config.services[index].name),
+            LeadsTo::Service { service, .. } => format!("service {}", name(service)),
         }
     }
 }

@@ -70,12 +70,7 @@ impl<N: Net> Server<N> {
     }
 
     fn close_doors(&mut self, which: impl Fn(LeadsTo) -> bool) {
-        for (index, door) in self.doors.iter_mut().enumerate() {
-            if which(door.leads_to) {
-                door.listener = None;
-                self.knocked.remove(&index);
-            }
-        }
+        self.doors.retain(|_, door| !which(door.leads_to));
     }
 
     /// A visitor, or what one has sent and its home has not got yet. A home that does not end a

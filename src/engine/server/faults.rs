@@ -13,13 +13,14 @@ use crate::engine::net::Net;
 use crate::proto::access::VisitEnd;
 use crate::proto::admission::{Class, Refused};
 use crate::proto::http_entry::Why;
+use crate::proto::services::ServiceId;
 
 impl<N: Net> Server<N> {
     /// A page was sent, or a connection broken off; `detail` is what the home's client has said.
     pub(super) fn say_refusal(
         &mut self,
         id: ConnId,
-        service: Option<usize>,
+        service: Option<ServiceId>,
         why: Why,
         detail: Option<String>,
     ) {
@@ -38,7 +39,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Visitors of a service come back as visitors.
-    pub(super) fn say_loop(&mut self, service: usize) {
+    pub(super) fn say_loop(&mut self, service: ServiceId) {
         let home = self.home_of(service);
         self.say(Level::Warn, Complaint::Loop(service), || {
             format!(
@@ -50,9 +51,9 @@ impl<N: Net> Server<N> {
 
     /// Whether a TLS visitor comes from the very home that it asks for, and has done so too often
     /// with the same hello; then it is turned away.
-    pub(super) fn comes_back(&mut self, id: ConnId, service: Option<usize>) -> bool {
+    pub(super) fn comes_back(&mut self, id: ConnId, service: Option<ServiceId>) -> bool {
         let Some(service) = service else { return false };
-        let owner = self.broker.owner(self.broker.service_at(service));
+        let owner = self.broker.owner(service);
         let home = owner.and_then(|owner| self.session(owner)).map(|session| session.address.ip());
         let now = self.core.now();
         let conns = &self.core.conns;
@@ -89,9 +90,9 @@ impl<N: Net> Server<N> {
     }
 
     /// `home NAME`, with the address of the client that serves it.
-    fn home_of(&mut self, service: usize) -> String {
-        let name = self.config.services[service].name.clone();
-        let owner = self.broker.owner(self.broker.service_at(service));
+    fn home_of(&mut self, service: ServiceId) -> String {
+        let name = self.services.name(service).to_owned();
+        let owner = self.broker.owner(service);
         match owner.and_then(|owner| self.session(owner)) {
             Some(session) => format!("home {name} (client {})", session.address),
             None => format!("home {name}"),

@@ -15,7 +15,7 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::admission::{Class, Holder, Standing};
-use crate::proto::broker::{Parted, Replaced};
+use crate::proto::broker::{Parted, Replaced, Withdrawn};
 use crate::proto::control_server::{self, ControlServer};
 use crate::proto::noise::HandshakeHash;
 use crate::proto::rathole_server::Claim;
@@ -273,6 +273,7 @@ impl From<Parted> for Why {
             Parted::Needed => "others need its place",
             Parted::SessionEnded => "its session has ended",
             Parted::Draining => "its client is about to leave",
+            Parted::Revoked => "its session has lost the service",
         })
     }
 }
@@ -282,6 +283,17 @@ impl From<Replaced> for Why {
         match replaced {
             Replaced::ByItself => Why::Text("replaced by a new session of the same client"),
             Replaced::ByAnother => Why::TakenOver,
+            Replaced::Withdrawn(why) => why.into(),
+        }
+    }
+}
+
+impl From<Withdrawn> for Why {
+    fn from(withdrawn: Withdrawn) -> Why {
+        match withdrawn {
+            Withdrawn::ByAnother => Why::TakenOver,
+            Withdrawn::Gone => Why::Text("the file has no such service any more"),
+            Withdrawn::Revoked => Why::Text("its token is no longer one of the file"),
         }
     }
 }

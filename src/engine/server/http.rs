@@ -14,7 +14,7 @@ use super::Server;
 use super::greeting::Why;
 use super::links::LinkUse;
 use super::visitor::{self, Doing};
-use crate::config::Networks;
+use crate::config::{Networks, ServerConfig};
 use crate::engine::buffers::BATCH;
 use crate::engine::conn::{self, Carrier as _};
 use crate::engine::conns::ConnId;
@@ -24,10 +24,11 @@ use crate::limits;
 use crate::proto::access::VisitEnd;
 use crate::proto::admission::Standing;
 use crate::proto::bandwidth::Way;
-use crate::proto::broker::ServiceId;
+use crate::proto::gates::Refused;
 use crate::proto::http_entry::page::Pages;
 use crate::proto::http_entry::{Action, HalfEnd, HttpEntry, Routed, Summary, Wait, is_challenge};
 use crate::proto::route::{AmbiguousPath, Ask};
+use crate::proto::services::ServiceId;
 use crate::wire::host::HostName;
 use crate::wire::http::forwarded::Visitor;
 use crate::wire::message::Reason;
@@ -38,7 +39,7 @@ pub(super) struct Http {
     /// The name of the request at hand.
     name: HostName,
     /// Who has it.
-    service: Option<usize>,
+    service: Option<ServiceId>,
     /// Why the home has reset its last link.
     reset: Option<Reason>,
     /// The link that is held.
@@ -106,6 +107,11 @@ impl Http {
     /// See [`HttpEntry::look_behind`].
     pub(super) fn look_behind(&mut self, proxies: Networks) {
         self.entry.look_behind(proxies);
+    }
+
+    /// See [`HttpEntry::renew`].
+    pub(super) fn renew(&mut self, config: &ServerConfig, is_proxy: bool) {
+        self.entry.renew(config.pages.clone(), config.forwarded, is_proxy);
     }
 
     /// See [`HttpEntry::is_idle`].
@@ -417,8 +423,7 @@ impl<N: Net> Server<N> {
                     http.entry.handle_route(routed, &mut self.http_out);
                 }
                 Some(Action::Open { service }) => {
-                    let service = self.broker.service_at(service);
-                    self.open_http(id, service);
+                    self.open_http(id, ServiceId::from_bits(service));
                 }
                 Some(Action::Finish) => self.finish_link(id),
                 Some(Action::Leave(end)) => self.leave_link(id, end),
@@ -472,6 +477,15 @@ impl<N: Net> Server<N> {
     }
 
     fn route_http(&mut self, id: ConnId, name: &HostName) -> Routed {
+        // The list may be another one since it came in.
+        let visitor = self.visitor(id).filter(|visitor| match &visitor.doing {
+            Doing::Http(http) => http.entry.is_visitor(),
+            _ => false,
+        });
+        let address = visitor.map(|visitor| visitor.address.ip());
+        if address.is_some_and(|address| !self.gates.lets_in(address)) {
+            return Routed::Refused(Refused::Denied);
+        }
         if let Err(refused) = self.knock(id) {
             return Routed::Refused(refused);
         }
@@ -482,26 +496,26 @@ impl<N: Net> Server<N> {
             Err(AmbiguousPath) => return Routed::AmbiguousPath,
             Ok(None) => return Routed::Unknown,
             Ok(Some(found)) => {
-                let redirect = self.config.services[found.service].redirect_https;
-                (found.service, redirect.filter(|_| !is_challenge(target) && !by_tls))
+                let service = self.services.at(found.service);
+                let redirect = self.services.get(service).and_then(|it| it.redirect_https);
+                (service, redirect.filter(|_| !is_challenge(target) && !by_tls))
             }
         };
         if let Some(http) = self.http(id) {
             http.service = Some(service);
         }
-        let id_of_service = self.broker.service_at(service);
-        self.note_service(id, id_of_service);
+        self.note_service(id, service);
         let entered = match redirect {
-            Some(_) => self.pass(id, id_of_service),
-            None => self.enter(id, id_of_service),
+            Some(_) => self.pass(id, service),
+            None => self.enter(id, service),
         };
         if let Err(refused) = entered {
             return Routed::Refused(refused);
         }
         match redirect {
             Some(redirect) => Routed::Https { redirect, port: self.https_port },
-            None if !self.broker.is_online(id_of_service, self.core.now()) => Routed::Offline,
-            None => Routed::Service(service),
+            None if !self.broker.is_online(service, self.core.now()) => Routed::Offline,
+            None => Routed::Service(service.to_bits()),
         }
     }
 
@@ -538,10 +552,8 @@ impl<N: Net> Server<N> {
         if matches!(awaits.0, Wait::Head | Wait::NextRequest) {
             self.leave_seat(id);
         }
-        let times = match service {
-            Some(service) => self.config.services[service].http_times,
-            None => self.config.http_times,
-        };
+        let times = service.and_then(|service| self.services.get(service));
+        let times = times.map_or(self.config.http_times, |service| service.http_times);
         // Who has asked for something is no stranger until it asks for the next.
         let standing = match awaits.0 {
             Wait::Head => Standing::Unproved,

@@ -11,8 +11,8 @@ use crate::engine::net::Net;
 use crate::engine::relay::Pace;
 use crate::proto::admission::Holder;
 use crate::proto::bandwidth::{Bandwidths, Way};
-use crate::proto::broker::ServiceId;
 use crate::proto::gates::{Guest, Refused, Seat};
+use crate::proto::services::ServiceId;
 use crate::proto::time::Time;
 
 impl<N: Net> Server<N> {
@@ -36,7 +36,7 @@ impl<N: Net> Server<N> {
     pub(super) fn pass(&mut self, id: ConnId, service: ServiceId) -> Result<(), Refused> {
         let now = self.core.now();
         let Some(guest) = self.guest_of(id) else { return Ok(()) };
-        self.gates.pass(service.index(), guest, now)
+        self.gates.pass(service, guest, now)
     }
 
     /// It goes on to a service and takes a seat there, if it may.
@@ -44,7 +44,7 @@ impl<N: Net> Server<N> {
         self.leave_seat(id);
         let now = self.core.now();
         let Some(guest) = self.guest_of(id) else { return Ok(()) };
-        let seat = self.gates.enter(service.index(), guest, now)?;
+        let seat = self.gates.enter(service, guest, now)?;
         match self.visitor(id) {
             Some(visitor) => visitor.seat = Some(seat),
             None => self.gates.leave(seat),
@@ -55,8 +55,19 @@ impl<N: Net> Server<N> {
     /// It is at no service any more.
     pub(super) fn leave_seat(&mut self, id: ConnId) {
         if let Some(seat) = self.visitor(id).and_then(|visitor| visitor.seat.take()) {
-            self.bandwidths.leave(seat.service(), id);
+            let service = seat.service();
+            self.bandwidths.leave(service, id);
             self.gates.leave(seat);
+            self.forget_service(service);
+        }
+    }
+
+    /// What is known of a service that the file has no more goes with the last who is on it.
+    pub(super) fn forget_service(&mut self, service: ServiceId) {
+        if !self.services.is_listed(service) && self.gates.forget(service) {
+            self.bandwidths.forget(service);
+            self.services.forget(service);
+            self.complaints.retain(|kind, _| kind.service() != Some(service));
         }
     }
 
@@ -72,7 +83,7 @@ impl<N: Net> Server<N> {
             return Err(Refused::Denied);
         }
         self.gates.knock(guest, now)?;
-        self.gates.pass(service.index(), guest, now)
+        self.gates.pass(service, guest, now)
     }
 
     /// Turns a visitor away that is not let in, without a word.
@@ -99,7 +110,7 @@ impl<N: Net> Server<N> {
     }
 
     /// The pace of a relay; `None`: nothing limits it.
-    pub(super) fn limited_service(&mut self, id: ConnId) -> Option<usize> {
+    pub(super) fn limited_service(&mut self, id: ConnId) -> Option<ServiceId> {
         let service = self.visitor(id)?.seat.as_ref().map(Seat::service)?;
         self.bandwidths.limits(service).then_some(service)
     }
@@ -108,7 +119,7 @@ impl<N: Net> Server<N> {
 /// A visitor's share of the bandwidths that its service's bytes go through.
 pub(super) struct Share<'a> {
     pub(super) bandwidths: &'a mut Bandwidths<ConnId>,
-    pub(super) service: usize,
+    pub(super) service: ServiceId,
     pub(super) visitor: ConnId,
     pub(super) now: Time,
 }

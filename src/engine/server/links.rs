@@ -16,8 +16,8 @@ use crate::engine::relay::Unlimited;
 use crate::limits;
 use crate::proto::access::VisitEnd;
 use crate::proto::admission::Standing;
-use crate::proto::broker::ServiceId;
 use crate::proto::lease::Lease;
+use crate::proto::services::ServiceId;
 use crate::wire::message::{Entry, Message, Open, Reason};
 use crate::wire::rathole::Start;
 
@@ -81,7 +81,7 @@ impl<N: Net> Server<N> {
         let Some(mut waiting) = self.take_waiting(visitor_id, link_id) else {
             return self.lose_link(link_id, Gone::Unexpected);
         };
-        self.ask_home_first(visitor_id, waiting.service.index(), &mut waiting.held);
+        self.ask_home_first(visitor_id, waiting.service, &mut waiting.held);
         let Waiting { service, entry, offset, ref name, ref held } = *waiting;
         let name = name.as_ref().map_or(&[][..], |name| name.as_str().as_bytes());
         let opening = Opening { service, entry, offset, name, said: held };
@@ -125,9 +125,11 @@ impl<N: Net> Server<N> {
             }
             None => None,
         };
-        let config = &self.config.services[opening.service.index()];
         // PostgreSQL's question is no TLS.
-        let may_be_raw = config.passthrough == Passthrough::Raw && !config.postgres;
+        let may_be_raw = self
+            .services
+            .get(opening.service)
+            .is_some_and(|service| service.passthrough == Passthrough::Raw && !service.postgres);
         let service = number.ok_or(Gone::Unexpected)?;
         let Opening { entry, offset, name, said, .. } = opening;
         let (first_bytes, rest) = said.split_at(said.len().min(Open::room(usize::from(u8::MAX))));

@@ -19,13 +19,14 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::access::VisitEnd;
+use crate::proto::services::ServiceId;
 use crate::wire::Status;
 use crate::wire::client_hello::HelloScan;
 use crate::wire::postgres::{self, NO, Request, YES};
 
 /// A visitor whose home is asked.
 pub(super) struct Asking {
-    service: usize,
+    service: ServiceId,
     /// What it is told when it has said yes.
     pub(super) hello: Vec<u8>,
 }
@@ -59,10 +60,15 @@ impl<N: Net> Server<N> {
         Some(if has_more { self.scan_hello(id) } else { true })
     }
 
+    /// Whether a service's visitors begin TLS in PostgreSQL's way.
+    pub(super) fn is_postgres(&self, service: ServiceId) -> bool {
+        self.services.get(service).is_some_and(|service| service.postgres)
+    }
+
     /// What a visitor's home is told first: its hello, or PostgreSQL's question in its place, and
     /// the hello is kept for the answer.
-    pub(super) fn ask_home_first(&mut self, id: ConnId, service: usize, held: &mut Vec<u8>) {
-        if !self.config.services[service].postgres {
+    pub(super) fn ask_home_first(&mut self, id: ConnId, service: ServiceId, held: &mut Vec<u8>) {
+        if !self.is_postgres(service) {
             return;
         }
         if let Some(visitor) = self.visitor(id) {
@@ -115,7 +121,7 @@ impl<N: Net> Server<N> {
         let asking = self.visitor(visitor).and_then(|details| details.asking.as_ref());
         let service = asking.map(|asking| asking.service);
         if let (Some(service), None) = (service, end) {
-            let name = self.config.services[service].name.clone();
+            let name = self.services.name(service).to_owned();
             self.complain(Complaint::Answer(service), || {
                 format!("home {name}: its PostgreSQL does not take TLS (`ssl = on`?)")
             });

@@ -8,11 +8,12 @@ use log::info;
 
 use super::sessions::{Control, Session};
 use super::{Complaint, Server, Tunnel};
-use crate::config::{ServerService, ServiceKind};
+use crate::config::ServiceKind;
 use crate::engine::conn::{Conn, Gone, Turn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
+use crate::proto::control_server::why_lost;
 use crate::proto::link_pool::Terms;
 use crate::proto::rathole_server::{Claim, ControlChannel, Refusal};
 use crate::wire::message::Registration;
@@ -80,7 +81,7 @@ impl<N: Net> Server<N> {
         self.may_try(address)?;
         let mut nonce = [0; 32];
         self.core.io.net.random(&mut nonce);
-        let claim = Claim::new(&name, &nonce, &self.config.services);
+        let claim = Claim::new(&name, &nonce, &self.services);
         if let Some(greeting) = self.greeting(id) {
             greeting.claim = Some(claim);
         }
@@ -96,7 +97,7 @@ impl<N: Net> Server<N> {
             Ok(channel) => channel,
             Err(Refusal { ack, service }) => {
                 // A name that is not in the file is a stranger's word; here it is a digest, too.
-                let name = service.map(|service| self.config.services[service].name.clone());
+                let name = service.map(|service| self.services.name(service).to_owned());
                 let kind = match name {
                     Some(_) => Registration::WrongToken,
                     None => Registration::UnknownService,
@@ -116,7 +117,6 @@ impl<N: Net> Server<N> {
                 return Err(Gone::Closed);
             }
         };
-        self.core.push(id, &Ack::Ok.encode())?;
         self.establish(id, channel)
     }
 
@@ -125,8 +125,14 @@ impl<N: Net> Server<N> {
         let Some(address) = self.greeting(id).map(|greeting| greeting.address) else {
             return Ok(());
         };
-        let service = self.broker.service_at(channel.service);
-        let ServerService { name, kind, .. } = &self.config.services[channel.service];
+        let service = channel.service;
+        // The file may be another one since the claim.
+        let settings = self.services.get(service).filter(|_| self.services.is_listed(service));
+        let Some(settings) = settings else { return Err(Gone::Closed) };
+        if why_lost(settings, 1, &channel.token).is_some() {
+            return Err(Gone::Closed);
+        }
+        let (name, kind) = (&settings.name, settings.kind);
         let terms = match kind {
             ServiceKind::Udp => Terms::RATHOLE_UDP,
             _ => Terms::RATHOLE_TCP,
@@ -138,6 +144,7 @@ impl<N: Net> Server<N> {
             // Two rathole clients with one service take it from each other for ever.
             info!("service {name} is served by client {address} (rathole), which took it over");
         }
+        self.core.push(id, &Ack::Ok.encode())?;
         if let Some(conn) = self.core.tunnel(id) {
             let session = Session::new(address, Control::Rathole(channel));
             conn.stage = Tunnel::Control(Box::new(session));

@@ -11,11 +11,12 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::admission::{Class, Holder, Standing};
-use crate::proto::broker::ServiceId;
+use crate::proto::broker::Withdrawn;
 use crate::proto::control_server::{Asked, ControlServer, Holding};
 use crate::proto::keepalive::{Due, Keepalive};
 use crate::proto::link_pool::Terms;
 use crate::proto::rathole_server::ControlChannel;
+use crate::proto::services::ServiceId;
 use crate::wire::message::{Message, Registration};
 use crate::wire::rathole;
 
@@ -84,15 +85,17 @@ impl<N: Net> Server<N> {
                 Some(Event::Message(kind, payload)) => {
                     let payload = &self.core.io.scratch.clear[payload];
                     let message = Message::decode(kind, payload).map_err(Gone::Message)?;
-                    control.handle(&message, &self.config.services, now)
+                    control.handle(&message, &self.services, now)
                 }
             };
             match asked.map_err(|_| Gone::Unexpected)? {
                 Asked::Nothing => {}
                 Asked::Answer(message) => self.core.say(id, &message)?,
-                Asked::Claim { service, number, if_free } => {
-                    let service = self.broker.service_at(service);
-                    self.claim(id, Holding { service, number }, if_free)?;
+                Asked::Claim { holding, if_free } => self.claim(id, holding, if_free)?,
+                Asked::Release(service) => {
+                    info!("service {} is given up by its client", self.services.name(service));
+                    self.broker.release(id, service);
+                    self.let_idle(id)?;
                 }
                 Asked::Refuse { number, name, answer, is_last } => {
                     if answer == Registration::WrongToken
@@ -116,7 +119,7 @@ impl<N: Net> Server<N> {
 
     /// A token is proved: the service is this session's, unless it was only asked for if free.
     fn claim(&mut self, id: ConnId, holding: Holding, if_free: bool) -> Result<(), Gone> {
-        let Holding { service, number } = holding;
+        let Holding { service, number, .. } = holding;
         let (owner, taker) = (self.broker.owner(service), self.broker.taker(service));
         if if_free && taker.is_some_and(|taker| taker != id) {
             return self.core.say(id, &Message::Registered { number, answer: Registration::Taken });
@@ -130,7 +133,7 @@ impl<N: Net> Server<N> {
         let accepted = Registration::Accepted;
         self.core.say(id, &Message::Registered { number, answer: accepted })?;
         if owner != Some(id) {
-            let name = &self.config.services[service.index()].name;
+            let name = self.services.name(service);
             info!("service {name} is served by client {address}");
             self.give(id, service);
         }
@@ -167,23 +170,31 @@ impl<N: Net> Server<N> {
         self.core.set_standing(id, Standing::Busy);
     }
 
-    /// Tells a session that another client has a service of its.
-    pub(super) fn withdraw(&mut self, id: ConnId, service: ServiceId) {
+    /// Tells a session that it has a service no more.
+    pub(super) fn withdraw(&mut self, id: ConnId, service: ServiceId, why: Withdrawn) {
         let Some(session) = self.session(id) else { return };
         let address = session.address;
         let Control::Native(control) = &mut session.control else { return };
         let Some(number) = control.withdraw(service) else { return };
-        let name = &self.config.services[service.index()].name;
-        info!("service {name} is taken from client {address}");
+        let name = self.services.name(service);
+        info!("service {name} is taken from client {address}: {}", Why::from(why));
         // A loser that cannot be told will notice by itself.
         let _ = self.core.say(id, &Message::Withdrawn { number });
-        if !self.broker.has_service(id) {
-            // It may wait for the service to be free again, as long as nobody needs its place.
-            self.core.set_standing(id, Standing::Idle);
-            if self.core.name(id, Holder::Address(address.ip())).is_err() {
-                self.end_session(id, "too many of its network have no service");
-            }
+        if let Err(gone) = self.let_idle(id) {
+            self.end_session(id, gone);
         }
+    }
+
+    /// A session that has lost a service may wait to have one again, as long as nobody needs its
+    /// place. One with visitors has a use still.
+    fn let_idle(&mut self, id: ConnId) -> Result<(), Gone> {
+        if self.broker.has_service(id) || self.broker.has_visitors(id) {
+            return Ok(());
+        }
+        let Some(session) = self.session(id) else { return Ok(()) };
+        let address = session.address;
+        self.core.set_standing(id, Standing::Idle);
+        self.core.name(id, Holder::Address(address.ip())).map_err(|_| Gone::Crowded)
     }
 
     fn refuse(
@@ -220,7 +231,7 @@ impl<N: Net> Server<N> {
         let due = session.control.pulse().poll(now);
         let is_rathole = matches!(session.control, Control::Rathole(_));
         let told = match due {
-            Due::Nothing => Ok(()),
+            Due::Nothing => self.let_idle(id),
             Due::Dead => return self.end_session(id, "silent for too long"),
             Due::Ping if is_rathole => self.core.push(id, &rathole::Command::Heartbeat.encode()),
             Due::Ping => self.core.say(id, &Message::Ping(now.0)),

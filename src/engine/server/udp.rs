@@ -7,22 +7,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::ops::Range;
 
 use log::{debug, info};
 
+use super::doors::{DoorId, Numbers};
 use super::links::LinkUse;
 use super::sessions::Control;
 use super::{Server, Tunnel};
 use crate::config::{ServerConfig, ServiceKind, show_ports};
 use crate::engine::conn::{Carrier as _, Dialect, Event, Gone};
 use crate::engine::conns::ConnId;
-use crate::engine::net::{Net, Token};
+use crate::engine::net::Net;
 use crate::engine::udp::{Parcel, Records};
 use crate::limits;
 use crate::proto::access::{self, VisitEnd};
 use crate::proto::bandwidth::Way;
-use crate::proto::broker::{Broker, ServiceId};
+use crate::proto::services::{ByService, Plan, ServiceId, Services};
 use crate::proto::time::Time;
 use crate::proto::udp_sessions::{UdpSessionId, UdpSessions};
 use crate::wire::datagram::{self, Begin, MAX_DATAGRAM, Record, SessionName};
@@ -31,11 +31,10 @@ use crate::wire::rathole::Start;
 
 /// All UDP services.
 pub(super) struct Udp<S> {
-    /// Their tokens follow those of the TCP listeners.
-    doors: Vec<Door<S>>,
+    pub(super) doors: BTreeMap<DoorId, Door<S>>,
     /// Doors in which datagrams may wait.
-    pub(super) ready: BTreeSet<usize>,
-    services: BTreeMap<ServiceId, Service>,
+    pub(super) ready: BTreeSet<DoorId>,
+    services: ByService<Service>,
     parcel: Parcel,
     records: Records,
     /// Datagrams dropped, of either direction.
@@ -43,20 +42,35 @@ pub(super) struct Udp<S> {
 }
 
 /// A port of a service.
-struct Door<S> {
+pub(super) struct Door<S> {
     socket: S,
     address: SocketAddr,
+    opening: Opening,
+}
+
+/// What such a port is to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opening {
+    /// As in the file, where a port may be 0.
+    at: SocketAddr,
     service: ServiceId,
     /// Which of the service's own ports.
     offset: u16,
 }
 
+/// What becomes of the ports with another file.
+pub(super) struct UdpPlan<S> {
+    /// In the order of the file.
+    doors: Vec<(DoorId, Opening)>,
+    opened: BTreeMap<DoorId, Door<S>>,
+}
+
 struct Service {
     /// By door and visitor.
-    sessions: UdpSessions<(usize, SocketAddr), Session>,
+    sessions: UdpSessions<(DoorId, SocketAddr), Session>,
     /// At most [`limits::UDP_LINKS`], and how many sessions each has.
     links: BTreeMap<ConnId, usize>,
-    doors: Range<usize>,
+    doors: Vec<DoorId>,
 }
 
 /// A visitor's session.
@@ -83,65 +97,92 @@ type Dropped = &'static str;
 const OVER_BANDWIDTH: Dropped = "more than the bandwidth that the file allows";
 
 impl<S> Udp<S> {
-    /// Opens the ports of all UDP services; tokens are from `token` on.
-    pub(super) fn open<N: Net<Udp = S>>(
+    /// No ports.
+    pub(super) fn new() -> Udp<S> {
+        Udp {
+            doors: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            services: ByService::default(),
+            parcel: Parcel::default(),
+            records: Records::default(),
+            dropped: 0,
+        }
+    }
+
+    /// Opens the ports of a file that are not open yet; nothing changes before
+    /// [`Server::commit_udp`].
+    pub(super) fn plan<N: Net<Udp = S>>(
+        &self,
         config: &ServerConfig,
-        broker: &Broker<ConnId>,
+        services: &Plan,
         net: &mut N,
-        token: usize,
-    ) -> io::Result<Udp<S>> {
-        let mut doors = Vec::new();
-        let mut services = BTreeMap::new();
+        numbers: &mut Numbers,
+    ) -> io::Result<UdpPlan<S>> {
+        let mut plan = UdpPlan { doors: Vec::new(), opened: BTreeMap::new() };
+        let mut free: BTreeMap<DoorId, Opening> =
+            self.doors.iter().map(|(id, door)| (*id, door.opening)).collect();
         for (index, service) in config.services.iter().enumerate() {
             if service.kind != ServiceKind::Udp {
                 continue;
             }
-            let id = broker.service_at(index);
-            let first = doors.len();
-            for (wanted, offset) in service.bind_addrs.iter().zip(service.port_offsets()) {
-                let token = Token((token + doors.len()) as u64);
-                let (socket, address) = net.bind_udp(*wanted, token).map_err(|error| {
-                    let reason = format!("cannot listen on {wanted} (UDP): {error}");
+            let mut opened = Vec::new();
+            for (at, offset) in service.bind_addrs.iter().zip(service.port_offsets()) {
+                let opening = Opening { at: *at, service: services.at(index), offset };
+                let is_same = |door: &Opening| {
+                    let is_its = (door.service, door.offset) == (opening.service, offset);
+                    door.at == opening.at && (is_its || at.port() != 0)
+                };
+                let same = free.iter().find(|(_, door)| is_same(door)).map(|(id, _)| *id);
+                if let Some(id) = same {
+                    free.remove(&id);
+                    plan.doors.push((id, opening));
+                    continue;
+                }
+                let id = numbers.next(|id| self.doors.contains_key(&id));
+                let (socket, address) = net.bind_udp(*at, id.token()).map_err(|error| {
+                    let reason = format!("cannot listen on {at} (UDP): {error}");
                     io::Error::new(error.kind(), reason)
                 })?;
-                doors.push(Door { socket, address, service: id, offset });
+                plan.opened.insert(id, Door { socket, address, opening });
+                plan.doors.push((id, opening));
+                opened.push(address);
             }
-            let addresses: Vec<_> = doors[first..].iter().map(|door| door.address).collect();
-            for shown in show_ports(&addresses) {
+            for shown in show_ports(&opened) {
                 info!("listening on {shown} (UDP) for service {}", service.name);
             }
-            let sessions = UdpSessions::new(Some(service.udp.idle_time), service.udp.max_sessions);
-            let doors = first..doors.len();
-            services.insert(id, Service { sessions, links: BTreeMap::new(), doors });
         }
-        Ok(Udp {
-            doors,
-            ready: BTreeSet::new(),
-            services,
-            parcel: Parcel::default(),
-            records: Records::default(),
-            dropped: 0,
-        })
+        Ok(plan)
     }
 
-    pub(super) fn local_addrs(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.doors.iter().map(|door| door.address)
+    /// In the order of the file.
+    pub(super) fn local_addrs(&self, services: &Services) -> Vec<SocketAddr> {
+        let listed = services.iter().filter_map(|(id, _)| self.services.get(id));
+        let doors = listed.flat_map(|service| &service.doors);
+        doors.filter_map(|door| Some(self.doors.get(door)?.address)).collect()
     }
 
     /// When the next session will have been idle for too long.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.services.values().filter_map(|service| service.sessions.deadline()).min()
+        let services = self.services.iter();
+        services.filter_map(|(_, service)| service.sessions.deadline()).min()
     }
 
     /// How many sessions there are.
     pub(super) fn sessions(&self) -> usize {
-        self.services.values().map(|service| service.sessions.len()).sum()
+        self.services.iter().map(|(_, service)| service.sessions.len()).sum()
+    }
+
+    fn expire(&mut self, now: Time) -> Option<(ServiceId, UdpSessionId, SocketAddr, Session)> {
+        self.services.iter_mut().find_map(|(of, service)| {
+            let (id, (_, visitor), session) = service.sessions.expire(now)?;
+            Some((of, id, visitor, session))
+        })
     }
 
     fn close(&mut self) {
         self.doors.clear();
         self.ready.clear();
-        self.services.clear();
+        self.services = ByService::default();
     }
 
     fn drop_one(&mut self, address: SocketAddr, why: Dropped) {
@@ -152,9 +193,13 @@ impl<S> Udp<S> {
 
 impl<N: Net> Server<N> {
     /// Takes what waits at a door, within its budget.
-    pub(super) fn take_datagrams(&mut self, door: usize) {
+    pub(super) fn take_datagrams(&mut self, door: DoorId) {
         for _ in 0..limits::DATAGRAMS_A_TURN {
-            let socket = &mut self.udp.doors[door].socket;
+            let Some(Door { socket, address, .. }) = self.udp.doors.get_mut(&door) else {
+                self.udp.ready.remove(&door);
+                return;
+            };
+            let at = *address;
             match self.core.io.net.receive(socket, self.udp.parcel.room()) {
                 Ok((length, visitor)) => {
                     if let Err(why) = self.forward(door, visitor, length) {
@@ -165,18 +210,20 @@ impl<N: Net> Server<N> {
                     self.udp.ready.remove(&door);
                     return;
                 }
-                Err(error) => debug!("at {}: {error}", self.udp.doors[door].address),
+                Err(error) => debug!("at {at}: {error}"),
             }
         }
     }
 
     /// Sends the datagram in the parcel home.
-    fn forward(&mut self, door: usize, visitor: SocketAddr, length: usize) -> Result<(), Dropped> {
+    fn forward(&mut self, door: DoorId, visitor: SocketAddr, length: usize) -> Result<(), Dropped> {
         if length > MAX_DATAGRAM {
             return Err("longer than IPv4 carries");
         }
         let now = self.core.now();
-        let Door { service, address: local, offset, .. } = self.udp.doors[door];
+        let Door { address: local, opening, .. } =
+            self.udp.doors.get(&door).ok_or("no such port any more")?;
+        let (Opening { service, offset, .. }, local) = (*opening, *local);
         let is_draining = self.is_draining();
         let known = self.udp_service(service)?.sessions.find(&(door, visitor));
         let link = match known.and_then(|id| self.udp_service(service).ok()?.sessions.get(id)) {
@@ -187,7 +234,7 @@ impl<N: Net> Server<N> {
                 self.udp_link(service, visitor, local)?
             }
         };
-        if !self.bandwidths.take(service.index(), Way::Up, length, now) {
+        if !self.bandwidths.take(service, Way::Up, length, now) {
             return Err(OVER_BANDWIDTH);
         }
         let client = self.client_of(link).ok_or("its link is gone")?;
@@ -329,14 +376,14 @@ impl<N: Net> Server<N> {
     /// Sends a datagram of the home's to its visitor, from where the visitor sent to.
     fn answer(&mut self, link: ConnId, service: ServiceId, name: SessionName, datagram: &[u8]) {
         let now = self.core.now();
-        let Some(here) = self.udp.services.get(&service) else { return };
+        let Some(here) = self.udp.services.get(service) else { return };
         let of_link = |id| self.udp_session_of(link, service, id).map(|at| (id, at));
         let found = match name {
             SessionName::Number(session) => of_link(UdpSessionId::from_bits(session)),
             // One that talks to two of the doors has a session at each.
             SessionName::Visitor(visitor) => {
-                let mut doors = here.doors.clone();
-                doors.find_map(|door| of_link(here.sessions.find(&(door, visitor))?))
+                let mut doors = here.doors.iter();
+                doors.find_map(|door| of_link(here.sessions.find(&(*door, visitor))?))
             }
         };
         let Some((id, (door, visitor))) = found else {
@@ -346,10 +393,10 @@ impl<N: Net> Server<N> {
         if let Ok(service) = self.udp_service(service) {
             service.sessions.used(id, now);
         }
-        if !self.bandwidths.take(service.index(), Way::Down, datagram.len(), now) {
+        if !self.bandwidths.take(service, Way::Down, datagram.len(), now) {
             return self.udp.drop_one(visitor, OVER_BANDWIDTH);
         }
-        let socket = &mut self.udp.doors[door].socket;
+        let Some(Door { socket, .. }) = self.udp.doors.get_mut(&door) else { return };
         if let Err(error) = self.core.io.net.send(socket, datagram, Some(visitor)) {
             self.udp.dropped += 1;
             return debug!("datagram for {visitor} dropped: {error}");
@@ -367,13 +414,7 @@ impl<N: Net> Server<N> {
     /// Ends the sessions that have been idle for too long.
     pub(super) fn expire_udp_sessions(&mut self) {
         let now = self.core.now();
-        let expire = |(index, service): (&ServiceId, &mut Service)| {
-            let (id, (_, visitor), session) = service.sessions.expire(now)?;
-            Some((*index, id, visitor, session))
-        };
-        while let Some((service, id, visitor, session)) =
-            self.udp.services.iter_mut().find_map(expire)
-        {
+        while let Some((service, id, visitor, session)) = self.udp.expire(now) {
             self.log_session(service, visitor, &session, VisitEnd::Idle);
             self.udp_session_over(service, session.link, Some(id));
         }
@@ -423,9 +464,62 @@ impl<N: Net> Server<N> {
         }
     }
 
+    /// The ports are what another file says: those that it has not close, and the sessions of the
+    /// ports and services that are gone end.
+    pub(super) fn commit_udp(&mut self, mut plan: UdpPlan<N::Udp>, gone: &[ServiceId]) {
+        for service in gone {
+            self.leave_udp_links(*service);
+            self.udp.services.remove(*service);
+        }
+        let mut doors: ByService<Vec<DoorId>> = ByService::default();
+        let mut kept = BTreeMap::new();
+        for (id, opening) in plan.doors {
+            let known = self.udp.doors.remove(&id).or_else(|| plan.opened.remove(&id));
+            let Some(mut door) = known else { continue };
+            door.opening = opening;
+            kept.insert(id, door);
+            match doors.get_mut(opening.service) {
+                Some(doors) => doors.push(id),
+                None => _ = doors.insert(opening.service, vec![id]),
+            }
+        }
+        self.udp.doors = kept;
+        self.udp.ready.retain(|id| self.udp.doors.contains_key(id));
+        for (id, service) in self.services.iter().filter(|(_, it)| it.kind == ServiceKind::Udp) {
+            let (idle_time, most) = (Some(service.udp.idle_time), service.udp.max_sessions);
+            let doors = doors.remove(id).unwrap_or_default();
+            match self.udp.services.get_mut(id) {
+                Some(service) => {
+                    service.sessions.set_bounds(idle_time, most);
+                    service.doors = doors;
+                }
+                None => {
+                    let sessions = UdpSessions::new(idle_time, most);
+                    let service = Service { sessions, links: BTreeMap::new(), doors };
+                    self.udp.services.insert(id, service);
+                }
+            }
+        }
+        let services: Vec<ServiceId> = self.udp.services.iter().map(|(id, _)| id).collect();
+        for service in services {
+            self.end_sessions_without_door(service);
+        }
+    }
+
+    fn end_sessions_without_door(&mut self, service: ServiceId) {
+        let Ok(Service { sessions, doors, .. }) = self.udp_service(service) else { return };
+        for id in sessions.those(|(door, _), _| !doors.contains(door)) {
+            let ended = self.udp_service(service).ok().and_then(|service| service.sessions.end(id));
+            if let Some(((_, visitor), session)) = ended {
+                self.log_session(service, visitor, &session, VisitEnd::Stopped);
+                self.udp_session_over(service, session.link, Some(id));
+            }
+        }
+    }
+
     /// The server stops.
     pub(super) fn close_udp(&mut self) {
-        let services: Vec<ServiceId> = self.udp.services.keys().copied().collect();
+        let services: Vec<ServiceId> = self.udp.services.iter().map(|(id, _)| id).collect();
         for service in services {
             self.end_udp_sessions(service, |_| true, VisitEnd::Stopped);
         }
@@ -478,7 +572,7 @@ impl<N: Net> Server<N> {
             peer: None,
             entry: access::Entry::Udp,
             name: "",
-            service: Some(&self.config.services[service.index()].name),
+            service: Some(self.services.name(service)),
             client: Some(session.client),
             request: None,
             status: None,
@@ -497,7 +591,7 @@ impl<N: Net> Server<N> {
     }
 
     fn udp_service(&mut self, service: ServiceId) -> Result<&mut Service, Dropped> {
-        self.udp.services.get_mut(&service).ok_or("no such service")
+        self.udp.services.get_mut(service).ok_or("no such service")
     }
 
     /// Door and visitor of a session, if it is one of this link.
@@ -506,8 +600,8 @@ impl<N: Net> Server<N> {
         link: ConnId,
         service: ServiceId,
         id: UdpSessionId,
-    ) -> Option<(usize, SocketAddr)> {
-        let (at, session) = self.udp.services.get(&service)?.sessions.get(id)?;
+    ) -> Option<(DoorId, SocketAddr)> {
+        let (at, session) = self.udp.services.get(service)?.sessions.get(id)?;
         (session.link == link).then_some(*at)
     }
 }

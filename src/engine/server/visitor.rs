@@ -17,9 +17,10 @@ use crate::engine::pair::Parting;
 use crate::limits;
 use crate::proto::access::VisitEnd;
 use crate::proto::admission::Standing;
-use crate::proto::broker::{Answer, Denial, ServiceId};
+use crate::proto::broker::{Answer, Denial};
 use crate::proto::gates::{Refused, Seat};
 use crate::proto::route::Ask;
+use crate::proto::services::ServiceId;
 use crate::proto::time::Time;
 use crate::wire::Status;
 use crate::wire::client_hello::{HelloScan, Reject, looks_like_http, looks_like_ssh};
@@ -211,9 +212,9 @@ impl<N: Net> Server<N> {
                 let host = name.map_or(HostName::Empty, HostName::Dns);
                 // No path decides here, so none is ambiguous.
                 let routed = self.config.routes.find(&host, Ask::Https { alpn: hello.alpn });
-                let service = routed.ok().flatten().map(|found| found.service);
+                let service = routed.ok().flatten().map(|found| self.services.at(found.service));
                 // Who asked in PostgreSQL's words is no visitor of a web server.
-                let service = service.filter(|at| !asked || self.config.services[*at].postgres);
+                let service = service.filter(|at| !asked || self.is_postgres(*at));
                 if self.comes_back(id, service) {
                     return false;
                 }
@@ -267,7 +268,7 @@ impl<N: Net> Server<N> {
     }
 
     /// A whole hello asks for `name`, which `service` takes.
-    fn route(&mut self, id: ConnId, name: Option<Hostname>, service: Option<usize>) {
+    fn route(&mut self, id: ConnId, name: Option<Hostname>, service: Option<ServiceId>) {
         self.note_name(id, &name.map_or(HostName::Empty, HostName::Dns));
         let Some(service) = service else {
             return match name {
@@ -275,7 +276,7 @@ impl<N: Net> Server<N> {
                 None => self.refuse_name(id, self.config.no_sni, VisitEnd::NoName),
             };
         };
-        let (service, entry) = (self.broker.service_at(service), Entry::Https);
+        let entry = Entry::Https;
         self.note_service(id, service);
         match self.enter(id, service) {
             Ok(()) => {}
@@ -290,7 +291,7 @@ impl<N: Net> Server<N> {
     /// To the service that takes SSH, as if it had come to a port of that service.
     fn send_to_ssh(&mut self, id: ConnId, service: usize) {
         self.note_port(id);
-        let service = self.broker.service_at(service);
+        let service = self.services.at(service);
         self.note_service(id, service);
         if let Err(refused) = self.enter(id, service) {
             return self.keep_out(id, refused);

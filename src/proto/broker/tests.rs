@@ -30,7 +30,7 @@ fn but_moves(effects: Vec<Effect<Name>>) -> Vec<Effect<Name>> {
 /// A broker with two services, both `session`'s, and no links.
 fn with_session(session: Name, instance: Option<Instance>) -> (Broker<Name>, [ServiceId; 2]) {
     let mut broker = Broker::new(2);
-    let services = [0, 1].map(|index| broker.service_at(index));
+    let services = [0, 1].map(|index| ServiceId::nth(index));
     broker.begin_session(session, instance, Terms::NATIVE);
     services.into_iter().for_each(|service| broker.claim(session, service, at(0)));
     assert_eq!(effects(&mut broker), []);
@@ -99,13 +99,78 @@ fn another_client_takes_one_service_with_those_who_wait_for_it() {
     assert_eq!(broker.ask(11, b, at(0)), Answer::Queued);
     broker.begin_session(2, OTHER, Terms::NATIVE);
     broker.claim(2, a, at(1));
-    let withdraw = Effect::Withdraw { session: 1, service: a };
+    let why = Withdrawn::ByAnother;
+    let withdraw = Effect::Withdraw { session: 1, service: a, why };
     assert_eq!(effects(&mut broker), [Effect::Moved { service: a }, withdraw]);
     assert!(broker.has_service(1) && broker.owner(a) == Some(2));
     broker.end_session(1);
     assert_eq!(but_moves(effects(&mut broker)), [Effect::TurnAway { visitor: 11 }]);
     assert!(broker.link_arrived(2, 100, at(1)));
     assert_eq!(effects(&mut broker), [Effect::Open { visitor: 10, link: 100, session: 2 }]);
+}
+
+#[test]
+fn a_service_that_is_gone_turns_away_who_waits_and_leaves_who_is_on_it() {
+    let (mut broker, [a, b]) = with_session(1, CLIENT);
+    assert!(broker.link_arrived(1, 100, at(0)));
+    assert_eq!(broker.ask(10, a, at(0)), Answer::Link { link: 100, session: 1 });
+    assert_eq!(broker.ask(11, a, at(0)), Answer::Queued);
+    assert_eq!(broker.ask(12, b, at(0)), Answer::Queued);
+    effects(&mut broker);
+    broker.remove(a);
+    let withdraw = Effect::Withdraw { session: 1, service: a, why: Withdrawn::Gone };
+    let turned_away = Effect::TurnAway { visitor: 11 };
+    assert_eq!(but_moves(effects(&mut broker)), [turned_away, withdraw]);
+    assert_eq!(broker.ask(13, a, at(1)), Answer::No(Denial::Offline));
+    assert!(broker.has_visitors(1) && broker.has_service(1));
+    broker.link_returned(1, 100, at(2));
+    let open = Effect::Open { visitor: 12, link: 100, session: 1 };
+    assert_eq!(effects(&mut broker), [open], "the link is the session's still");
+    // A session without a service, whose client comes back with a promise to one that goes.
+    broker.begin_session(2, CLIENT, Terms::NATIVE);
+    broker.remove(b);
+    assert!(!broker.has_service(1) && broker.has_visitors(1));
+    effects(&mut broker);
+    broker.claim(2, b, at(3));
+    assert_eq!((broker.owner(b), effects(&mut broker)), (None, vec![]), "it is no more");
+}
+
+#[test]
+fn a_client_gives_up_what_it_has_and_nothing_else() {
+    let (mut broker, [a, b]) = with_session(1, CLIENT);
+    broker.begin_session(2, OTHER, Terms::NATIVE);
+    broker.claim(2, b, at(0));
+    assert_eq!(broker.ask(10, a, at(0)), Answer::Queued);
+    effects(&mut broker);
+    broker.release(1, b);
+    assert_eq!((broker.owner(b), effects(&mut broker)), (Some(2), vec![]));
+    broker.release(1, a);
+    let [moved, away] = [Effect::Moved { service: a }, Effect::TurnAway { visitor: 10 }];
+    assert_eq!((broker.owner(a), effects(&mut broker)), (None, vec![moved, away]));
+    broker.claim(1, a, at(1));
+    assert_eq!(broker.owner(a), Some(1), "it may have it again");
+}
+
+#[test]
+fn a_revoked_token_costs_its_session_that_service_and_its_visitors() {
+    for instance in [CLIENT, None] {
+        let (mut broker, [a, b]) = with_session(1, instance);
+        for link in [100, 101, 102] {
+            assert!(broker.link_arrived(1, link, at(0)));
+        }
+        assert_eq!(broker.ask(10, a, at(0)), Answer::Link { link: 102, session: 1 });
+        assert_eq!(broker.ask(11, b, at(0)), Answer::Link { link: 101, session: 1 });
+        assert_eq!(broker.ask_for_datagrams(a, at(0)), Some((100, 1)));
+        effects(&mut broker);
+        broker.withdraw(1, a, Withdrawn::Revoked);
+        let let_go = |link| Effect::LetGo { link, why: Parted::Revoked };
+        let last = match instance {
+            Some(_) => Effect::Withdraw { session: 1, service: a, why: Withdrawn::Revoked },
+            None => Effect::End { session: 1, why: Replaced::Withdrawn(Withdrawn::Revoked) },
+        };
+        assert_eq!(but_moves(effects(&mut broker)), [let_go(100), let_go(102), last]);
+        assert_eq!(broker.owner(b), Some(1));
+    }
 }
 
 #[test]
@@ -143,7 +208,7 @@ fn channels_of_datagrams_end_with_their_control_channel() {
 fn what_is_owed_to_others_is_no_room_for_more_than_the_rest() {
     let (mut broker, _) = with_session(1, CLIENT);
     broker.begin_session(2, OTHER, Terms::NATIVE);
-    let service = broker.service_at(0);
+    let service = ServiceId::nth(0);
     for visitor in 10..30 {
         assert_eq!(broker.ask(visitor, service, at(0)), Answer::Queued);
     }
@@ -178,6 +243,9 @@ enum Step {
     Leave { which: usize },
     Session { client: u8 },
     Claim { which: usize, service: usize },
+    Release { which: usize, service: usize },
+    Revoke { which: usize, service: usize },
+    Vanish { service: usize },
     SessionDies { which: usize },
     Link { which: usize },
     LinkDies { which: usize },
@@ -192,6 +260,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => which.clone().prop_map(|which| Step::Leave { which }),
         2 => (0..3u8).prop_map(|client| Step::Session { client }),
         4 => (which.clone(), 0..3usize).prop_map(|(which, service)| Step::Claim { which, service }),
+        1 => (which.clone(), 0..3usize)
+            .prop_map(|(which, service)| Step::Release { which, service }),
+        1 => (which.clone(), 0..3usize).prop_map(|(which, service)| Step::Revoke { which, service }),
+        1 => (0..3usize).prop_map(|service| Step::Vanish { service }),
         1 => which.clone().prop_map(|which| Step::SessionDies { which }),
         5 => which.clone().prop_map(|which| Step::Link { which }),
         1 => which.clone().prop_map(|which| Step::LinkDies { which }),
@@ -239,7 +311,7 @@ impl Engine {
             Step::Wait { seconds } => self.now = self.now + Duration::from_secs(seconds),
             Step::Visitor { service } => {
                 let visitor = self.name();
-                let service = self.broker.service_at(service);
+                let service = ServiceId::nth(service);
                 match self.broker.ask(visitor, service, self.now) {
                     Answer::Link { link, session } => self.open(visitor, link, session),
                     Answer::Queued => _ = self.waiting.insert(visitor),
@@ -260,10 +332,26 @@ impl Engine {
             }
             Step::Claim { which, service } => {
                 if let Some(session) = nth(sessions, which) {
-                    let service = self.broker.service_at(service);
+                    let service = ServiceId::nth(service);
                     self.broker.claim(session, service, self.now);
                     assert_eq!(self.broker.owner(service), Some(session));
                 }
+            }
+            Step::Release { which, service } => {
+                if let Some(session) = nth(sessions, which) {
+                    self.broker.release(session, ServiceId::nth(service));
+                }
+            }
+            Step::Revoke { which, service } => {
+                if let Some(session) = nth(sessions, which) {
+                    self.broker.withdraw(session, ServiceId::nth(service), Withdrawn::Revoked);
+                }
+            }
+            Step::Vanish { service } => {
+                let service = ServiceId::nth(service);
+                self.broker.remove(service);
+                assert!(!self.broker.is_online(service, self.now));
+                self.broker.add(service);
             }
             Step::SessionDies { which } => {
                 if let Some(session) = nth(sessions, which) {
@@ -317,7 +405,7 @@ impl Engine {
             Effect::LetGo { link, .. } => self.lose(link),
             Effect::Cut { visitor, .. } => assert!(self.served.remove(&visitor)),
             Effect::End { session, .. } => self.end_session(session),
-            Effect::Withdraw { session, service } => {
+            Effect::Withdraw { session, service, .. } => {
                 assert!(self.sessions.contains_key(&session));
                 assert_ne!(self.broker.owner(service), Some(session));
             }

@@ -11,9 +11,10 @@ use crate::engine::server::visitor::Doing;
 use crate::limits;
 use crate::proto::access::VisitEnd;
 use crate::proto::admission::Standing;
-use crate::proto::broker::{Answer, Denial, ServiceId};
+use crate::proto::broker::{Answer, Denial};
 use crate::proto::http_entry::HalfEnd;
 use crate::proto::lease::LeaseEnd;
+use crate::proto::services::ServiceId;
 use crate::wire::host::HostName;
 use crate::wire::message::{Entry, Reason};
 
