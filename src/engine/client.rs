@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use log::{info, warn};
 
 use self::home::{Home, HomeStep};
-use self::line::{Line, LineId};
+use self::line::{Line, LineId, Way};
 use self::link::{Link, LinkStep};
 use self::session::Control;
 use self::udp::Udp;
@@ -63,6 +63,7 @@ pub struct Client<N: Net> {
     /// Addresses of names at home, and when they were found.
     resolved: BTreeMap<HostPort, (Vec<SocketAddr>, Time)>,
     complaints: BTreeMap<Complaint, Quiet>,
+    last_error: Option<String>,
     /// It is about to end: until then at most.
     draining: Option<Time>,
 }
@@ -129,6 +130,7 @@ impl<N: Net> Client<N> {
             next_query: 0,
             resolved: BTreeMap::new(),
             complaints: BTreeMap::new(),
+            last_error: None,
             draining: None,
         })
     }
@@ -212,6 +214,30 @@ impl<N: Net> Client<N> {
                 Some(Tunnel::Link(_)) | None => self.core.abort(id),
             }
         }
+    }
+
+    /// How many services visitors can come to, and how many there are.
+    pub fn online(&self) -> (usize, usize) {
+        let up = self.lines.iter().map(|line| match line.way {
+            Way::Up { control, .. } => self.core.conns.get(control).map_or(0, held),
+            _ => 0,
+        });
+        (up.sum(), self.config.services.len())
+    }
+
+    /// Why there was no session, or less than was asked of it, the last time that this was so.
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    /// The time of the last turn.
+    pub fn now(&self) -> Time {
+        self.core.now()
+    }
+
+    /// What it runs on.
+    pub fn net(&mut self) -> &mut N {
+        &mut self.core.io.net
     }
 
     /// What it holds.
@@ -304,11 +330,26 @@ impl<N: Net> Client<N> {
     fn complain(&mut self, kind: Complaint, line: impl FnOnce() -> String) {
         let quiet = self.complaints.entry(kind).or_default();
         if let Some(dropped) = quiet.admit(self.core.io.net.now()) {
+            let line = line();
             match dropped {
-                0 => warn!("{}", line()),
-                dropped => warn!("{} ({dropped} lines like this were left out)", line()),
+                0 => warn!("{line}"),
+                dropped => warn!("{line} ({dropped} lines like this were left out)"),
+            }
+            if matches!(kind, Complaint::Server | Complaint::Refusal) {
+                self.last_error = Some(line);
             }
         }
+    }
+}
+
+/// The services of a control connection that visitors can come to.
+fn held<S>(conn: &Conn<S, Home, Tunnel>) -> usize {
+    match conn {
+        Conn::Tunnel(conn) => match &conn.stage {
+            Tunnel::Control(control) => control.step.held(),
+            Tunnel::Link(_) => 0,
+        },
+        Conn::Plain(_) => 0,
     }
 }
 

@@ -328,6 +328,23 @@ impl<N: Net> Server<N> {
         }
     }
 
+    /// How many services have a home that takes visitors, and how many there are.
+    pub fn online(&self) -> (usize, usize) {
+        let all = self.config.services.len();
+        let is_online = |index: &usize| self.broker.taker(self.services.at(*index)).is_some();
+        ((0..all).filter(is_online).count(), all)
+    }
+
+    /// The time of the last turn.
+    pub fn now(&self) -> Time {
+        self.core.now()
+    }
+
+    /// What it runs on.
+    pub fn net(&mut self) -> &mut N {
+        &mut self.core.io.net
+    }
+
     /// What it holds.
     pub fn census(&self) -> Census {
         let (udp_sessions, dropped) = (self.udp.sessions(), self.udp.dropped);

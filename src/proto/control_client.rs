@@ -168,6 +168,12 @@ impl ControlClient {
         Message::Draining
     }
 
+    /// How many services are ours, and take visitors.
+    pub fn held(&self) -> usize {
+        let held = self.services.iter().filter(|standing| **standing == Standing::Held);
+        if self.draining { 0 } else { held.count() }
+    }
+
     /// Whether WELCOME has come.
     pub fn is_welcome(&self) -> bool {
         self.terms.is_some()

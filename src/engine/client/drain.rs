@@ -17,6 +17,7 @@ use super::{Client, Tunnel};
 use crate::engine::conn::Conn;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
+use crate::proto::time::Time;
 
 impl<N: Net> Client<N> {
     /// The program is asked to end: begins to drain, unless there is no time for it or it has begun
@@ -42,6 +43,11 @@ impl<N: Net> Client<N> {
         let (visitors, seconds) = (self.visitors(), self.config.drain_time.as_secs());
         info!("stopping: no new visitors; {visitors} have {seconds} s at most");
         true
+    }
+
+    /// It is about to end, until then at most.
+    pub fn ends_at(&self) -> Option<Time> {
+        self.draining
     }
 
     pub(super) fn is_draining(&self) -> bool {

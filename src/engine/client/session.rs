@@ -48,6 +48,17 @@ pub(super) enum Step {
     Answered,
 }
 
+impl Step {
+    /// How many services visitors can come to.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Step::Session(session) => session.held(),
+            Step::Channel(channel) => usize::from(channel.is_up()),
+            _ => 0,
+        }
+    }
+}
+
 /// Messages before others have their turn.
 pub(super) const BUDGET: usize = 32;
 

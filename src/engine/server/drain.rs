@@ -25,6 +25,7 @@ use crate::limits;
 use crate::proto::access::VisitEnd;
 use crate::proto::admission::Class;
 use crate::proto::lease::LeaseEnd;
+use crate::proto::time::Time;
 use crate::wire::message::Message;
 
 impl<N: Net> Server<N> {
@@ -53,6 +54,11 @@ impl<N: Net> Server<N> {
             (self.core.admission.count(Class::Visitor), self.config.drain_time);
         info!("stopping: no new visitors; {visitors} have {} s at most", seconds.as_secs());
         true
+    }
+
+    /// It is about to end, until then at most.
+    pub fn ends_at(&self) -> Option<Time> {
+        self.draining
     }
 
     /// Whether nobody new is to come.
