@@ -37,6 +37,10 @@ pub const HTTP_RESPONSE_TIME: Duration = Duration::from_secs(300);
 /// A tunnel connection, from accept until it has proved a token or a session key. The first Noise
 /// message can be replayed by anyone who has seen one, so it proves nothing.
 pub const TUNNEL_PROOF_TIME: Duration = Duration::from_secs(5);
+/// A client's visitors by way of a server that is its server no more have so long.
+pub const LEAVING_TIME: Duration = Duration::from_secs(30);
+/// So often the client looks whether they have gone.
+pub const LEAVING_LOOK: Duration = Duration::from_millis(250);
 /// Names of services that are not in the file, before the first proof; a client with more services
 /// than this is not one of ours.
 pub const UNKNOWN_NAMES: usize = 256;

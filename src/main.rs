@@ -13,11 +13,13 @@ use std::process::ExitCode;
 
 use underpass::access_log::AccessLog;
 use underpass::config::changes::Change;
-use underpass::config::{AccessLogConfig, ClientConfig, Config, ServerConfig};
-use underpass::config::{ServerService, ServiceKind};
+use underpass::config::{
+    AccessLogConfig, ClientConfig, Config, ConfigError, SeenFile, ServerConfig, ServerService,
+    ServiceKind,
+};
 use underpass::engine::client::Client;
 use underpass::engine::core::Flow;
-use underpass::engine::mio_net::MioNet;
+use underpass::engine::mio_net::{MioNet, UNWATCHED};
 use underpass::engine::passed::Passed;
 use underpass::engine::server::Server;
 use underpass::proto::access::Sink;
@@ -66,12 +68,13 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
     // First, while there is one thread: it changes the environment.
     let (passed, unused) = Passed::from_env();
     let start = || {
-        let config = Config::load(path).map_err(|error| error.to_string())?;
+        let mut seen = Vec::new();
+        let config = Config::load_noting(path, &mut seen).map_err(|error| error.to_string())?;
         let manager = ServiceManager::from_env()?;
         let log = StderrLog::start().map_err(|error| format!("cannot start the log: {error}"))?;
-        Ok((config, manager, log))
+        Ok((config, seen, manager, log))
     };
-    let (config, mut manager, log) = match start() {
+    let (config, seen, mut manager, log) = match start() {
         Ok(started) => started,
         Err(error) => {
             let error: String = error;
@@ -82,7 +85,7 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
     for complaint in unused {
         log::warn!("{complaint}");
     }
-    let done = run_role(path, config, role, passed, &mut manager);
+    let done = run_role(path, (config, seen), role, passed, &mut manager);
     manager.stopping();
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,7 +98,7 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
 
 fn run_role(
     path: &Path,
-    config: Config,
+    (config, seen): (Config, Vec<SeenFile>),
     role: Option<Role>,
     passed: Passed,
     manager: &mut ServiceManager,
@@ -111,8 +114,8 @@ fn run_role(
         (None, None, Some(_)) => Role::Client,
     };
     let done = match role {
-        Role::Server => run_server(path, server_of(path, config)?, passed, manager),
-        Role::Client => run_client(path, client_of(path, config)?, passed, manager),
+        Role::Server => run_server(path, (server_of(path, config)?, seen), passed, manager),
+        Role::Client => run_client(path, (client_of(path, config)?, seen), passed, manager),
     };
     done.map_err(|error| error.to_string())
 }
@@ -137,10 +140,11 @@ fn say_warnings(config: &Config) {
 
 fn run_server(
     path: &Path,
-    config: ServerConfig,
+    (config, seen): (ServerConfig, Vec<SeenFile>),
     passed: Passed,
     manager: &mut ServiceManager,
 ) -> io::Result<()> {
+    let mut on = config.watch;
     let access_log = config.access_log.clone();
     let sink = open_access_log(access_log.as_ref())?;
     let mut net = MioNet::with_signals()?;
@@ -148,6 +152,7 @@ fn run_server(
     net.take_over(keep_passed(passed, &tcp, &udp));
     let mut server = Server::new(config, net)?;
     server.log_access(sink);
+    watch(server.net(), on, seen);
     let mut at = access_log;
     manager.ready(&mut server);
     loop {
@@ -158,8 +163,11 @@ fn run_server(
             Flow::Stop => return Ok(()),
             Flow::Reload => {
                 manager.reloading();
-                let error = say_reload(reload_server(path, &mut server, &mut at));
-                manager.reloaded(&server, error);
+                let mut seen = Vec::new();
+                let reloaded = Config::load_again(path, &mut seen);
+                let reloaded = reload_server(path, reloaded, &mut server, &mut at, &mut on);
+                manager.reloaded(&server, say_reload(reloaded));
+                watch(server.net(), on, seen);
             }
         }
     }
@@ -188,10 +196,13 @@ fn keep_passed(mut passed: Passed, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Pa
 /// Whatever can fail comes before the first change.
 fn reload_server(
     path: &Path,
+    config: Result<Config, ConfigError>,
     server: &mut Server<MioNet>,
     at: &mut Option<AccessLogConfig>,
+    watch: &mut bool,
 ) -> Result<Vec<Change>, String> {
-    let config = server_of(path, Config::load(path).map_err(|error| error.to_string())?)?;
+    let config = server_of(path, config.map_err(|error| error.to_string())?)?;
+    let on = config.watch;
     let wanted = config.access_log.clone();
     let which = |log: &AccessLogConfig| (log.path.clone(), log.format);
     let moves = wanted.as_ref().map(which) != at.as_ref().map(which);
@@ -204,6 +215,7 @@ fn reload_server(
         server.log_access(sink);
         *at = wanted;
     }
+    *watch = on;
     Ok(changes)
 }
 
@@ -215,12 +227,14 @@ fn open_access_log(config: Option<&AccessLogConfig>) -> io::Result<Option<Box<dy
 
 fn run_client(
     path: &Path,
-    config: ClientConfig,
+    (config, seen): (ClientConfig, Vec<SeenFile>),
     passed: Passed,
     manager: &mut ServiceManager,
 ) -> io::Result<()> {
     drop(keep_passed(passed, &[], &[])); // it listens nowhere
+    let mut on = config.watch;
     let mut client = Client::new(config, MioNet::with_signals()?)?;
+    watch(client.net(), on, seen);
     manager.ready(&mut client);
     loop {
         let flow = client.turn()?;
@@ -230,16 +244,35 @@ fn run_client(
             Flow::Stop => return Ok(()),
             Flow::Reload => {
                 manager.reloading();
-                let error = say_reload(reload_client(path, &mut client));
-                manager.reloaded(&client, error);
+                let mut seen = Vec::new();
+                let reloaded = Config::load_again(path, &mut seen);
+                let reloaded = reload_client(path, reloaded, &mut client, &mut on);
+                manager.reloaded(&client, say_reload(reloaded));
+                watch(client.net(), on, seen);
             }
         }
     }
 }
 
-fn reload_client(path: &Path, client: &mut Client<MioNet>) -> Result<Vec<Change>, String> {
-    let config = client_of(path, Config::load(path).map_err(|error| error.to_string())?)?;
-    client.reload(config).map_err(|error| error.to_string())
+fn reload_client(
+    path: &Path,
+    config: Result<Config, ConfigError>,
+    client: &mut Client<MioNet>,
+    watch: &mut bool,
+) -> Result<Vec<Change>, String> {
+    let config = client_of(path, config.map_err(|error| error.to_string())?)?;
+    let on = config.watch;
+    let changes = client.reload(config).map_err(|error| error.to_string())?;
+    *watch = on;
+    Ok(changes)
+}
+
+/// The files that were read, from now on.
+fn watch(net: &mut MioNet, on: bool, seen: Vec<SeenFile>) {
+    let files = if on { seen } else { Vec::new() };
+    if let Err(error) = net.watch(files) {
+        log::warn!("{UNWATCHED}: {error}");
+    }
 }
 
 /// The error, if it was not reloaded.

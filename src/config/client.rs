@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::raw::{Keys, Section, Text};
 use super::service::{UDP_KEYS, check_name, or_never, read_drain_time, read_kind, read_udp};
-use super::tokens::Tokens;
+use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
 use super::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind};
 use crate::limits;
@@ -28,9 +28,10 @@ pub(super) fn read(
     };
     let (transport, tcp) = transport::read(section, role, warnings)?;
     let timeout = section.number("heartbeat_timeout", 0..=transport::SECONDS_MAX)?;
-    let mut tokens = Tokens::read(section)?;
+    let mut tokens = Tokens::read(section, Holder::Client)?;
     let mut client = ClientConfig {
         remote_addr,
+        watch: section.flag("watch")?.unwrap_or(true),
         protocol,
         transport,
         tcp,
@@ -59,7 +60,7 @@ fn read_service(
     client: &ClientConfig,
     warnings: &mut Vec<String>,
 ) -> Result<ClientService, ConfigError> {
-    let token = tokens.of_service(&name, section)?;
+    let [token] = tokens.of_service(&name, section)?.try_into().expect("a client's is one");
     let kind = read_kind(section)?;
     let targets = Targets::read(section, kind)?;
     let retry_interval = match client.protocol {
@@ -244,6 +245,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "remote_addr",
     "protocol",
     "default_token",
+    "watch",
     "transport",
     "heartbeat_timeout",
     "drain_time",

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::addr::{Layer, Listeners};
+use super::env_file::ReadFile;
 use super::error::ConfigError;
-use super::pages::{self, ReadFile};
+use super::pages;
 use super::quantity::read_size;
 use super::raw::{Keys, Place, Section, Text};
 use super::service::{check_name, or_never, read_drain_time, read_kind, read_udp};
-use super::tokens::Tokens;
+use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
 use super::visitors::check_use;
 use super::{
@@ -42,11 +43,12 @@ pub(super) fn read(
     let https_addrs = listeners.claim(section.texts("https_addr")?)?;
     let (transport, tcp) = transport::read(section, Role::Server, warnings)?;
     let interval = section.number("heartbeat_interval", 0..=transport::SECONDS_MAX)?;
-    let mut tokens = Tokens::read(section)?;
+    let mut tokens = Tokens::read(section, Holder::Server)?;
     let mut server = ServerConfig {
         bind_addrs,
         http_addrs,
         https_addrs,
+        watch: section.flag("watch")?.unwrap_or(true),
         transport,
         tcp,
         rathole: section.flag("rathole")?.unwrap_or(true),
@@ -91,7 +93,7 @@ fn read_service(
     listeners: &mut Listeners,
     claims: &mut Claims,
 ) -> Result<ServerService, ConfigError> {
-    let token = tokens.of_service(&name, section)?;
+    let tokens = tokens.of_service(&name, section)?;
     let kind = read_kind(section)?;
     let layer = if kind == ServiceKind::Udp { Layer::Udp } else { Layer::Tcp };
     let bind_addrs = listeners.claim_ports(layer, section.texts("bind_addr")?)?;
@@ -116,7 +118,7 @@ fn read_service(
     Ok(ServerService {
         name,
         kind,
-        token,
+        tokens,
         bind_addrs,
         redirect_https,
         passthrough,
@@ -421,6 +423,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "http_addr",
     "https_addr",
     "default_token",
+    "watch",
     "transport",
     "heartbeat_interval",
     "drain_time",

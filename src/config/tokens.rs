@@ -9,10 +9,20 @@ use super::raw::{Place, Section};
 
 /// The tokens of one role's services.
 pub(super) struct Tokens {
-    /// `default_token`, with its place.
-    default: Option<(Secret, Place)>,
+    holder: Holder,
+    /// `default_token`, each with its place.
+    default: Vec<(Secret, Place)>,
     /// In the order of the file.
     uses: Vec<TokenUse>,
+}
+
+/// Who has the tokens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Takes a client that proves any of several.
+    Server,
+    /// Proves the one that it has.
+    Client,
 }
 
 /// A service, as far as its token is of interest.
@@ -30,34 +40,37 @@ struct TokenUse {
 
 impl Tokens {
     /// `default_token` of `[server]` or `[client]`.
-    pub(super) fn read(section: &Section<'_>) -> Result<Tokens, ConfigError> {
-        const KEY: &str = "default_token";
-        let default = read_token(section, KEY)?.map(|token| (token, section.place_of(KEY)));
-        Ok(Tokens { default, uses: Vec::new() })
+    pub(super) fn read(section: &Section<'_>, holder: Holder) -> Result<Tokens, ConfigError> {
+        let default = read_tokens(section, "default_token", holder)?;
+        Ok(Tokens { holder, default, uses: Vec::new() })
     }
 
-    /// A service's own token, or the default one.
+    /// A service's own tokens, or the default ones; a client's is one.
     pub(super) fn of_service(
         &mut self,
         name: &str,
         section: &Section<'_>,
-    ) -> Result<Secret, ConfigError> {
-        let own = read_token(section, "token")?;
-        let is_default = own.is_none();
-        let own = own.map(|token| (token, section.place_of("token")));
-        let Some((token, place)) = own.or_else(|| self.default.clone()) else {
+    ) -> Result<Vec<Secret>, ConfigError> {
+        let own = read_tokens(section, "token", self.holder)?;
+        let is_default = own.is_empty();
+        let tokens = if is_default { self.default.clone() } else { own };
+        if tokens.is_empty() {
             let reason = "missing: a secret that server and client share; or set `default_token`";
             return Err(section.place_of("token").error(reason));
-        };
-        self.uses.push(TokenUse {
-            number: self.uses.len(),
-            service: name.to_owned(),
-            hosts: section.texts("hosts")?.into_iter().map(|text| text.value).collect(),
-            token: token.clone(),
-            place,
-            is_default,
-        });
-        Ok(token)
+        }
+        let hosts = section.texts("hosts")?.into_iter().map(|text| text.value);
+        let hosts: Vec<String> = hosts.collect();
+        for (token, place) in &tokens {
+            self.uses.push(TokenUse {
+                number: self.uses.len(),
+                service: name.to_owned(),
+                hosts: hosts.clone(),
+                token: token.clone(),
+                place: place.clone(),
+                is_default,
+            });
+        }
+        Ok(tokens.into_iter().map(|(token, _)| token).collect())
     }
 
     /// One hint for each token that can be guessed.
@@ -81,14 +94,37 @@ impl Tokens {
     }
 }
 
-fn read_token(section: &Section<'_>, key: &str) -> Result<Option<Secret>, ConfigError> {
-    match section.text(key)? {
-        Some(text) if text.value.is_empty() => Err(text.place.error(
-            "must not be empty: write the same secret here and in the other side's file, such as \
-             what `openssl rand -hex 16` prints",
-        )),
-        text => Ok(text.map(|text| Secret::new(text.value.into_bytes()))),
+/// None if the key is absent. One that comes twice, as where two variables hold the same, is one.
+fn read_tokens(
+    section: &Section<'_>,
+    key: &str,
+    holder: Holder,
+) -> Result<Vec<(Secret, Place)>, ConfigError> {
+    let wrong = |reason: String| Err(section.place_of(key).error(reason));
+    if holder == Holder::Client && section.has_list(key) {
+        return wrong("must be one token: a list of those to take is for the server's file".into());
     }
+    let texts = section.texts(key)?;
+    if texts.is_empty() && section.has(key) {
+        return wrong("names no token: `[\"new\", \"old\"]` takes both".into());
+    }
+    if texts.len() > MOST_TOKENS {
+        return wrong(format!("too many: {MOST_TOKENS} at most, each is tried on every proof"));
+    }
+    let mut tokens: Vec<(Secret, Place)> = Vec::new();
+    for text in texts {
+        if text.value.is_empty() {
+            return Err(text.place.error(
+                "must not be empty: write the same secret here and in the other side's file, such \
+                 as what `openssl rand -hex 16` prints",
+            ));
+        }
+        let token = text.value.into_bytes();
+        if tokens.iter().all(|(other, _)| other.expose() != token) {
+            tokens.push((Secret::new(token), text.place));
+        }
+    }
+    Ok(tokens)
 }
 
 fn shared(group: &[&TokenUse]) -> Option<String> {
@@ -159,5 +195,7 @@ fn are_related(one: &str, other: &str) -> bool {
     below(&one, &other) || below(&other, &one)
 }
 
+/// A change needs two; more are for those who change often.
+const MOST_TOKENS: usize = 8;
 /// As many as no dictionary's guess has by chance.
 const LEAST_BYTES: usize = 16;

@@ -25,22 +25,23 @@ mod udp;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use log::{info, warn};
 
 use self::home::{Home, HomeStep};
-use self::line::{Line, LineId, Way};
+use self::line::{Line, LineId, Role, Upstream, Way};
 use self::link::{Link, LinkStep};
 use self::session::Control;
 use self::udp::Udp;
-use super::conn::Conn;
+use super::conn::{Conn, Dialect};
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Wake};
-use crate::config::{ClientConfig, HostPort, Protocol};
+use crate::config::{ClientConfig, HostPort};
 use crate::limits;
 use crate::proto::admission::{Admission, Capacity};
-use crate::proto::noise::{Protection, Side};
+use crate::proto::numbered::Numbered;
 use crate::proto::quiet::Quiet;
 use crate::proto::time::Time;
 use crate::wire::message::{Message, Reason};
@@ -49,11 +50,14 @@ use crate::wire::message::{Message, Reason};
 pub struct Client<N: Net> {
     core: Core<N, Home, Tunnel>,
     config: ClientConfig,
-    protection: Protection,
-    /// Names this process to the server.
-    instance: [u8; 32],
-    /// Native: one, whose session carries all services. rathole: one for each service, in order.
-    lines: Vec<Line>,
+    /// The file's services, by number.
+    services: Numbered,
+    /// The file's server.
+    upstream: Arc<Upstream>,
+    /// Native: one, whose session carries all services. rathole: one for each service. While the
+    /// server changes, those to the former one too.
+    lines: BTreeMap<LineId, Line>,
+    next_line: LineId,
     /// Links in all.
     links: usize,
     most_links: usize,
@@ -99,40 +103,37 @@ impl<N: Net> Client<N> {
     /// Dials in the first turn.
     pub fn new(config: ClientConfig, mut net: N) -> io::Result<Client<N>> {
         net.set_keepalive(config.tcp.keepalive);
-        let protection = Protection::new(&config.transport, Side::Initiator)
-            .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
-        if matches!(protection, Protection::None) {
-            warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
-        }
-        let mut instance = [0; 32];
-        net.random(&mut instance);
-        let lines: Vec<Line> = match config.protocol {
-            Protocol::Native => vec![Line::new(config.retry_interval, net.now())],
-            Protocol::Rathole => {
-                let services = config.services.iter();
-                services.map(|service| Line::new(service.retry_interval, net.now())).collect()
-            }
-        };
-        let room = net.descriptor_limit().saturating_sub(limits::OWN_DESCRIPTORS + lines.len());
-        let udp = Udp::new(&config, room / 4);
-        // Every link in use needs a connection at home.
-        let most_links = ((room - udp.most_sockets().min(room)) / 2).max(1);
-        Ok(Client {
-            lines,
+        let upstream = Arc::new(Upstream::new(&config, &mut net)?);
+        let services = Numbered::new(&config.services);
+        let mut client = Client {
+            lines: BTreeMap::new(),
+            next_line: 0,
             core: Core::new(net, Admission::new(Capacity::NONE)),
             config,
-            protection,
-            instance,
+            services,
+            upstream,
             links: 0,
-            most_links,
-            udp,
+            most_links: 1,
+            udp: Udp::new(),
             lookups: BTreeMap::new(),
             next_query: 0,
             resolved: BTreeMap::new(),
             complaints: BTreeMap::new(),
             last_error: None,
             draining: None,
-        })
+        };
+        client.draw_lines(Role::Active);
+        client.measure();
+        Ok(client)
+    }
+
+    /// What the descriptors are enough for.
+    fn measure(&mut self) {
+        let limit = self.core.io.net.descriptor_limit();
+        let room = limit.saturating_sub(limits::OWN_DESCRIPTORS + self.lines.len());
+        self.udp.set_services(&self.services, self.upstream.protocol, room / 4);
+        // Every link in use needs a connection at home.
+        self.most_links = ((room - self.udp.most_sockets().min(room)) / 2).max(1);
     }
 
     /// When the next turn is due though nothing happens; the past, if there is work left.
@@ -140,9 +141,14 @@ impl<N: Net> Client<N> {
         if self.core.has_ready() || !self.udp.ready.is_empty() {
             return Some(self.core.now());
         }
-        let lines = self.lines.iter().filter_map(Line::deadline);
+        let lines = self.lines.values().filter_map(Line::deadline);
         let others = lines.chain(self.udp.deadline()).chain(self.draining);
         self.core.next_deadline().into_iter().chain(others).min()
+    }
+
+    /// The network below, for what is not the engine's.
+    pub fn net(&mut self) -> &mut N {
+        &mut self.core.io.net
     }
 
     /// Waits for events and handles them, each connection within its budget.
@@ -180,8 +186,10 @@ impl<N: Net> Client<N> {
         while let Some(id) = self.core.next_due() {
             self.overdue(id);
         }
-        for line in 0..self.lines.len() {
-            self.tend_line(line);
+        let mut next = 0;
+        while let Some((line, _)) = self.lines.range(next..).next() {
+            next = *line + 1;
+            self.tend_line(next - 1);
         }
         self.expire_udp_sessions();
         if self.has_drained() {
@@ -198,9 +206,9 @@ impl<N: Net> Client<N> {
         self.udp.close();
         let all: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
         for id in all {
-            let is_rathole = self.config.protocol == Protocol::Rathole;
-            let stage = self.core.tunnel(id).map(|conn| &conn.stage);
-            match stage {
+            let conn = self.core.tunnel(id);
+            let is_rathole = conn.as_ref().is_some_and(|conn| conn.dialect() == Dialect::Rathole);
+            match conn.map(|conn| &conn.stage) {
                 Some(Tunnel::Control(_)) => {
                     if !is_rathole {
                         // Whether it arrives or not, the session ends here.
@@ -218,7 +226,7 @@ impl<N: Net> Client<N> {
 
     /// How many services visitors can come to, and how many there are.
     pub fn online(&self) -> (usize, usize) {
-        let up = self.lines.iter().map(|line| match line.way {
+        let up = self.lines.values().map(|line| match line.way {
             Way::Up { control, .. } => self.core.conns.get(control).map_or(0, held),
             _ => 0,
         });
@@ -233,11 +241,6 @@ impl<N: Net> Client<N> {
     /// The time of the last turn.
     pub fn now(&self) -> Time {
         self.core.now()
-    }
-
-    /// What it runs on.
-    pub fn net(&mut self) -> &mut N {
-        &mut self.core.io.net
     }
 
     /// What it holds.
@@ -307,10 +310,9 @@ impl<N: Net> Client<N> {
         let query = self.next_query;
         self.next_query += 1;
         let target = match &lookup {
-            Lookup::Server { .. } => match &self.config.tcp.proxy {
-                // The server's name is the proxy's to resolve.
-                Some(proxy) => &proxy.addr,
-                None => &self.config.remote_addr,
+            Lookup::Server { line } => match self.lines.get(line) {
+                Some(line) => line.to.dialled(),
+                None => return,
             },
             Lookup::Home { target, .. } => target,
         };

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token as MioToken, Waker};
 use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
@@ -21,12 +22,16 @@ use super::conns::MOST;
 use super::net::{Net, Readiness, Signal, Token, Wake};
 use super::passed::Passed;
 use super::resolve::Resolver;
-use crate::config::Keepalive;
+use crate::config::{Keepalive, SeenFile};
+use crate::file_watch::FileWatch;
 use crate::limits;
 use crate::proto::time::Time;
 
 const WAKER: MioToken = MioToken(usize::MAX);
 const SIGNALS: MioToken = MioToken(usize::MAX - 1);
+const FILES: MioToken = MioToken(usize::MAX - 2);
+/// What to say when [`MioNet::watch`] fails.
+pub const UNWATCHED: &str = "not every change of the files will be seen (SIGHUP reloads them)";
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
@@ -37,6 +42,7 @@ pub struct MioNet {
     started: Instant,
     now: Time,
     signals: Option<Signals>,
+    files: Option<FileWatch>,
     stop: Arc<Stop>,
     resolver: Resolver,
     descriptor_limit: usize,
@@ -92,6 +98,7 @@ impl MioNet {
             started: Instant::now(),
             now: Time::default(),
             signals: None,
+            files: None,
             stop,
             resolver,
             descriptor_limit: raise_descriptor_limit(),
@@ -120,6 +127,25 @@ impl MioNet {
     /// The next polls end then at the latest, though nothing happens.
     pub fn wake_at(&mut self, at: Option<Time>) {
         self.wake_at = at;
+    }
+
+    /// From now on a change of these files is [`Signal::Reload`]; of none, none is. An error says
+    /// that some changes will not be seen.
+    pub fn watch(&mut self, files: Vec<SeenFile>) -> io::Result<()> {
+        if files.is_empty() {
+            self.files = None;
+            return Ok(());
+        }
+        let watch = match &mut self.files {
+            Some(watch) => watch,
+            none => {
+                let watch = FileWatch::new()?;
+                let mut source = SourceFd(&watch.descriptor());
+                self.poll.registry().register(&mut source, FILES, Interest::READABLE)?;
+                none.insert(watch)
+            }
+        };
+        watch.set(files, elapsed(self.started))
     }
 
     /// A handle that stops the engine from another thread.
@@ -364,7 +390,8 @@ impl Net for MioNet {
 
     fn poll(&mut self, until: Option<Time>, wakes: &mut Vec<Wake>) -> io::Result<()> {
         // Work between polls took time that a deadline must not wait for again.
-        let until = until.into_iter().chain(self.wake_at).min();
+        let quiet = self.files.as_ref().and_then(FileWatch::deadline);
+        let until = [until, quiet, self.wake_at].into_iter().flatten().min();
         let timeout = until.map(|until| until - elapsed(self.started));
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -375,11 +402,17 @@ impl Net for MioNet {
         for event in &self.events {
             match event.token() {
                 WAKER | SIGNALS => outside = true,
+                FILES => self.files.iter_mut().for_each(|files| files.handle_events(self.now)),
                 token => wakes.push(Wake::Ready(readiness(token, event))),
             }
         }
         if outside {
             self.outside_wakes(wakes);
+        }
+        match self.files.as_mut().map(|files| files.poll_changed(self.now)) {
+            Some(Ok(true)) => wakes.push(Wake::Signal(Signal::Reload)),
+            Some(Err(error)) => log::warn!("{UNWATCHED}: {error}"),
+            Some(Ok(false)) | None => {}
         }
         Ok(())
     }

@@ -106,7 +106,7 @@ pub struct Server<N: Net> {
 /// What a tunnel connection is. A plain one is a [`Visitor`].
 enum Tunnel {
     /// A tunnel connection that has proved nothing.
-    Greeting(Greeting),
+    Greeting(Box<Greeting>),
     /// A client's control session.
     Control(Box<Session>),
     /// A link of a session.
@@ -227,6 +227,11 @@ impl<N: Net> Server<N> {
         self.core.next_deadline().into_iter().chain(others).min()
     }
 
+    /// The network below, for what is not the engine's.
+    pub fn net(&mut self) -> &mut N {
+        &mut self.core.io.net
+    }
+
     /// Waits for events and handles them, each connection within its budget.
     pub fn turn(&mut self) -> io::Result<Flow> {
         let mut wakes = self.core.poll(self.next_deadline())?;
@@ -338,11 +343,6 @@ impl<N: Net> Server<N> {
     /// The time of the last turn.
     pub fn now(&self) -> Time {
         self.core.now()
-    }
-
-    /// What it runs on.
-    pub fn net(&mut self) -> &mut N {
-        &mut self.core.io.net
     }
 
     /// What it holds.

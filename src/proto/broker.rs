@@ -219,8 +219,8 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         self.services.insert(service, Service { owner: None, promise: None });
     }
 
-    /// A service is no more: its session loses it, and those who wait for it are turned away. Whoever
-    /// is on a link goes on.
+    /// A service is no more: its session loses it, and those who wait for it are turned away.
+    /// Whoever is on a link goes on.
     pub fn remove(&mut self, service: ServiceId) {
         if let Some(owner) = self.owner(service) {
             self.withdraw(owner, service, Withdrawn::Gone);
@@ -247,7 +247,10 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         self.let_spares_go(id);
         let Some(session) = self.sessions.get(&id) else { return };
         if why == Withdrawn::Revoked {
-            let was_for = |state: &LinkState| matches!(state, LinkState::Lent(of) | LinkState::Shared(of) if *of == service);
+            let was_for = |state: &LinkState| match state {
+                LinkState::Lent(of) | LinkState::Shared(of) => *of == service,
+                LinkState::Spare => false,
+            };
             for (link, _) in session.links.iter().filter(|(_, state)| was_for(state)) {
                 self.effects.push_back(Effect::LetGo { link: *link, why: Parted::Revoked });
             }
@@ -272,12 +275,13 @@ impl<I: Copy + Ord + Hash> Broker<I> {
     /// Turns all away who wait for a service, in whichever queue.
     fn turn_away(&mut self, service: ServiceId) {
         for session in self.sessions.values_mut() {
-            let waits_for = |_: &Place, (_, of): &mut (I, ServiceId)| *of == service;
-            let those: Vec<_> = session.queue.extract_if(.., waits_for).collect();
-            for (_, (visitor, _)) in those {
-                self.places.remove(&visitor);
-                self.effects.push_back(Effect::TurnAway { visitor });
-            }
+            session.queue.retain(|_, (visitor, of)| {
+                if *of == service {
+                    self.places.remove(visitor);
+                    self.effects.push_back(Effect::TurnAway { visitor: *visitor });
+                }
+                *of != service
+            });
         }
     }
 

@@ -1,10 +1,12 @@
 //! The client's side of a control session: asks for its services, and asks again for those that
 //! another client has.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::keepalive::Keepalive;
 use super::noise::HandshakeHash;
+use super::numbered::{Number, Numbered};
 use super::proof::{self, Proof};
 use super::time::Time;
 use crate::config::ClientService;
@@ -19,9 +21,12 @@ pub struct ControlClient {
     hash: HandshakeHash,
     /// From WELCOME.
     terms: Option<Terms>,
-    services: Vec<Standing>,
-    /// One of the two sides is about to leave: nothing more is asked for.
-    draining: bool,
+    services: BTreeMap<Number, Standing>,
+    /// It has had a service: it is worth keeping, whatever is refused later.
+    was_of_use: bool,
+    /// Another session is about to take its place, or one of the two sides is about to end: it asks
+    /// for nothing more.
+    leaving: bool,
     /// Pings and silence.
     pub pulse: Keepalive,
 }
@@ -43,8 +48,10 @@ enum Standing {
     Held,
     /// Another client has it; asked for again at this time.
     Elsewhere(Time),
-    /// Refused; asking again would not help.
+    /// Refused; asking again would not help before the server says so.
     Refused,
+    /// Given up; a word about it may still be under way.
+    Released,
 }
 
 /// What a message asks of the engine.
@@ -74,14 +81,15 @@ pub struct Unexpected;
 
 impl ControlClient {
     /// After the handshake; HELLO has been sent.
-    pub fn new(hash: HandshakeHash, services: usize, timeout: Option<Duration>, now: Time) -> Self {
+    pub fn new(hash: HandshakeHash, timeout: Option<Duration>, now: Time) -> Self {
         // Two pings may be lost within the time-out.
         let interval = timeout.map(|timeout| timeout * 2 / 5);
         ControlClient {
             hash,
             terms: None,
-            services: vec![Standing::Asked; services],
-            draining: false,
+            services: BTreeMap::new(),
+            was_of_use: false,
+            leaving: false,
             pulse: Keepalive::new(interval, timeout, now),
         }
     }
@@ -98,7 +106,10 @@ impl ControlClient {
                 Ok(Asked::OtherVersions(min_version, max_version))
             }
             Message::Registered { number, answer } => {
-                let standing = self.services.get_mut(usize::from(number)).ok_or(Unexpected)?;
+                let standing = self.services.get_mut(&number).ok_or(Unexpected)?;
+                if *standing == Standing::Released {
+                    return Ok(Asked::Nothing);
+                }
                 let asking_again = answer == Registration::Taken;
                 let news = !asking_again || !matches!(standing, Standing::Asked);
                 *standing = match answer {
@@ -106,18 +117,28 @@ impl ControlClient {
                     Registration::Taken => Standing::Elsewhere(now + ASK_AGAIN),
                     _ => Standing::Refused,
                 };
+                self.was_of_use |= *standing == Standing::Held;
                 Ok(if news { Asked::Log(number, Some(answer)) } else { Asked::Nothing })
             }
             Message::Withdrawn { number } => {
-                let standing = self.services.get_mut(usize::from(number)).ok_or(Unexpected)?;
+                let standing = self.services.get_mut(&number).ok_or(Unexpected)?;
+                match *standing {
+                    Standing::Released => return Ok(Asked::Nothing),
+                    // The server's file has another word for it now.
+                    Standing::Refused => {
+                        *standing = Standing::Elsewhere(now);
+                        return Ok(Asked::Nothing);
+                    }
+                    Standing::Asked | Standing::Held | Standing::Elsewhere(_) => {}
+                }
                 *standing = Standing::Elsewhere(now + ASK_AGAIN);
-                Ok(Asked::Log(number, None))
+                Ok(if self.leaving { Asked::Nothing } else { Asked::Log(number, None) })
             }
             Message::Links { count } if self.terms.is_some() => Ok(Asked::Links(count)),
             Message::Ping(value) => Ok(Asked::Answer(Message::Pong(value))),
             Message::Pong(_) => Ok(Asked::Nothing),
             Message::Draining if self.terms.is_some() => {
-                self.draining = true;
+                self.leaving = true;
                 Ok(Asked::Draining)
             }
             Message::Goodbye => Ok(Asked::Close),
@@ -125,38 +146,45 @@ impl ControlClient {
         }
     }
 
-    /// REGISTER for every service, after WELCOME.
-    pub fn registrations<'a>(
-        &self,
-        services: &'a [ClientService],
-    ) -> impl Iterator<Item = Message<'a>> + use<'a> {
-        let (terms, hash) = (self.terms, self.hash);
-        let numbered = services.iter().zip(0..=u16::MAX);
-        numbered.filter_map(move |(service, number)| {
-            Some(register(&terms?, &hash, service, number, false))
-        })
+    /// REGISTER for a service; once WELCOME has come, for every one.
+    pub fn register<'a>(
+        &mut self,
+        number: Number,
+        service: &'a ClientService,
+    ) -> Option<Message<'a>> {
+        let terms = self.terms.filter(|_| !self.leaving)?;
+        self.services.insert(number, Standing::Asked);
+        Some(register(&terms, &self.hash, service, number, false))
+    }
+
+    /// RELEASE of a service, or of a number that was refused. Nothing before WELCOME: it was not
+    /// registered.
+    pub fn release(&mut self, number: Number) -> Option<Message<'static>> {
+        let standing = self.services.get_mut(&number)?;
+        let former = std::mem::replace(standing, Standing::Released);
+        (former != Standing::Released).then_some(Message::Release { number })
+    }
+
+    /// Another session stands in this one's place: gives up all that it has.
+    pub fn leave(&mut self) -> Vec<Message<'static>> {
+        self.leaving = true;
+        let numbers: Vec<Number> = self.services.keys().copied().collect();
+        numbers.into_iter().filter_map(|number| self.release(number)).collect()
     }
 
     /// The next REGISTER for a service that was elsewhere and may be free again.
-    pub fn ask_again<'a>(
-        &mut self,
-        services: &'a [ClientService],
-        now: Time,
-    ) -> Option<Message<'a>> {
-        if self.draining {
-            return None;
-        }
+    pub fn ask_again<'a>(&mut self, services: &'a Numbered, now: Time) -> Option<Message<'a>> {
+        let terms = self.terms.filter(|_| !self.leaving)?;
         let due = |standing: &Standing| matches!(standing, Standing::Elsewhere(at) if *at <= now);
-        let at = self.services.iter().position(due)?;
-        self.services[at] = Standing::Asked;
-        let number = u16::try_from(at).ok()?;
-        Some(register(&self.terms?, &self.hash, services.get(at)?, number, true))
+        let (number, standing) = self.services.iter_mut().find(|(_, standing)| due(standing))?;
+        *standing = Standing::Asked;
+        Some(register(&terms, &self.hash, services.get(*number)?, *number, true))
     }
 
     /// When to call [`ControlClient::ask_again`] and poll the pulse.
     pub fn deadline(&self) -> Option<Time> {
-        let again = self.services.iter().filter_map(|standing| match standing {
-            Standing::Elsewhere(at) if !self.draining => Some(*at),
+        let again = self.services.values().filter_map(|standing| match standing {
+            Standing::Elsewhere(at) if !self.leaving => Some(*at),
             _ => None,
         });
         again.chain(self.pulse.deadline()).min()
@@ -164,14 +192,14 @@ impl ControlClient {
 
     /// We are about to leave: the server is told by this.
     pub fn drain(&mut self) -> Message<'static> {
-        self.draining = true;
+        self.leaving = true;
         Message::Draining
     }
 
     /// How many services are ours, and take visitors.
     pub fn held(&self) -> usize {
-        let held = self.services.iter().filter(|standing| **standing == Standing::Held);
-        if self.draining { 0 } else { held.count() }
+        let held = self.services.values().filter(|standing| **standing == Standing::Held);
+        if self.leaving { 0 } else { held.count() }
     }
 
     /// Whether WELCOME has come.
@@ -181,12 +209,18 @@ impl ControlClient {
 
     /// Whether at least one service is ours, so that the session is of use.
     pub fn holds_any(&self) -> bool {
-        self.services.contains(&Standing::Held)
+        self.services.values().any(|standing| *standing == Standing::Held)
     }
 
-    /// Whether the server has refused every service.
+    /// Whether the server has answered for every service, and given us one.
+    pub fn stands(&self) -> bool {
+        self.holds_any() && !self.services.values().any(|standing| *standing == Standing::Asked)
+    }
+
+    /// Whether the server has refused every service, from the first on.
     pub fn is_refused(&self) -> bool {
-        self.services.iter().all(|standing| *standing == Standing::Refused)
+        let is_refused = |standing: &Standing| *standing == Standing::Refused;
+        !self.was_of_use && self.services.values().all(is_refused)
     }
 
     /// Session number and proof for a link whose handshake has this hash.
@@ -212,32 +246,99 @@ fn register<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+
+    fn services() -> Numbered {
+        let text = "[client]\nremote_addr = 'a:1'\ndefault_token = 'a'\n\
+                    [client.services.a]\nlocal_addr = 'h:1'\n\
+                    [client.services.b]\nlocal_addr = 'h:2'\n";
+        let config = Config::parse("f.toml", text, &|_| None).expect("a client's file");
+        Numbered::new(&config.client.expect("[client]").services)
+    }
+
+    const WELCOME: Message<'static> =
+        Message::Welcome { version: 1, session: 5, key: [1; 32], nonce: [2; 32] };
+
+    fn answer(number: u16, answer: Registration) -> Message<'static> {
+        Message::Registered { number, answer }
+    }
+
+    /// A session on which both services are asked for.
+    fn welcome(services: &Numbered) -> ControlClient {
+        let mut session = ControlClient::new(HandshakeHash::NONE, None, Time::default());
+        assert_eq!(session.handle(&WELCOME, Time::default()), Ok(Asked::Register));
+        for (number, service) in services.iter() {
+            assert!(session.register(number, service).is_some());
+        }
+        session
+    }
 
     #[test]
     fn a_service_that_is_elsewhere_is_asked_for_again_and_quietly() {
-        let now = Time::default();
-        let mut session = ControlClient::new(HandshakeHash::NONE, 1, None, now);
-        let taken = Message::Registered { number: 0, answer: Registration::Taken };
-        let welcome = Message::Welcome { version: 1, session: 5, key: [1; 32], nonce: [2; 32] };
-        assert_eq!(session.handle(&Message::Links { count: 1 }, now), Err(Unexpected));
-        assert_eq!(session.handle(&welcome, now), Ok(Asked::Register));
-        assert_eq!(session.handle(&welcome, now), Err(Unexpected));
-        let accepted = Message::Registered { number: 0, answer: Registration::Accepted };
+        let (services, now) = (services(), Time::default());
+        let mut early = ControlClient::new(HandshakeHash::NONE, None, now);
+        assert_eq!(early.handle(&Message::Links { count: 1 }, now), Err(Unexpected));
+        assert_eq!(early.release(0), None, "it was not asked for");
+        let mut session = welcome(&services);
+        assert_eq!(session.handle(&WELCOME, now), Err(Unexpected));
+        let accepted = answer(0, Registration::Accepted);
         let log = Asked::Log(0, Some(Registration::Accepted));
         assert_eq!(session.handle(&accepted, now), Ok(log));
         assert!(session.holds_any());
         let withdrawn = Message::Withdrawn { number: 0 };
         assert_eq!(session.handle(&withdrawn, now), Ok(Asked::Log(0, None)));
         assert_eq!(session.deadline(), Some(now + ASK_AGAIN));
-        session.services[0] = Standing::Asked;
+        let again = session.ask_again(&services, now + ASK_AGAIN);
+        assert!(matches!(again, Some(Message::Register(Register { if_free: true, .. }))));
+        let taken = answer(0, Registration::Taken);
         assert_eq!(session.handle(&taken, now), Ok(Asked::Nothing), "no news");
         assert!(!session.is_refused() && !session.holds_any());
-        let unknown = Message::Withdrawn { number: 1 };
+        let unknown = Message::Withdrawn { number: 2 };
         assert_eq!(session.handle(&unknown, now), Err(Unexpected));
         // Not of a server that is about to leave.
         assert!(session.deadline().is_some());
         assert_eq!(session.handle(&Message::Draining, now), Ok(Asked::Draining));
         assert_eq!(session.deadline(), None);
-        assert_eq!(session.ask_again(&[], now + 2 * ASK_AGAIN), None);
+        assert_eq!(session.ask_again(&services, now + 2 * ASK_AGAIN), None);
+    }
+
+    #[test]
+    fn what_was_refused_is_asked_for_again_when_the_server_says_so() {
+        let (services, now) = (services(), Time::default());
+        let mut session = welcome(&services);
+        for number in [0, 1] {
+            assert!(session.handle(&answer(number, Registration::UnknownService), now).is_ok());
+        }
+        assert!(session.is_refused() && !session.stands());
+        let withdrawn = Message::Withdrawn { number: 1 };
+        assert_eq!(session.handle(&withdrawn, now), Ok(Asked::Nothing));
+        assert!(matches!(session.ask_again(&services, now), Some(Message::Register(_))));
+        assert!(!session.stands(), "an answer is due");
+        assert!(session.handle(&answer(1, Registration::Accepted), now).is_ok());
+        assert!(session.stands());
+        assert!(session.handle(&withdrawn, now).is_ok());
+        assert!(session.ask_again(&services, now + ASK_AGAIN).is_some());
+        assert!(session.handle(&answer(1, Registration::WrongToken), now).is_ok());
+        assert!(!session.is_refused(), "it has been of use, and visitors may be on it");
+    }
+
+    #[test]
+    fn a_session_that_leaves_gives_up_all_and_asks_for_nothing() {
+        let (services, now) = (services(), Time::default());
+        let mut session = welcome(&services);
+        assert!(session.handle(&answer(0, Registration::Accepted), now).is_ok());
+        assert_eq!(session.release(0), Some(Message::Release { number: 0 }));
+        assert_eq!(session.release(0), None, "once");
+        assert_eq!(session.leave(), [Message::Release { number: 1 }]);
+        // What crosses it means nothing.
+        for late in [answer(1, Registration::Accepted), Message::Withdrawn { number: 1 }] {
+            assert_eq!(session.handle(&late, now), Ok(Asked::Nothing));
+        }
+        let (number, service) = services.iter().next().expect("a service");
+        assert_eq!(session.register(number, service), None);
+        assert_eq!(
+            (session.ask_again(&services, now + ASK_AGAIN), session.deadline()),
+            (None, None)
+        );
     }
 }

@@ -86,7 +86,7 @@ pub struct Unexpected;
 
 /// Why a session may not keep a service that its file has in another way now.
 pub fn why_lost(service: &ServerService, ports: u16, token: &Mark) -> Option<Withdrawn> {
-    if !tokens(service).iter().any(|known| proof::mark(known.expose()) == *token) {
+    if !service.tokens.iter().any(|known| proof::mark(known.expose()) == *token) {
         return Some(Withdrawn::Revoked);
     }
     (!ports_fit(service, ports)).then_some(Withdrawn::Gone)
@@ -94,11 +94,6 @@ pub fn why_lost(service: &ServerService, ports: u16, token: &Mark) -> Option<Wit
 
 fn ports_fit(service: &ServerService, ports: u16) -> bool {
     ports == 1 || ports == service.ports()
-}
-
-/// Any of them proves the right to a service.
-pub fn tokens(service: &ServerService) -> &[Secret] {
-    std::slice::from_ref(&service.token)
 }
 
 /// A server's pings, and silence after which a client is dead: two pings and a half.
@@ -175,7 +170,7 @@ impl ControlServer {
             let expected = proof::service(token.expose(), &hash, &nonce, kind, name);
             proof::matches(&expected, proof)
         };
-        let Some(token) = tokens(service).iter().find(proves) else {
+        let Some(token) = service.tokens.iter().find(proves) else {
             self.wrong = self.wrong.saturating_add(1);
             let is_last = self.wrong >= limits::WRONG_PROOFS;
             return self.refuse(number, name, Registration::WrongToken, is_last);
@@ -255,7 +250,7 @@ mod tests {
         ServerService {
             name: "pi".to_owned(),
             kind: ServiceKind::Https,
-            token: Secret::new(*b"token"),
+            tokens: vec![Secret::new(*b"token"), Secret::new(*b"old token")],
             bind_addrs: ["0.0.0.0:7", "0.0.0.0:8", "[::]:7", "[::]:8"]
                 .map(|addr| addr.parse().expect("literal"))
                 .to_vec(),
@@ -295,6 +290,7 @@ mod tests {
             Asked::Claim { holding, if_free: false }
         };
         assert_eq!(ask(b"token", [3; 32], 3, 1, b"pi"), claim(1, b"token"));
+        assert_eq!(ask(b"old token", [3; 32], 3, 1, b"pi"), claim(1, b"old token"));
         assert_eq!(ask(b"tokem", [3; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(ask(b"token", [4; 32], 3, 1, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(ask(b"token", [3; 32], 4, 1, b"pi"), refuse(Registration::WrongKind));

@@ -19,6 +19,7 @@ pub mod lease;
 pub mod link_pool;
 pub mod network;
 pub mod noise;
+pub mod numbered;
 pub mod passage;
 pub mod proof;
 pub mod quiet;

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::control_server::tokens;
 use super::keepalive::Keepalive;
 use super::proof::{self, Mark};
 use super::services::{ServiceId, Services};
@@ -54,7 +53,7 @@ impl Claim {
         let wanted = found.map(|(id, service)| {
             let key =
                 |token: &Secret| (session_key(token.expose(), nonce), proof::mark(token.expose()));
-            (id, tokens(service).iter().map(key).collect())
+            (id, service.tokens.iter().map(key).collect())
         });
         Claim { wanted }
     }
@@ -119,7 +118,7 @@ mod tests {
 
     fn services(name: &str, token: &str) -> Services {
         let text = format!(
-            "[server]\nbind_addr = \"0.0.0.0:2333\"\ndefault_token = \"{token}\"\n\
+            "[server]\nbind_addr = \"0.0.0.0:2333\"\ndefault_token = [\"new\", \"{token}\"]\n\
              [server.services.other]\nbind_addr = \"0.0.0.0:1\"\n\
              [server.services.{name}]\nbind_addr = \"0.0.0.0:2\"\n"
         );

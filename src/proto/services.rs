@@ -237,7 +237,8 @@ mod tests {
         let mut text = "[server]\nbind_addr = '[::1]:1'\n".to_owned();
         for (port, (name, kind)) in (2..).zip(services) {
             text += &format!(
-                "[server.services.{name}]\ntype = '{kind}'\ntoken = 'a'\nbind_addr = '[::1]:{port}'\n"
+                "[server.services.{name}]\ntype = '{kind}'\ntoken = 'a'\n\
+                 bind_addr = '[::1]:{port}'\n"
             );
         }
         let config = Config::parse("f.toml", &text, &|_| None);

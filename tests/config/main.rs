@@ -1,6 +1,7 @@
 //! Configuration files, good and bad: what loads, and the exact text of what does not.
 
 mod client;
+mod env_file;
 mod limits;
 mod names;
 mod ports;
@@ -94,7 +95,7 @@ fn the_samples_load_without_a_word() {
     assert_eq!(server.heartbeat_interval, Some(Duration::from_secs(10)));
     let names: Vec<_> = server.services.iter().map(|service| &*service.name).collect();
     assert_eq!(names, ["pi", "local", "pi-ssh"], "the file's order");
-    assert_eq!(server.services[0].token.expose(), MARKER.as_bytes());
+    assert_eq!(server.services[0].tokens[0].expose(), MARKER.as_bytes());
     let Transport::Noise(noise) = server.transport else { panic!("noise") };
     assert_eq!(noise.local_private_key.expect("a key").expose().len(), 32);
 
@@ -139,7 +140,7 @@ fn variables_are_read_once_and_a_doubled_dollar_is_one() {
     );
     let service = &config.server.expect("[server]").services[0];
     assert_eq!(service.bind_addrs[0].port(), 5080);
-    assert_eq!(service.token.expose(), b"${PORT}-$5-5080");
+    assert_eq!(service.tokens[0].expose(), b"${PORT}-$5-5080");
 }
 
 #[test]

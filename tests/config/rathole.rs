@@ -68,7 +68,7 @@ nodelay = true
     let server = config.server.expect("[server]");
     assert_eq!(server.bind_addrs, ["127.0.0.1:2333".parse().expect("an address")]);
     assert_eq!(server.heartbeat_interval, Some(Duration::from_secs(30)));
-    assert_eq!(server.services[0].token.expose(), MARKER.as_bytes());
+    assert_eq!(server.services[0].tokens[0].expose(), MARKER.as_bytes());
 }
 
 /// rathole's own examples, as its README has them.

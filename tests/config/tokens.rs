@@ -1,6 +1,6 @@
 //! What `check` says of tokens, and nobody else.
 
-use crate::{KEY, MARKER, client, parse, server};
+use crate::{KEY, MARKER, bad, client, parse, server};
 
 const LONG: &str = "0123456789abcdef";
 
@@ -146,5 +146,68 @@ fn the_samples_and_the_articles_files() {
     assert_eq!(
         places(client, "\"public_key", &format!("\"{KEY}")),
         ["f.toml:16: client.services.pi-traefik-http.token"]
+    );
+}
+
+#[test]
+fn a_server_takes_several_tokens_and_a_client_says_one() {
+    let tokens = |text: &str| -> Vec<Vec<u8>> {
+        let config = parse(text).unwrap_or_else(|error| panic!("{error}\nin\n{text}"));
+        let service = &config.server.expect("[server]").services[0];
+        service.tokens.iter().map(|token| token.expose().to_vec()).collect()
+    };
+    let with = |token: &str| server(&(service("pi", "'pi.test'", None) + token));
+    let (new, old) = (b"the new one of pi".to_vec(), b"the old one of pi".to_vec());
+    assert_eq!(tokens(&with("token = ['the new one of pi']")), std::slice::from_ref(&new));
+    let both = with("token = ['the new one of pi', 'the old one of pi']");
+    assert_eq!(tokens(&both), [new.clone(), old.clone()]);
+    // As when one variable follows the other.
+    let same = with("token = ['the new one of pi', 'the new one of pi']");
+    assert_eq!(tokens(&same), std::slice::from_ref(&new));
+    let default = with("").replace(
+        &format!("default_token = \"{MARKER}\""),
+        "default_token = ['the new one of pi', 'the old one of pi']",
+    );
+    assert_eq!(tokens(&default), [new, old]);
+
+    let place = "f.toml:13: server.services.pi.token";
+    bad(&with("token = []"), &format!("{place}: names no token: `[\"new\", \"old\"]` takes both"));
+    let nine = ["'a'"; 9].join(",");
+    let many = "too many: 8 at most, each is tried on every proof";
+    bad(&with(&format!("token = [{nine}]")), &format!("{place}: {many}"));
+    bad(
+        &with("token = ['a', 7]"),
+        &format!("{place}[1]: must be a string in quotes, not an integer"),
+    );
+    bad(
+        &with("token = [\n'a',\n'']"),
+        "f.toml:15: server.services.pi.token[1]: must not be empty: write the same secret here and \
+         in the other side's file, such as what `openssl rand -hex 16` prints",
+    );
+    let own = "[client.services.x]\nlocal_addr = 'a:1'\ntoken = ['a']";
+    let one = "must be one token: a list of those to take is for the server's file";
+    bad(&client(own), &format!("f.toml:11: client.services.x.token: {one}"));
+    let default = client("").replace(&format!("\"{MARKER}\""), "['a', 'b']");
+    bad(&default, &format!("f.toml:4: client.default_token: {one}"));
+}
+
+#[test]
+fn each_of_several_tokens_is_looked_at() {
+    let short = "a token of under 16 characters can be guessed; `openssl rand -hex 32` makes one \
+                 that cannot";
+    let two = |other: &str| {
+        service("pi", "'pi.test'", None) + &format!("token = ['{LONG}',\n'{other}']\n")
+    };
+    let place = "f.toml:14: server.services.pi.token[1]";
+    assert_eq!(hints(&server(&two("short"))), [format!("{place}: {short}")]);
+    // Another home has the old one of the first.
+    let old = format!("{LONG} old");
+    let text = two(&old) + &service("local", "'local.test'", Some(&old));
+    assert_eq!(
+        hints(&server(&text)),
+        [format!(
+            "f.toml:17: server.services.local.token: {}",
+            explain("pi and local, as server.services.pi.token[1] (line 14)")
+        )]
     );
 }

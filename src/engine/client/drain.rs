@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use log::info;
 
-use super::line::Way;
+use super::line::{LineId, Way};
 use super::link::{Link, LinkStep};
-use super::session::Step;
 use super::{Client, Tunnel};
 use crate::engine::conn::Conn;
-use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
+use crate::proto::control_client::ControlClient;
 use crate::proto::time::Time;
 
 impl<N: Net> Client<N> {
@@ -27,18 +26,11 @@ impl<N: Net> Client<N> {
             return false;
         }
         self.draining = Some(self.core.now() + self.config.drain_time);
-        for line in &mut self.lines {
-            if !matches!(line.way, Way::Up { .. }) {
-                line.way = Way::Left;
+        let lines: Vec<LineId> = self.lines.keys().copied().collect();
+        for line in lines {
+            if !self.announce_end(line) {
+                self.drop_line(line);
             }
-        }
-        let controls = self.core.conns.iter().filter(|(_, conn)| match conn {
-            Conn::Tunnel(conn) => matches!(conn.stage, Tunnel::Control(_)),
-            Conn::Plain(_) => false,
-        });
-        let controls: Vec<ConnId> = controls.map(|(id, _)| id).collect();
-        for control in controls {
-            self.announce_end(control);
         }
         let (visitors, seconds) = (self.visitors(), self.config.drain_time.as_secs());
         info!("stopping: no new visitors; {visitors} have {seconds} s at most");
@@ -65,27 +57,21 @@ impl<N: Net> Client<N> {
                 Tunnel::Control(_) => false,
             },
         };
-        let is_owed = self.lines.iter().any(|line| line.owed > 0);
+        let is_owed = self.lines.values().any(|line| line.owed > 0);
         until <= self.core.now()
             || (!is_owed && !self.core.conns.iter().any(|(_, conn)| is_awaited(conn)))
     }
 
-    /// Who has a session says so on it; the others have nothing to say.
-    fn announce_end(&mut self, id: ConnId) {
-        let Some(control) = self.control(id) else { return };
-        let line = control.line;
-        match &mut control.step {
-            Step::Session(session) if session.is_welcome() => {
-                let message = session.drain();
-                // If it does not arrive, the session has broken, which shows in its next turn.
-                let _ = self.core.say(id, &message);
-            }
-            _ => {
-                self.core.close(id);
-                self.lines[line].way = Way::Left;
-                self.lose_links_of(line);
-            }
-        }
+    /// Says so on the line's session, if there is one with a native server.
+    fn announce_end(&mut self, line: LineId) -> bool {
+        let Some(Way::Up { control, .. }) = self.lines.get(&line).map(|line| &line.way) else {
+            return false;
+        };
+        let control = *control;
+        let Some(message) = self.session(control).map(ControlClient::drain) else { return false };
+        // If it does not arrive, the session has broken, which shows in its next turn.
+        let _ = self.core.say(control, &message);
+        true
     }
 
     fn visitors(&self) -> usize {

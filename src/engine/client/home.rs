@@ -205,7 +205,7 @@ impl<N: Net> Client<N> {
     }
 
     fn prefers_ipv6(&self, target: &HostPort) -> bool {
-        self.config.services.iter().any(|service| service.prefer_ipv6 && service.goes_to(target))
+        self.services.iter().any(|(_, service)| service.prefer_ipv6 && service.goes_to(target))
     }
 
     fn complain_of_home(&mut self, target: &HostPort, error: &io::Error) {

@@ -2,28 +2,120 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use log::warn;
 
 use super::session::Control;
 use super::{Client, Complaint, Lookup, Tunnel, in_order};
-use crate::config::Protocol;
+use crate::config::{ClientConfig, HostPort, Protocol, Proxy, Secret, Transport};
 use crate::engine::conn::{Conn, TunnelConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::socket::Socket;
 use crate::limits;
 use crate::proto::backoff::Backoff;
-use crate::proto::noise::{Channel, Side};
+use crate::proto::noise::{Channel, Protection, Side};
+use crate::proto::numbered::Number;
 use crate::proto::passage::Passage;
 use crate::proto::time::Time;
 
-/// Index of a [`Line`] in the client.
-pub(super) type LineId = usize;
+/// Names a [`Line`] for ever.
+pub(super) type LineId = u64;
+
+/// A server, and how it is reached.
+pub(super) struct Upstream {
+    pub(super) remote_addr: HostPort,
+    pub(super) protocol: Protocol,
+    pub(super) prefer_ipv6: bool,
+    pub(super) heartbeat_timeout: Option<Duration>,
+    proxy: Option<Proxy>,
+    transport: Transport,
+    protection: Protection,
+    /// Names this process to the server; to another one, by another name, so that a session there
+    /// is not taken for the end of the one here.
+    pub(super) instance: [u8; 32],
+}
+
+impl Upstream {
+    /// Fails where keys and patterns do not fit.
+    pub(super) fn new<N: Net>(config: &ClientConfig, net: &mut N) -> io::Result<Upstream> {
+        let protection = Protection::new(&config.transport, Side::Initiator)
+            .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
+        if matches!(protection, Protection::None) {
+            warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
+        }
+        let mut instance = [0; 32];
+        net.random(&mut instance);
+        Ok(Upstream {
+            remote_addr: config.remote_addr.clone(),
+            protocol: config.protocol,
+            prefer_ipv6: config.prefer_ipv6,
+            heartbeat_timeout: config.heartbeat_timeout,
+            proxy: config.tcp.proxy.clone(),
+            transport: config.transport.clone(),
+            protection,
+            instance,
+        })
+    }
+
+    /// Whether the same server is reached in the same way: a session with it may go on.
+    pub(super) fn is_same(&self, other: &Upstream) -> bool {
+        self.remote_addr == other.remote_addr
+            && self.protocol == other.protocol
+            && is_same(&self.proxy, &other.proxy, |one, other| {
+                let same_login = is_same(&one.login, &other.login, |one, other| {
+                    are_equal(&one.user, &other.user) && are_equal(&one.password, &other.password)
+                });
+                (one.scheme, &one.addr) == (other.scheme, &other.addr) && same_login
+            })
+            && match (&self.transport, &other.transport) {
+                (Transport::Tcp, Transport::Tcp) => true,
+                (Transport::Noise(one), Transport::Noise(other)) => {
+                    one.patterns == other.patterns
+                        && one.remote_public_key == other.remote_public_key
+                        && is_same(&one.local_private_key, &other.local_private_key, are_equal)
+                }
+                _ => false,
+            }
+    }
+
+    /// Whose address is looked up: the server's name is the proxy's to resolve.
+    pub(super) fn dialled(&self) -> &HostPort {
+        self.proxy.as_ref().map_or(&self.remote_addr, |proxy| &proxy.addr)
+    }
+
+    /// The server, for the log: where it was dialled, or which proxy did that.
+    pub(super) fn server_at(&self, address: impl fmt::Display) -> String {
+        match &self.proxy {
+            Some(proxy) => format!("server {} through proxy {proxy}", self.remote_addr),
+            None => format!("server {address}"),
+        }
+    }
+}
+
+/// Of our own file's secrets, whose comparison nobody can time.
+fn are_equal(one: &Secret, other: &Secret) -> bool {
+    one.expose() == other.expose()
+}
+
+fn is_same<T>(one: &Option<T>, other: &Option<T>, are_same: impl Fn(&T, &T) -> bool) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => are_same(one, other),
+        _ => false,
+    }
+}
 
 /// What carries a control session, one after the other, and the session's links.
 pub(super) struct Line {
+    pub(super) to: Arc<Upstream>,
+    /// With a rathole server, the one that it is for.
+    pub(super) service: Option<Number>,
+    pub(super) role: Role,
     pub(super) way: Way,
     /// Which of the Noise patterns the server took last, or is tried next.
     pattern: usize,
@@ -37,6 +129,17 @@ pub(super) struct Line {
     pub(super) link_pause: Option<Time>,
 }
 
+/// What a line is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It has the services.
+    Active,
+    /// It is to have them, once its session stands.
+    Next,
+    /// Another one has them: those who are on its links have until then. Looked at now and then.
+    Leaving { until: Time, look: Time },
+}
+
 /// How far the way to the server is.
 pub(super) enum Way {
     /// Dialled again at this time.
@@ -47,14 +150,21 @@ pub(super) enum Way {
     Dialling { rest: VecDeque<SocketAddr> },
     /// The session stands; links are dialled to the same address (with a proxy, its address).
     Up { control: ConnId, server: SocketAddr },
-    /// This client is about to end: it is not dialled again.
-    Left,
 }
 
 impl Line {
     /// Dialled at once; after a failure, with pauses of `retry_interval` at first.
-    pub(super) fn new(retry_interval: Duration, now: Time) -> Line {
+    pub(super) fn new(
+        to: Arc<Upstream>,
+        service: Option<Number>,
+        role: Role,
+        retry_interval: Duration,
+        now: Time,
+    ) -> Line {
         Line {
+            to,
+            service,
+            role,
             way: Way::Down { until: now },
             pattern: 0,
             backoff: Backoff::new(retry_interval),
@@ -71,7 +181,11 @@ impl Line {
             Way::Down { until } => Some(until),
             _ => None,
         };
-        dial.into_iter().chain(self.link_pause).min()
+        let look = match self.role {
+            Role::Leaving { look, .. } => Some(look),
+            Role::Active | Role::Next => None,
+        };
+        dial.into_iter().chain(look).chain(self.link_pause).min()
     }
 }
 
@@ -79,7 +193,10 @@ impl<N: Net> Client<N> {
     /// Ends the line's pauses whose time has come, and dials the links that it wants.
     pub(super) fn tend_line(&mut self, id: LineId) {
         let now = self.core.now();
-        let line = &mut self.lines[id];
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        if let Role::Leaving { until, look } = line.role {
+            return if look <= now { self.see_off(id, until) } else { self.dial_links(id) };
+        }
         if matches!(line.way, Way::Down { until } if until <= now) {
             // Each time anew: it may have moved.
             line.way = Way::Resolving;
@@ -93,17 +210,15 @@ impl<N: Net> Client<N> {
     }
 
     pub(super) fn found_server(&mut self, id: LineId, result: io::Result<Vec<SocketAddr>>) {
-        if let Way::Left = self.lines[id].way {
-            return;
-        }
+        let Some(line) = self.lines.get_mut(&id) else { return };
         match result {
             Ok(addresses) => {
-                let addresses = in_order(addresses, self.config.prefer_ipv6);
-                self.lines[id].way = Way::Dialling { rest: addresses.into() };
+                let addresses = in_order(addresses, line.to.prefer_ipv6);
+                line.way = Way::Dialling { rest: addresses.into() };
                 self.dial_server(id, "no address".to_owned());
             }
             Err(error) => {
-                let whose = if self.config.tcp.proxy.is_some() { "the proxy's" } else { "its" };
+                let whose = if line.to.proxy.is_some() { "the proxy's" } else { "its" };
                 self.rest(id, format!("{whose} name cannot be resolved: {error}"));
             }
         }
@@ -111,17 +226,19 @@ impl<N: Net> Client<N> {
 
     /// The control connection has ended: the next address, or a pause if it stood.
     pub(super) fn line_failed(&mut self, id: LineId, why: String) {
-        match self.lines[id].way {
-            Way::Up { .. } => self.rest(id, why),
-            _ => self.dial_server(id, why),
+        match self.lines.get(&id) {
+            None => {}
+            Some(Line { role: Role::Leaving { .. }, .. }) => self.drop_line(id),
+            Some(Line { way: Way::Up { .. }, .. }) => self.rest(id, why),
+            Some(_) => self.dial_server(id, why),
         }
     }
 
     /// A server that knows only some of our patterns closes on the first message of another one:
     /// its address has another turn, until all patterns have been tried.
     pub(super) fn try_another_pattern(&mut self, id: LineId, server: SocketAddr) {
-        let line = &mut self.lines[id];
-        line.pattern = (line.pattern + 1) % self.protection.patterns();
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        line.pattern = (line.pattern + 1) % line.to.protection.patterns();
         if line.pattern != 0
             && let Way::Dialling { rest } = &mut line.way
         {
@@ -131,7 +248,8 @@ impl<N: Net> Client<N> {
 
     /// Dials the next address; `why` the last one was given up.
     fn dial_server(&mut self, id: LineId, why: String) {
-        let Way::Dialling { rest } = &mut self.lines[id].way else { return };
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let Way::Dialling { rest } = &mut line.way else { return };
         let Some(server) = rest.pop_front() else { return self.rest(id, why) };
         let control = Control::connecting(id, server);
         if let Err(error) = self.dial_tunnel(id, server, Tunnel::Control(Box::new(control))) {
@@ -146,16 +264,16 @@ impl<N: Net> Client<N> {
         server: SocketAddr,
         stage: Tunnel,
     ) -> io::Result<ConnId> {
-        let pattern = self.lines[line].pattern;
+        let line = self.lines.get(&line).ok_or(ErrorKind::NotFound)?;
         let mut seed = [0; 32];
         self.core.io.net.random(&mut seed);
-        let channel = Channel::initiate(&self.protection, pattern, seed)
+        let channel = Channel::initiate(&line.to.protection, line.pattern, seed)
             .map_err(|_| io::Error::other("the Noise keys do not fit the pattern"))?;
         let stream = self.core.io.net.connect(server)?;
         let socket = Socket::connecting(stream);
         let mut conn = TunnelConn::new(socket, channel, Side::Initiator, stage);
-        if let Some(proxy) = &self.config.tcp.proxy {
-            conn = conn.through(Passage::new(proxy, &self.config.remote_addr));
+        if let Some(proxy) = &line.to.proxy {
+            conn = conn.through(Passage::new(proxy, &line.to.remote_addr));
         }
         let id = self.core.adopt(Conn::Tunnel(conn), None)?;
         let deadline = self.core.now() + limits::SERVER_DIAL_TIME;
@@ -166,31 +284,22 @@ impl<N: Net> Client<N> {
     /// Pauses before the next attempt.
     fn rest(&mut self, id: LineId, why: String) {
         if self.is_draining() {
-            self.lines[id].way = Way::Left;
-            return;
+            return self.drop_line(id);
         }
         let random = self.random();
         let now = self.core.now();
-        let line = &mut self.lines[id];
+        let Some(line) = self.lines.get_mut(&id) else { return };
         let pause = line.backoff.next(random);
         line.way = Way::Down { until: now + pause };
-        let server = self.server_at(&self.config.remote_addr);
+        let server = line.to.server_at(&line.to.remote_addr);
         let seconds = pause.as_secs_f64();
-        let whose = match self.config.protocol {
-            Protocol::Native => String::new(),
-            Protocol::Rathole => format!("service {}: ", self.config.services[id].name),
+        let whose = match line.service {
+            None => String::new(),
+            Some(service) => format!("service {}: ", self.services.name(service)),
         };
         self.complain(Complaint::Server, || {
             format!("{whose}no session with {server}: {why}; again in {seconds:.1} s")
         });
-    }
-
-    /// The server, for the log: where it was dialled, or which proxy did that.
-    pub(super) fn server_at(&self, address: impl fmt::Display) -> String {
-        match &self.config.tcp.proxy {
-            Some(proxy) => format!("server {} through proxy {proxy}", self.config.remote_addr),
-            None => format!("server {address}"),
-        }
     }
 
     /// For a pause's jitter.

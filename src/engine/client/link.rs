@@ -7,13 +7,14 @@ use log::debug;
 use super::line::{LineId, Way};
 use super::{Client, Tunnel};
 use crate::config::{HostPort, Protocol};
-use crate::engine::conn::{Carrier as _, Conn, Event, Gone, READS};
+use crate::engine::conn::{Carrier as _, Conn, Dialect, Event, Gone, READS};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::pair::Patience;
 use crate::limits;
 use crate::proto::lease::Lease;
 use crate::proto::noise::HandshakeHash;
+use crate::proto::numbered::Number;
 use crate::proto::time::Time;
 use crate::wire::Status;
 use crate::wire::client_hello::HelloScan;
@@ -44,7 +45,7 @@ pub(super) enum LinkStep {
     },
     /// The datagrams of a UDP service's visitors are on it. What has come of the next record.
     Datagrams {
-        service: usize,
+        service: Number,
         cut: Vec<u8>,
     },
     /// The home's connection has gone; the peer's end or our own last bytes are still under way.
@@ -62,7 +63,7 @@ impl<N: Net> Client<N> {
     pub(super) fn dial_links(&mut self, id: LineId) {
         let at_once = (limits::LINKS_DIALLED_AT_ONCE / self.lines.len()).max(1);
         while self.links < self.most_links {
-            let line = &self.lines[id];
+            let Some(line) = self.lines.get(&id) else { return };
             let Way::Up { server, .. } = line.way else { return };
             let wanted = line.owed.min(at_once);
             if line.link_pause.is_some() || line.dialling >= wanted {
@@ -71,8 +72,10 @@ impl<N: Net> Client<N> {
             let link = Link { line: id, step: LinkStep::Connecting };
             match self.dial_tunnel(id, server, Tunnel::Link(link)) {
                 Ok(_) => {
-                    self.lines[id].dialling += 1;
                     self.links += 1;
+                    if let Some(line) = self.lines.get_mut(&id) {
+                        line.dialling += 1;
+                    }
                 }
                 Err(error) => {
                     debug!("link to {server}: {error}");
@@ -84,7 +87,7 @@ impl<N: Net> Client<N> {
 
     fn pause_links(&mut self, id: LineId) {
         let (random, now) = (self.random(), self.core.now());
-        let line = &mut self.lines[id];
+        let Some(line) = self.lines.get_mut(&id) else { return };
         line.link_pause = Some(now + line.link_backoff.next(random));
     }
 
@@ -111,12 +114,11 @@ impl<N: Net> Client<N> {
             LinkStep::Shaking => {
                 conn.flush(&mut self.core.io)?;
                 let turn = conn.shake_hands(&mut self.core.io)?;
-                match self.core.go_on(id, turn) {
-                    None => Ok(()),
-                    Some(_) if self.config.protocol == Protocol::Rathole => {
-                        self.join_channel(id, line)
-                    }
-                    Some(hash) => self.introduce(id, line, &hash),
+                let Some(hash) = self.core.go_on(id, turn) else { return Ok(()) };
+                match self.lines.get(&line).map(|line| line.to.protocol) {
+                    Some(Protocol::Native) => self.introduce(id, line, &hash),
+                    Some(Protocol::Rathole) => self.join_channel(id, line),
+                    None => Err(Gone::Unexpected),
                 }
             }
             _ => self.await_ready(id, line),
@@ -128,7 +130,7 @@ impl<N: Net> Client<N> {
         self.set_step(id, LinkStep::Introduced);
         let Some(conn) = self.core.tunnel(id) else { return Ok(()) };
         conn.codec().allow(frame::MAX_BODY);
-        let Way::Up { control, .. } = self.lines[line].way else { return Err(Gone::Unexpected) };
+        let control = self.control_of(line).ok_or(Gone::Unexpected)?;
         let proof = self.session(control).and_then(|session| session.link_proof(hash));
         let Some((session, proof)) = proof else { return Err(Gone::Unexpected) };
         self.core.say(id, &Message::LinkHello { version: VERSION, session, proof })?;
@@ -163,7 +165,7 @@ impl<N: Net> Client<N> {
     pub(super) fn link_stands(&mut self, id: ConnId, line: LineId) {
         self.set_step(id, LinkStep::Spare);
         self.core.set_deadline(id, None);
-        let line = &mut self.lines[line];
+        let Some(line) = self.lines.get_mut(&line) else { return };
         line.owed = line.owed.saturating_sub(1);
         line.dialling -= 1;
         line.link_backoff.reset();
@@ -171,9 +173,10 @@ impl<N: Net> Client<N> {
 
     /// A spare link waits for OPEN.
     pub(super) fn hear_spare(&mut self, id: ConnId) {
-        let heard = match self.config.protocol {
-            Protocol::Native => self.try_hear_spare(id),
-            Protocol::Rathole => self.hear_start(id),
+        let heard = match self.core.conns.tunnel(id).map(|conn| conn.dialect()) {
+            Some(Dialect::Rathole) => self.hear_start(id),
+            Some(Dialect::Native | Dialect::Unknown) => self.try_hear_spare(id),
+            None => return,
         };
         if let Err(gone) = heard {
             self.lose_link(id, gone);
@@ -204,11 +207,11 @@ impl<N: Net> Client<N> {
         let Message::Open(open) = message else { return Err(Gone::Unexpected) };
         conn.codec().hear_open(&open)?;
         if open.entry == Entry::Udp {
-            let service = usize::from(open.service);
+            let service = open.service;
             self.begin_datagrams(id, service);
             return Ok(());
         }
-        let service = self.config.services.get(usize::from(open.service));
+        let service = self.services.get(open.service);
         let mut held = Vec::new();
         if let Some(version) = service.and_then(|service| service.proxy_protocol) {
             let header = &mut io.scratch.message;
@@ -274,7 +277,8 @@ impl<N: Net> Client<N> {
 
     /// Reads a link up to the peer's end and writes what is left; then it is spare again.
     pub(super) fn settle(&mut self, id: ConnId) {
-        if self.config.protocol == Protocol::Rathole {
+        let dialect = self.core.conns.tunnel(id).map(|conn| conn.dialect());
+        if dialect == Some(Dialect::Rathole) {
             return self.settle_channel(id);
         }
         // In order, the end may take as long as a slow visitor takes to read.
@@ -322,9 +326,11 @@ impl<N: Net> Client<N> {
             }
             _ => {}
         }
-        if step.is_new() {
-            self.lines[line].dialling -= 1;
-            if self.lines[line].link_pause.is_none() {
+        if step.is_new()
+            && let Some(its) = self.lines.get_mut(&line)
+        {
+            its.dialling -= 1;
+            if its.link_pause.is_none() {
                 self.pause_links(line);
             }
         }
@@ -333,7 +339,8 @@ impl<N: Net> Client<N> {
     /// The session has ended. A rathole server's channels that carry a visitor go on, as with
     /// rathole's client: they need nothing of the control channel.
     pub(super) fn lose_links_of(&mut self, id: LineId) {
-        let are_bound = self.config.protocol == Protocol::Native;
+        let Some(line) = self.lines.get(&id) else { return };
+        let are_bound = line.to.protocol == Protocol::Native;
         let is_lost = |link: &Link| {
             let is_idle = link.step.is_new() || matches!(link.step, LinkStep::Spare);
             link.line == id && (are_bound || is_idle)
@@ -346,10 +353,18 @@ impl<N: Net> Client<N> {
         for link in links {
             self.lose_link(link, "its session has ended");
         }
-        let line = &mut self.lines[id];
+        let Some(line) = self.lines.get_mut(&id) else { return };
         line.owed = 0;
         line.link_pause = None;
         line.link_backoff.reset();
+    }
+
+    /// The session that a line carries.
+    pub(super) fn control_of(&self, line: LineId) -> Option<ConnId> {
+        match self.lines.get(&line)?.way {
+            Way::Up { control, .. } => Some(control),
+            _ => None,
+        }
     }
 
     pub(super) fn set_step(&mut self, id: ConnId, step: LinkStep) {

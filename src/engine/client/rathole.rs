@@ -21,14 +21,16 @@ use crate::wire::rathole::{Ack, Command, Hello, Start};
 impl<N: Net> Client<N> {
     /// The handshake of a control connection is done: asks for the line's service.
     pub(super) fn open_channel(&mut self, id: ConnId, line: LineId) -> Result<(), Gone> {
-        let channel = ControlChannel::new(self.config.heartbeat_timeout, self.core.now());
+        let its = self.lines.get(&line).ok_or(Gone::Unexpected)?;
+        let channel = ControlChannel::new(its.to.heartbeat_timeout, self.core.now());
+        let service = its.service.and_then(|service| self.services.get(service));
+        let hello = rathole_client::hello(service.ok_or(Gone::Unexpected)?);
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         conn.codec().speak_rathole();
         conn.codec().allow(limits::CONTROL_BODY);
         if let Tunnel::Control(control) = &mut conn.stage {
             control.step = Step::Channel(Box::new(channel));
         }
-        let hello = rathole_client::hello(&self.config.services[line]);
         self.core.push(id, &hello)?;
         self.hear_channel(id)
     }
@@ -105,7 +107,9 @@ impl<N: Net> Client<N> {
         let Some(conn) = self.core.tunnel(id) else { return Ok(false) };
         let Tunnel::Control(control) = &mut conn.stage else { return Ok(false) };
         let Step::Channel(channel) = &mut control.step else { return Ok(false) };
-        let token = self.config.services[control.line].token.expose();
+        let line = self.lines.get(&control.line).ok_or(Gone::Unexpected)?;
+        let service = line.service.and_then(|service| self.services.get(service));
+        let token = service.ok_or(Gone::Unexpected)?.token.expose();
         let auth = channel.handle_hello(&hello, token).map_err(Gone::Rathole)?;
         self.core.push(id, &auth)?;
         Ok(true)
@@ -119,9 +123,11 @@ impl<N: Net> Client<N> {
         let (line, server) = (control.line, control.server);
         match channel.handle_ack(ack, now).map_err(Gone::Rathole)? {
             Ack::Ok => {
-                self.lines[line].way = Way::Up { control: id, server };
-                let name = &self.config.services[line].name;
-                info!("service {name} is up on {} (rathole)", self.server_at(server));
+                let its = self.lines.get_mut(&line).ok_or(Gone::Unexpected)?;
+                its.way = Way::Up { control: id, server };
+                let name = its.service.map_or("", |service| self.services.name(service));
+                info!("service {name} is up on {} (rathole)", its.to.server_at(server));
+                self.stands(line);
                 Ok(true)
             }
             refusal => Err(Gone::Refused(refusal)),
@@ -136,8 +142,9 @@ impl<N: Net> Client<N> {
         let Step::Channel(channel) = &mut control.step else { return Ok(false) };
         match channel.handle_command(command, now).map_err(Gone::Rathole)? {
             Command::CreateDataChannel => {
-                let owed = &mut self.lines[line].owed;
-                *owed = self.most_links.min(*owed + 1);
+                if let Some(line) = self.lines.get_mut(&line) {
+                    line.owed = self.most_links.min(line.owed + 1);
+                }
             }
             Command::Heartbeat => {}
         }
@@ -147,7 +154,7 @@ impl<N: Net> Client<N> {
     /// The handshake of a data channel is done: says whose it is. The server answers only when it
     /// has a visitor.
     pub(super) fn join_channel(&mut self, id: ConnId, line: LineId) -> Result<(), Gone> {
-        let Way::Up { control, .. } = self.lines[line].way else { return Err(Gone::Unexpected) };
+        let control = self.control_of(line).ok_or(Gone::Unexpected)?;
         let Some(control) = self.control(control) else {
             return Err(Gone::Unexpected);
         };
@@ -169,7 +176,9 @@ impl<N: Net> Client<N> {
         let Some(start) = self.take(id)? else { return Ok(()) };
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         let Tunnel::Link(Link { line, .. }) = conn.stage else { return Err(Gone::Unexpected) };
-        let service = &self.config.services[line];
+        let number = self.lines.get(&line).and_then(|line| line.service);
+        let number = number.ok_or(Gone::Unexpected)?;
+        let service = self.services.get(number).ok_or(Gone::Unexpected)?;
         match (Start::decode(start).map_err(Gone::Rathole)?, service.kind) {
             (Start::Tcp, kind) if kind != ServiceKind::Udp => {
                 conn.codec().lend_stream();
@@ -179,8 +188,7 @@ impl<N: Net> Client<N> {
             }
             (Start::Udp, ServiceKind::Udp) => {
                 conn.codec().lend_stream();
-                let service = line;
-                self.begin_datagrams(id, service);
+                self.begin_datagrams(id, number);
                 Ok(())
             }
             (start, kind) => {

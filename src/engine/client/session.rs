@@ -15,6 +15,7 @@ use crate::limits;
 use crate::proto::control_client::{Asked, ControlClient};
 use crate::proto::keepalive::Due;
 use crate::proto::noise::HandshakeHash;
+use crate::proto::numbered::Number;
 use crate::proto::rathole_client::ControlChannel;
 use crate::proto::time::Time;
 use crate::wire::message::{Message, Registration, VERSION};
@@ -85,13 +86,12 @@ impl<N: Net> Client<N> {
             Step::Shaking => {
                 conn.flush(&mut self.core.io)?;
                 let turn = conn.shake_hands(&mut self.core.io)?;
-                match self.core.go_on(id, turn) {
-                    None => Ok(()),
+                let Some(hash) = self.core.go_on(id, turn) else { return Ok(()) };
+                match self.lines.get(&line).map(|line| line.to.protocol) {
+                    None => Err(Gone::Unexpected),
                     Some(_) if is_probe => self.ask_dialect(id),
-                    Some(_) if self.config.protocol == Protocol::Rathole => {
-                        self.open_channel(id, line)
-                    }
-                    Some(hash) => self.greet_server(id, hash),
+                    Some(Protocol::Rathole) => self.open_channel(id, line),
+                    Some(Protocol::Native) => self.greet_server(id, line, hash),
                 }
             }
             Step::Session(_) => self.hear_session(id),
@@ -101,15 +101,15 @@ impl<N: Net> Client<N> {
     }
 
     /// The handshake is done: says hello.
-    fn greet_server(&mut self, id: ConnId, hash: HandshakeHash) -> Result<(), Gone> {
+    fn greet_server(&mut self, id: ConnId, line: LineId, hash: HandshakeHash) -> Result<(), Gone> {
         let now = self.core.now();
+        let Some(line) = self.lines.get(&line) else { return Ok(()) };
+        let (instance, timeout) = (line.to.instance, line.to.heartbeat_timeout);
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         conn.codec().allow(limits::CONTROL_BODY);
-        let instance = self.instance;
         let hello = Message::Hello { min_version: VERSION, max_version: VERSION, instance };
         conn.say(&mut self.core.io, &hello)?;
-        let services = self.config.services.len();
-        let session = ControlClient::new(hash, services, self.config.heartbeat_timeout, now);
+        let session = ControlClient::new(hash, timeout, now);
         if let Tunnel::Control(control) = &mut conn.stage {
             control.step = Step::Session(Box::new(session));
         }
@@ -142,16 +142,28 @@ impl<N: Net> Client<N> {
                 Asked::Nothing => {}
                 Asked::Answer(message) => self.core.say(id, &message)?,
                 Asked::Register => {
-                    self.register(id)?;
-                    info!("connected to {}", self.server_at(server));
-                    self.lines[line].way = Way::Up { control: id, server };
+                    self.register_all(id)?;
+                    if let Some(line) = self.lines.get_mut(&line) {
+                        info!("connected to {}", line.to.server_at(server));
+                        line.way = Way::Up { control: id, server };
+                    }
                 }
-                Asked::Log(number, answer) => self.log_standing(id, line, number, answer)?,
+                Asked::Log(number, answer) => {
+                    self.log_standing(id, line, number, answer)?;
+                    if self.session(id).is_some_and(|session| session.stands()) {
+                        self.stands(line);
+                    }
+                }
                 Asked::Links(count) => {
-                    self.lines[line].owed += usize::from(count);
+                    if let Some(line) = self.lines.get_mut(&line) {
+                        line.owed += usize::from(count);
+                    }
                 }
                 Asked::Draining => {
-                    info!("{} is about to stop: no new visitors", self.server_at(server));
+                    if let Some(line) = self.lines.get(&line) {
+                        let server = line.to.server_at(server);
+                        info!("{server} is about to stop: no new visitors");
+                    }
                 }
                 Asked::Close => return Err(Gone::Closed),
                 Asked::OtherVersions(min, max) => {
@@ -170,14 +182,21 @@ impl<N: Net> Client<N> {
         Ok(())
     }
 
-    fn register(&mut self, id: ConnId) -> Result<(), Gone> {
+    fn register_all(&mut self, id: ConnId) -> Result<(), Gone> {
+        let numbers: Vec<Number> = self.services.iter().map(|(number, _)| number).collect();
+        numbers.into_iter().try_for_each(|number| self.register(id, number))
+    }
+
+    /// Asks for a service, if the session is that far.
+    pub(super) fn register(&mut self, id: ConnId, number: Number) -> Result<(), Gone> {
+        let Some(service) = self.services.get(number) else { return Ok(()) };
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
-        let Tunnel::Control(control) = &conn.stage else { return Ok(()) };
-        let Step::Session(session) = &control.step else { return Ok(()) };
-        for message in session.registrations(&self.config.services) {
-            conn.say(&mut self.core.io, &message)?;
+        let Tunnel::Control(control) = &mut conn.stage else { return Ok(()) };
+        let Step::Session(session) = &mut control.step else { return Ok(()) };
+        match session.register(number, service) {
+            Some(message) => conn.say(&mut self.core.io, &message),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn log_standing(
@@ -187,13 +206,15 @@ impl<N: Net> Client<N> {
         number: u16,
         answer: Option<Registration>,
     ) -> Result<(), Gone> {
-        let Some(service) = self.config.services.get(usize::from(number)) else { return Ok(()) };
+        let Some(service) = self.services.get(number) else { return Ok(()) };
         let name = service.name.clone();
         let (kind, ports) = (service.kind.as_str(), service.local_ports);
         match answer {
             None => info!("service {name} has been taken over by another client"),
             Some(Registration::Accepted) => {
-                self.lines[line].backoff.reset();
+                if let Some(line) = self.lines.get_mut(&line) {
+                    line.backoff.reset();
+                }
                 info!("service {name} is up");
             }
             Some(Registration::Taken) => info!("service {name} is served by another client"),
@@ -227,21 +248,13 @@ impl<N: Net> Client<N> {
     /// Pings, silence, and services to be asked for again; or the greeting took too long.
     pub(super) fn tend_control(&mut self, id: ConnId) {
         let now = self.core.now();
-        let services = std::mem::take(&mut self.config.services);
-        let result = self.try_tend_control(id, &services, now);
-        self.config.services = services;
-        match result {
+        match self.try_tend_control(id, now) {
             Ok(()) => self.set_session_deadline(id),
             Err(why) => self.end_session(id, why),
         }
     }
 
-    fn try_tend_control(
-        &mut self,
-        id: ConnId,
-        services: &[crate::config::ClientService],
-        now: Time,
-    ) -> Result<(), Gone> {
+    fn try_tend_control(&mut self, id: ConnId, now: Time) -> Result<(), Gone> {
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         let silence = conn.silence();
         let Tunnel::Control(control) = &mut conn.stage else { return Ok(()) };
@@ -258,7 +271,7 @@ impl<N: Net> Client<N> {
         }
         let due = session.pulse.poll(now);
         let mut again = Vec::new();
-        while let Some(message) = session.ask_again(services, now) {
+        while let Some(message) = session.ask_again(&self.services, now) {
             again.push(message);
         }
         for message in again {
@@ -283,7 +296,7 @@ impl<N: Net> Client<N> {
     }
 
     /// Ends the control connection, with it every link, and dials again.
-    fn end_session(&mut self, id: ConnId, why: Gone) {
+    pub(super) fn end_session(&mut self, id: ConnId, why: Gone) {
         let now = self.core.now();
         let Some(conn) = self.core.tunnel(id) else { return };
         let Tunnel::Control(control) = &mut conn.stage else { return };
@@ -304,8 +317,9 @@ impl<N: Net> Client<N> {
         };
         if let Step::Channel(channel) = &control.step
             && channel.has_stood(now)
+            && let Some(line) = self.lines.get_mut(&line)
         {
-            self.lines[line].backoff.reset();
+            line.backoff.reset();
         }
         let was_closed = matches!(why, Gone::Closed | Gone::Io(_)) && !is_silence(&why);
         let is_unwelcome = matches!(&control.step, Step::Session(session) if !session.is_welcome());

@@ -13,12 +13,13 @@ use slab::Slab;
 
 use super::link::LinkStep;
 use super::{Client, Complaint, Tunnel, in_order};
-use crate::config::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind};
+use crate::config::{HostPort, Protocol, ServiceKind};
 use crate::engine::conn::{Carrier as _, Event, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::{Net, Token};
 use crate::engine::udp::{Parcel, Records};
 use crate::limits;
+use crate::proto::numbered::{Number, Numbered};
 use crate::proto::time::Time;
 use crate::proto::udp_sessions::{UdpSessionId, UdpSessions};
 use crate::wire::datagram::{self, Begin, Record, SessionName};
@@ -27,10 +28,11 @@ use crate::wire::proxy_header::{self, Carrier, Ends, Tlvs};
 
 /// All UDP services.
 pub(super) struct Udp<S> {
-    /// By index in the configuration. A session is a link's and has its name there.
-    services: BTreeMap<usize, UdpSessions<(ConnId, SessionName), UdpSession<S>>>,
+    /// By number; also those that the file has no more, while they have sessions. A session is a
+    /// link's and has its name there.
+    services: BTreeMap<Number, UdpSessions<(ConnId, SessionName), UdpSession<S>>>,
     /// A socket's token is its index here: its service and its session.
-    sockets: Slab<(usize, UdpSessionId)>,
+    sockets: Slab<(Number, UdpSessionId)>,
     most_sockets: usize,
     /// Sockets in which datagrams may wait.
     pub(super) ready: BTreeSet<usize>,
@@ -61,30 +63,35 @@ enum UdpHome<S> {
 const MOST_SOCKETS: usize = 65_535;
 
 impl<S> Udp<S> {
-    /// For at most `room` sockets.
-    pub(super) fn new(config: &ClientConfig, room: usize) -> Udp<S> {
-        let services = config.services.iter().enumerate();
-        let udp = services.filter(|(_, service)| service.kind == ServiceKind::Udp);
-        // A native server says when a session ends; its file says how long one may be idle and how
-        // many there may be.
-        let sessions = |(index, service): (usize, &ClientService)| match config.protocol {
-            Protocol::Native => (index, UdpSessions::new(None, usize::MAX)),
-            Protocol::Rathole => {
-                (index, UdpSessions::new(Some(service.udp.idle_time), service.udp.max_sessions))
-            }
-        };
-        let services: BTreeMap<_, _> = udp.map(sessions).collect();
-        let most_sockets = if services.is_empty() { 0 } else { room.clamp(1, MOST_SOCKETS) };
+    /// No services.
+    pub(super) fn new() -> Udp<S> {
         Udp {
-            services,
+            services: BTreeMap::new(),
             sockets: Slab::new(),
-            most_sockets,
+            most_sockets: 0,
             ready: BTreeSet::new(),
             held: 0,
             parcel: Parcel::default(),
             records: Records::default(),
             dropped: 0,
         }
+    }
+
+    /// Those of a file, with at most `room` sockets.
+    pub(super) fn set_services(&mut self, all: &Numbered, protocol: Protocol, room: usize) {
+        self.services.retain(|number, sessions| all.get(*number).is_some() || sessions.len() > 0);
+        for (number, service) in all.iter().filter(|(_, it)| it.kind == ServiceKind::Udp) {
+            // A native server says when a session ends; its file says how long one may be idle and
+            // how many there may be.
+            let (idle_time, most) = match protocol {
+                Protocol::Native => (None, usize::MAX),
+                Protocol::Rathole => (Some(service.udp.idle_time), service.udp.max_sessions),
+            };
+            let sessions = self.services.entry(number);
+            let sessions = sessions.or_insert_with(|| UdpSessions::new(idle_time, most));
+            sessions.set_bounds(idle_time, most);
+        }
+        self.most_sockets = if self.services.is_empty() { 0 } else { room.clamp(1, MOST_SOCKETS) };
     }
 
     /// When the next session will have been idle for too long.
@@ -112,7 +119,7 @@ impl<S> Udp<S> {
     /// Room for one more session of `service`, and the one that makes it. Each has a socket, or
     /// will have one when its name is found. Where those are too few, the service with the most
     /// sessions gives one up, so that nobody's crowd keeps another service's visitors out.
-    fn make_room(&mut self, service: usize) -> Option<(ConnId, SessionName)> {
+    fn make_room(&mut self, service: Number) -> Option<(ConnId, SessionName)> {
         let all = self.services.values().map(UdpSessions::len).sum::<usize>();
         let mut ended = self.services.get_mut(&service)?.make_room();
         if ended.is_none() && all >= self.most_sockets {
@@ -140,8 +147,9 @@ impl<S> Udp<S> {
 
 impl<N: Net> Client<N> {
     /// The server lends a link to a UDP service.
-    pub(super) fn begin_datagrams(&mut self, link: ConnId, service: usize) {
-        match self.udp.services.contains_key(&service) {
+    pub(super) fn begin_datagrams(&mut self, link: ConnId, service: Number) {
+        let is_listed = self.services.get(service).is_some();
+        match is_listed && self.udp.services.contains_key(&service) {
             true => {
                 self.set_step(link, LinkStep::Datagrams { service, cut: Vec::new() });
                 self.hear_datagrams(link);
@@ -213,9 +221,9 @@ impl<N: Net> Client<N> {
     }
 
     /// What the home's server is told of a visitor before its first datagram.
-    fn preface(&self, service: usize, begin: &Begin) -> Vec<u8> {
+    fn preface(&self, service: Number, begin: &Begin) -> Vec<u8> {
         let mut preface = Vec::new();
-        if self.config.services[service].proxy_protocol.is_some() {
+        if self.services.get(service).is_some_and(|it| it.proxy_protocol.is_some()) {
             let ends = Ends { source: begin.visitor, destination: begin.local };
             proxy_header::write_v2(Carrier::Datagram, ends, Tlvs::default(), &mut preface);
         }
@@ -226,7 +234,7 @@ impl<N: Net> Client<N> {
     fn begin_session(
         &mut self,
         link: ConnId,
-        service: usize,
+        service: Number,
         name: SessionName,
         offset: u16,
         preface: Vec<u8>,
@@ -236,7 +244,8 @@ impl<N: Net> Client<N> {
         if sessions.find(&(link, name)).is_some() {
             return Ok(());
         }
-        let Some(target) = self.config.services[service].local_port(offset) else {
+        let target = self.services.get(service).and_then(|service| service.local_port(offset));
+        let Some(target) = target else {
             return self.say_end(link, name);
         };
         if let Some((its_link, its_name)) = self.udp.make_room(service)
@@ -276,12 +285,12 @@ impl<N: Net> Client<N> {
     }
 
     /// A socket to the first address that has a route; who is there shows when it answers.
-    fn open_udp_home(&mut self, service: usize, id: UdpSessionId, addresses: Vec<SocketAddr>) {
+    fn open_udp_home(&mut self, service: Number, id: UdpSessionId, addresses: Vec<SocketAddr>) {
         // Another one's end may have cost it its link.
         if self.udp.services.get(&service).is_none_or(|sessions| sessions.get(id).is_none()) {
             return;
         }
-        let prefer_ipv6 = self.config.services[service].prefer_ipv6;
+        let prefer_ipv6 = self.services.get(service).is_some_and(|it| it.prefer_ipv6);
         let mut trouble = io::Error::from(ErrorKind::AddrNotAvailable);
         for address in in_order(addresses, prefer_ipv6) {
             let entry = self.udp.sockets.vacant_entry();
@@ -294,12 +303,12 @@ impl<N: Net> Client<N> {
                 Err(error) => trouble = error,
             }
         }
-        let name = self.config.services[service].name.clone();
+        let name = self.services.name(service).to_owned();
         self.complain(Complaint::Home, || format!("service {name} cannot be reached: {trouble}"));
         self.end_udp_session(service, id);
     }
 
-    fn use_udp_home(&mut self, service: usize, id: UdpSessionId, open: UdpHome<N::Udp>) {
+    fn use_udp_home(&mut self, service: Number, id: UdpSessionId, open: UdpHome<N::Udp>) {
         let Some(sessions) = self.udp.services.get_mut(&service) else { return };
         let Some(UdpSession { home, preface }) = sessions.get_mut(id) else { return };
         let UdpHome::Resolving { held, .. } = std::mem::replace(home, open) else { return };
@@ -312,7 +321,7 @@ impl<N: Net> Client<N> {
     }
 
     /// A visitor's datagram.
-    fn take_home(&mut self, link: ConnId, service: usize, name: SessionName, datagram: &[u8]) {
+    fn take_home(&mut self, link: ConnId, service: Number, name: SessionName, datagram: &[u8]) {
         let now = self.core.now();
         let Some(sessions) = self.udp.services.get_mut(&service) else { return };
         let id = sessions.find(&(link, name));
@@ -397,7 +406,7 @@ impl<N: Net> Client<N> {
         }
     }
 
-    fn end_udp_session(&mut self, service: usize, id: UdpSessionId) {
+    fn end_udp_session(&mut self, service: Number, id: UdpSessionId) {
         if let Some((link, name)) = self.forget_udp_session(service, id)
             && let Err(gone) = self.say_end(link, name)
         {
@@ -408,7 +417,7 @@ impl<N: Net> Client<N> {
     /// Without a word to the server.
     fn forget_udp_session(
         &mut self,
-        service: usize,
+        service: Number,
         id: UdpSessionId,
     ) -> Option<(ConnId, SessionName)> {
         let (key, ended) = self.udp.services.get_mut(&service)?.end(id)?;
@@ -425,7 +434,7 @@ impl<N: Net> Client<N> {
     }
 
     /// The sessions of a link that carries no more datagrams.
-    pub(super) fn forget_datagrams(&mut self, service: usize, link: ConnId) {
+    pub(super) fn forget_datagrams(&mut self, service: Number, link: ConnId) {
         if let Some((_, cut)) = self.core.tunnel(link).and_then(|link| udp_step(&mut link.stage)) {
             let mut cut = std::mem::take(cut);
             self.core.io.buffers.give_back(&mut cut);
@@ -454,7 +463,7 @@ fn send<N: Net>(net: &mut N, socket: &mut N::Udp, preface: &mut Vec<u8>, datagra
     sent.is_ok()
 }
 
-fn udp_step(stage: &mut Tunnel) -> Option<(usize, &mut Vec<u8>)> {
+fn udp_step(stage: &mut Tunnel) -> Option<(Number, &mut Vec<u8>)> {
     match stage {
         Tunnel::Link(link) => match &mut link.step {
             LinkStep::Datagrams { service, cut } => Some((*service, cut)),

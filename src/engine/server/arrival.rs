@@ -128,7 +128,7 @@ impl<N: Net> Server<N> {
         let mut held = std::mem::take(&mut proxied.held);
         visitor.doing = Doing::Arriving;
         visitor.address = address;
-        visitor.local = header.ends.map(|ends| ends.destination);
+        visitor.local = header.ends.map(|ends| Box::new(ends.destination));
         debug!("visitor {address}: comes through {proxy}");
         self.core.io.buffers.take_front(&mut held, header.length);
         if origin != Origin::Visitor {

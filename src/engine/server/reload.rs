@@ -8,11 +8,11 @@ use super::sessions::Control;
 use super::visitor::Doing;
 use super::{Server, https_port};
 use crate::config::changes::{self, Change};
-use crate::config::{Secret, ServerConfig, ServerService};
+use crate::config::{ServerConfig, ServerService};
 use crate::engine::conn::Conn;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::proto::control_server::{tokens, why_lost};
+use crate::proto::control_server::why_lost;
 use crate::proto::noise::{Protection, Side};
 use crate::proto::services::{Plan, ServiceId};
 use crate::wire::message::Message;
@@ -101,7 +101,9 @@ impl<N: Net> Server<N> {
         let is_news = |(index, service): &(usize, &ServerService)| {
             let id: ServiceId = plan.at(*index);
             self.services.get(id).is_none_or(|former| {
-                let all = |service| tokens(service).iter().map(Secret::expose).collect::<Vec<_>>();
+                let all = |service: &ServerService| -> Vec<_> {
+                    service.tokens.iter().map(|token| token.expose().to_vec()).collect()
+                };
                 all(former) != all(service) || former.ports() != service.ports()
             })
         };

@@ -30,7 +30,7 @@ fn but_moves(effects: Vec<Effect<Name>>) -> Vec<Effect<Name>> {
 /// A broker with two services, both `session`'s, and no links.
 fn with_session(session: Name, instance: Option<Instance>) -> (Broker<Name>, [ServiceId; 2]) {
     let mut broker = Broker::new(2);
-    let services = [0, 1].map(|index| ServiceId::nth(index));
+    let services = [0, 1].map(ServiceId::nth);
     broker.begin_session(session, instance, Terms::NATIVE);
     services.into_iter().for_each(|service| broker.claim(session, service, at(0)));
     assert_eq!(effects(&mut broker), []);
@@ -262,7 +262,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (which.clone(), 0..3usize).prop_map(|(which, service)| Step::Claim { which, service }),
         1 => (which.clone(), 0..3usize)
             .prop_map(|(which, service)| Step::Release { which, service }),
-        1 => (which.clone(), 0..3usize).prop_map(|(which, service)| Step::Revoke { which, service }),
+        1 => (which.clone(), 0..3usize)
+            .prop_map(|(which, service)| Step::Revoke { which, service }),
         1 => (0..3usize).prop_map(|service| Step::Vanish { service }),
         1 => which.clone().prop_map(|which| Step::SessionDies { which }),
         5 => which.clone().prop_map(|which| Step::Link { which }),
