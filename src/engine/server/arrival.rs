@@ -186,6 +186,9 @@ impl<N: Net> Server<N> {
                         http.look_behind(self.config.trusted_http_proxies.clone());
                     }
                 }
+                if self.is_draining() {
+                    http.drain();
+                }
                 self.set_doing(id, Doing::Http(Box::new(http)));
             }
             LeadsTo::Https | LeadsTo::Tunnel => {
@@ -197,11 +200,6 @@ impl<N: Net> Server<N> {
                 }
             }
         }
-    }
-
-    /// Whether load balancers are to send nobody new: this server stops at once, so never.
-    pub(super) fn is_draining(&self) -> bool {
-        false
     }
 
     fn set_doing(&mut self, id: ConnId, doing: Doing) {

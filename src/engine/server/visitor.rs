@@ -98,6 +98,15 @@ impl Hello {
     pub(super) fn new(held: Vec<u8>, until: Option<Time>) -> Hello {
         Hello { scan: HelloScan::new(), held, requests: postgres::REQUESTS, until }
     }
+
+    /// It has until then for its first byte, if that has not come; whether it has not.
+    pub(super) fn hurry(&mut self, until: Time) -> bool {
+        let is_silent = self.held.is_empty();
+        if is_silent {
+            self.until = Some(self.until.map_or(until, |at| at.min(until)));
+        }
+        is_silent
+    }
 }
 
 impl Waiting {
