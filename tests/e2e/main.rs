@@ -39,6 +39,7 @@ mod http_stream;
 mod lifecycle;
 mod limits;
 mod log;
+mod loops;
 mod names;
 mod pitfalls_close;
 mod pitfalls_flood;
