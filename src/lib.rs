@@ -9,6 +9,7 @@
 //! - [`limits`]: every bound and deadline, with its reason.
 //! - [`engine`]: the only code that owns sockets. Generic over [`engine::net::Net`], so that the
 //!   same code runs on mio and on the simulated network of `tests/sim`.
+//! - [`file_watch`]: files under watch by inotify.
 //! - [`line_writer`]: lines for a place that may block, written by a thread of their own.
 //! - [`access_log`]: where the engine's records of visitors go.
 //!
@@ -19,6 +20,7 @@
 pub mod access_log;
 pub mod config;
 pub mod engine;
+pub mod file_watch;
 pub mod import;
 pub mod limits;
 pub mod line_writer;

@@ -3,22 +3,29 @@
 mod cli;
 #[cfg(feature = "demo")]
 mod demo;
+mod service_manager;
 mod stderr_log;
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use underpass::access_log::AccessLog;
 use underpass::config::changes::Change;
-use underpass::config::{AccessLogConfig, ClientConfig, Config, ServerConfig};
+use underpass::config::{
+    AccessLogConfig, ClientConfig, Config, ConfigError, SeenFile, ServerConfig, ServerService,
+    ServiceKind,
+};
 use underpass::engine::client::Client;
 use underpass::engine::core::Flow;
-use underpass::engine::mio_net::MioNet;
+use underpass::engine::mio_net::{MioNet, UNWATCHED};
+use underpass::engine::passed::Passed;
 use underpass::engine::server::Server;
 use underpass::proto::access::Sink;
 
 use cli::{Command, Role};
+use service_manager::ServiceManager;
 use stderr_log::StderrLog;
 
 fn main() -> ExitCode {
@@ -58,12 +65,16 @@ fn main() -> ExitCode {
 /// One of the two roles, until a signal or an error ends it. From where the file has been read, all
 /// that is said goes through the log, which is written to its end before the program is over.
 fn run(path: &Path, role: Option<Role>) -> ExitCode {
+    // First, while there is one thread: it changes the environment.
+    let (passed, unused) = Passed::from_env();
     let start = || {
-        let config = Config::load(path).map_err(|error| error.to_string())?;
+        let mut seen = Vec::new();
+        let config = Config::load_noting(path, &mut seen).map_err(|error| error.to_string())?;
+        let manager = ServiceManager::from_env()?;
         let log = StderrLog::start().map_err(|error| format!("cannot start the log: {error}"))?;
-        Ok((config, log))
+        Ok((config, seen, manager, log))
     };
-    let (config, log) = match start() {
+    let (config, seen, mut manager, log) = match start() {
         Ok(started) => started,
         Err(error) => {
             let error: String = error;
@@ -71,7 +82,12 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run_role(path, config, role) {
+    for complaint in unused {
+        log::warn!("{complaint}");
+    }
+    let done = run_role(path, (config, seen), role, passed, &mut manager);
+    manager.stopping();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log.say(&error);
@@ -80,7 +96,13 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
     }
 }
 
-fn run_role(path: &Path, config: Config, role: Option<Role>) -> Result<(), String> {
+fn run_role(
+    path: &Path,
+    (config, seen): (Config, Vec<SeenFile>),
+    role: Option<Role>,
+    passed: Passed,
+    manager: &mut ServiceManager,
+) -> Result<(), String> {
     let shown = path.display();
     let role = match (role, &config.server, &config.client) {
         (None, Some(_), Some(_)) => {
@@ -92,8 +114,8 @@ fn run_role(path: &Path, config: Config, role: Option<Role>) -> Result<(), Strin
         (None, None, Some(_)) => Role::Client,
     };
     let done = match role {
-        Role::Server => run_server(path, server_of(path, config)?),
-        Role::Client => run_client(path, client_of(path, config)?),
+        Role::Server => run_server(path, (server_of(path, config)?, seen), passed, manager),
+        Role::Client => run_client(path, (client_of(path, config)?, seen), passed, manager),
     };
     done.map_err(|error| error.to_string())
 }
@@ -116,28 +138,71 @@ fn say_warnings(config: &Config) {
     }
 }
 
-fn run_server(path: &Path, config: ServerConfig) -> io::Result<()> {
+fn run_server(
+    path: &Path,
+    (config, seen): (ServerConfig, Vec<SeenFile>),
+    passed: Passed,
+    manager: &mut ServiceManager,
+) -> io::Result<()> {
+    let mut on = config.watch;
     let access_log = config.access_log.clone();
     let sink = open_access_log(access_log.as_ref())?;
-    let mut server = Server::new(config, MioNet::with_signals()?)?;
+    let mut net = MioNet::with_signals()?;
+    let (tcp, udp) = addresses(&config);
+    net.take_over(keep_passed(passed, &tcp, &udp));
+    let mut server = Server::new(config, net)?;
     server.log_access(sink);
+    watch(server.net(), on, seen);
     let mut at = access_log;
+    manager.ready(&mut server);
     loop {
-        match server.turn()? {
+        let flow = server.turn()?;
+        manager.attend(&mut server);
+        match flow {
             Flow::Continue => {}
             Flow::Stop => return Ok(()),
-            Flow::Reload => say_reload(reload_server(path, &mut server, &mut at)),
+            Flow::Reload => {
+                manager.reloading();
+                let mut seen = Vec::new();
+                let reloaded = Config::load_again(path, &mut seen);
+                let reloaded = reload_server(path, reloaded, &mut server, &mut at, &mut on);
+                manager.reloaded(&server, say_reload(reloaded));
+                watch(server.net(), on, seen);
+            }
         }
     }
+}
+
+/// Where a server listens, by TCP and by UDP.
+fn addresses(config: &ServerConfig) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+    let is_udp = |service: &&ServerService| service.kind == ServiceKind::Udp;
+    let (udp, own): (Vec<_>, Vec<_>) = config.services.iter().partition(is_udp);
+    let of = |services: Vec<&ServerService>| -> Vec<SocketAddr> {
+        services.into_iter().flat_map(|service| service.bind_addrs.iter().copied()).collect()
+    };
+    let entries = [&config.bind_addrs, &config.http_addrs, &config.https_addrs];
+    let tcp = entries.into_iter().flatten().copied().chain(of(own)).collect();
+    (tcp, of(udp))
+}
+
+/// What was passed and is of use; the rest is closed before anything is opened beside it.
+fn keep_passed(mut passed: Passed, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Passed {
+    for complaint in passed.keep(tcp, udp) {
+        log::warn!("{complaint}");
+    }
+    passed
 }
 
 /// Whatever can fail comes before the first change.
 fn reload_server(
     path: &Path,
+    config: Result<Config, ConfigError>,
     server: &mut Server<MioNet>,
     at: &mut Option<AccessLogConfig>,
+    watch: &mut bool,
 ) -> Result<Vec<Change>, String> {
-    let config = server_of(path, Config::load(path).map_err(|error| error.to_string())?)?;
+    let config = server_of(path, config.map_err(|error| error.to_string())?)?;
+    let on = config.watch;
     let wanted = config.access_log.clone();
     let which = |log: &AccessLogConfig| (log.path.clone(), log.format);
     let moves = wanted.as_ref().map(which) != at.as_ref().map(which);
@@ -150,6 +215,7 @@ fn reload_server(
         server.log_access(sink);
         *at = wanted;
     }
+    *watch = on;
     Ok(changes)
 }
 
@@ -159,23 +225,58 @@ fn open_access_log(config: Option<&AccessLogConfig>) -> io::Result<Option<Box<dy
     Ok(Some(Box::new(log)))
 }
 
-fn run_client(path: &Path, config: ClientConfig) -> io::Result<()> {
+fn run_client(
+    path: &Path,
+    (config, seen): (ClientConfig, Vec<SeenFile>),
+    passed: Passed,
+    manager: &mut ServiceManager,
+) -> io::Result<()> {
+    drop(keep_passed(passed, &[], &[])); // it listens nowhere
+    let mut on = config.watch;
     let mut client = Client::new(config, MioNet::with_signals()?)?;
+    watch(client.net(), on, seen);
+    manager.ready(&mut client);
     loop {
-        match client.turn()? {
+        let flow = client.turn()?;
+        manager.attend(&mut client);
+        match flow {
             Flow::Continue => {}
             Flow::Stop => return Ok(()),
-            Flow::Reload => say_reload(reload_client(path, &mut client)),
+            Flow::Reload => {
+                manager.reloading();
+                let mut seen = Vec::new();
+                let reloaded = Config::load_again(path, &mut seen);
+                let reloaded = reload_client(path, reloaded, &mut client, &mut on);
+                manager.reloaded(&client, say_reload(reloaded));
+                watch(client.net(), on, seen);
+            }
         }
     }
 }
 
-fn reload_client(path: &Path, client: &mut Client<MioNet>) -> Result<Vec<Change>, String> {
-    let config = client_of(path, Config::load(path).map_err(|error| error.to_string())?)?;
-    client.reload(config).map_err(|error| error.to_string())
+fn reload_client(
+    path: &Path,
+    config: Result<Config, ConfigError>,
+    client: &mut Client<MioNet>,
+    watch: &mut bool,
+) -> Result<Vec<Change>, String> {
+    let config = client_of(path, config.map_err(|error| error.to_string())?)?;
+    let on = config.watch;
+    let changes = client.reload(config).map_err(|error| error.to_string())?;
+    *watch = on;
+    Ok(changes)
 }
 
-fn say_reload(reloaded: Result<Vec<Change>, String>) {
+/// The files that were read, from now on.
+fn watch(net: &mut MioNet, on: bool, seen: Vec<SeenFile>) {
+    let files = if on { seen } else { Vec::new() };
+    if let Err(error) = net.watch(files) {
+        log::warn!("{UNWATCHED}: {error}");
+    }
+}
+
+/// The error, if it was not reloaded.
+fn say_reload(reloaded: Result<Vec<Change>, String>) -> Option<String> {
     match reloaded {
         Ok(changes) if changes.is_empty() => log::info!("reloaded: nothing has changed"),
         Ok(changes) => {
@@ -183,8 +284,12 @@ fn say_reload(reloaded: Result<Vec<Change>, String>) {
                 log::info!("reloaded: {change}");
             }
         }
-        Err(error) => log::error!("not reloaded, nothing has changed: {error}"),
+        Err(error) => {
+            log::error!("not reloaded, nothing has changed: {error}");
+            return Some(error);
+        }
     }
+    None
 }
 
 /// Without `eprintln!`, which panics where stderr is closed.

@@ -10,7 +10,10 @@ mod addr;
 pub mod changes;
 mod client;
 mod coalescing;
+mod env_file;
 mod error;
+mod files;
+pub(crate) mod interpolate;
 mod networks;
 mod pages;
 mod proxy;
@@ -24,12 +27,14 @@ mod transport;
 mod visitors;
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use env_file::ReadFile;
+use files::Files;
 
 use crate::limits;
 use crate::proto::http_entry::Redirect;
@@ -40,6 +45,7 @@ use crate::wire::proxy_header;
 
 pub use addr::show_ports;
 pub use error::ConfigError;
+pub use files::SeenFile;
 pub use networks::{AccessList, Networks};
 pub use secret::Secret;
 pub use visitors::{HttpTimes, Rate, VisitorLimits};
@@ -58,18 +64,38 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a file, with `${NAME}` from the process's environment.
+    /// Reads a file, with `${NAME}` from the process's environment. A pipe will do.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        Config::load_noting(path, &mut Vec::new())
+    }
+
+    /// The same; `seen` gets the files that were read, also where that has failed: one of them must
+    /// change before it can succeed.
+    pub fn load_noting(path: &Path, seen: &mut Vec<SeenFile>) -> Result<Config, ConfigError> {
+        Config::load_from(path, true, seen)
+    }
+
+    /// The same once more, later. A pipe is refused: its reader waits for a writer.
+    pub fn load_again(path: &Path, seen: &mut Vec<SeenFile>) -> Result<Config, ConfigError> {
+        Config::load_from(path, false, seen)
+    }
+
+    fn load_from(
+        path: &Path,
+        pipes: bool,
+        seen: &mut Vec<SeenFile>,
+    ) -> Result<Config, ConfigError> {
         let file = path.display().to_string();
-        let whole_file =
-            |line, reason| ConfigError { file: file.clone(), line, key: String::new(), reason };
-        let bytes = fs::read(path).map_err(|e| whole_file(None, format!("cannot read it: {e}")))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
-            whole_file(Some(line), "not UTF-8".into())
+        let bytes = files::read_configuration(path, pipes, seen).map_err(|error| ConfigError {
+            file: file.clone(),
+            line: None,
+            key: String::new(),
+            reason: format!("cannot read it: {error}"),
         })?;
-        Config::parse(&file, &text, &|name| std::env::var(name).ok())
+        let text = text(&file, bytes)?;
+        let files = Files::beside(path, seen);
+        let env = |name: &str| std::env::var(name).ok();
+        Config::parse_with(&file, &text, &env, &|name, most| files.read(name, most))
     }
 
     /// Parses a file's text. `file_name` is for errors, and files that it names lie beside it;
@@ -79,21 +105,29 @@ impl Config {
         text: &str,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Config, ConfigError> {
-        let file = |name: &str| pages::read_beside(Path::new(file_name), name);
-        Config::parse_with(file_name, text, env, &file)
+        let mut seen = Vec::new();
+        let files = Files::beside(Path::new(file_name), &mut seen);
+        Config::parse_with(file_name, text, env, &|name, most| files.read(name, most))
     }
 
     fn parse_with(
         file_name: &str,
         text: &str,
         env: &dyn Fn(&str) -> Option<String>,
-        file: pages::ReadFile<'_>,
+        file: ReadFile<'_>,
     ) -> Result<Config, ConfigError> {
         // An editor of Windows may have put a byte order mark in front.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = raw::Source::new(file_name, text, env);
         let tree = source.parse()?;
         let root = source.root(tree.get_ref(), &ROOT_KEYS)?;
+        let variables = env_file::read(&root, file_name, env, file)?;
+        let env = |name: &str| env(name).or_else(|| variables.get(name).cloned());
+        let with_variables = source.with_env_file(&env);
+        let root = match root.has("env_file") {
+            true => with_variables.root(tree.get_ref(), &ROOT_KEYS)?,
+            false => root,
+        };
         let (mut warnings, mut hints) = (Vec::new(), Vec::new());
         let server = root.section("server", &server::KEYS)?;
         let server = server
@@ -118,6 +152,8 @@ pub struct ServerConfig {
     pub http_addrs: Vec<SocketAddr>,
     /// Where visitors' TLS comes in.
     pub https_addrs: Vec<SocketAddr>,
+    /// Reload by itself when one of the files changes.
+    pub watch: bool,
     /// How the tunnel is protected.
     pub transport: Transport,
     /// rathole's clients are served.
@@ -126,6 +162,8 @@ pub struct ServerConfig {
     pub tcp: TcpOptions,
     /// Pause between pings on a native session; `None`: no pings and no dead-peer detection.
     pub heartbeat_interval: Option<Duration>,
+    /// Who is here when the program is asked to end has so long at most.
+    pub drain_time: Duration,
     /// In the order of the file. A service's number is its index here.
     pub services: Vec<ServerService>,
     /// Names to services.
@@ -174,6 +212,16 @@ pub enum Refusal {
     Alert,
     /// By a close, without a word.
     Drop,
+}
+
+impl Refusal {
+    /// As in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Refusal::Alert => "alert",
+            Refusal::Drop => "drop",
+        }
+    }
 }
 
 /// `ssh_service` and `ssh_wait`.
@@ -336,6 +384,8 @@ impl ServiceKind {
 pub struct ClientConfig {
     /// The server's tunnel address.
     pub remote_addr: HostPort,
+    /// Reload by itself when one of the files changes.
+    pub watch: bool,
     /// What the server speaks.
     pub protocol: Protocol,
     /// How the tunnel is protected.
@@ -346,6 +396,8 @@ pub struct ClientConfig {
     pub prefer_ipv6: bool,
     /// Silence after which the server counts as dead; `None`: never.
     pub heartbeat_timeout: Option<Duration>,
+    /// Visitors that are here when the program is asked to end have so long at most.
+    pub drain_time: Duration,
     /// First pause before dialling again, up to 5 s; doubles, with jitter, up to 5 s.
     pub retry_interval: Duration,
     /// In the order of the file.
@@ -487,7 +539,18 @@ pub struct HostPort {
     pub port: u16,
 }
 
-const ROOT_KEYS: raw::Keys = raw::Keys { known: &["server", "client"], elsewhere: None };
+/// A file's bytes as text.
+fn text(file: &str, bytes: Vec<u8>) -> Result<String, ConfigError> {
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
+        let (file, key, reason) = (file.to_owned(), String::new(), "not UTF-8".to_owned());
+        ConfigError { file, line: Some(line), key, reason }
+    })
+}
+
+const ROOT_KEYS: raw::Keys =
+    raw::Keys { known: &["env_file", "server", "client"], elsewhere: None };
 
 /// What the fuzz target checks.
 #[doc(hidden)]
@@ -502,8 +565,9 @@ pub mod fuzz {
         if text.contains("mark") {
             return; // keys are quoted, and this one would look like the variable
         }
-        let no_file = |_: &str| Err(std::io::ErrorKind::NotFound.into());
-        match Config::parse_with("fuzz.toml", text, &|_| Some(MARKER.to_owned()), &no_file) {
+        // As an env_file, too.
+        let itself = |_: &str, _| Ok(bytes.to_vec());
+        match Config::parse_with("fuzz.toml", text, &|_| Some(MARKER.to_owned()), &itself) {
             Err(error) => assert!(!format!("{error} {error:?}").contains(MARKER), "{error}"),
             Ok(config) => {
                 let regexes = text.contains(['/', '\\']);

@@ -26,6 +26,11 @@ impl Networks {
         self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// All of them.
+    pub(super) fn show(&self) -> Vec<String> {
+        self.0.iter().map(show).collect()
+    }
+
     /// Whether one of them has all addresses of its family.
     pub(super) fn contain_all_of_a_family(&self) -> bool {
         self.0.iter().any(|network| network.prefix_len() == 0)
@@ -90,24 +95,31 @@ impl AccessList {
         networks.copied().next().unwrap_or(self.others)
     }
 
-    /// What is allowed and what is denied, in words.
+    /// What is allowed and what is denied, in words; of many networks the first.
     pub(super) fn show(&self) -> Vec<String> {
+        self.show_up_to(NETWORKS_SHOWN)
+    }
+
+    pub(super) fn show_up_to(&self, most: usize) -> Vec<String> {
         let list = |word: &str, kind: bool| {
             let of_kind = self.rules.iter().filter(|(_, may_come)| **may_come == kind);
             let mut networks: Vec<IpNet> = of_kind.map(|(network, _)| *network).collect();
             networks.sort_unstable();
-            let show = |network: &IpNet| match network.prefix_len() == network.max_prefix_len() {
-                true => network.addr().to_string(),
-                false => network.to_string(),
-            };
-            let shown: Vec<_> = networks.iter().take(NETWORKS_SHOWN).map(show).collect();
-            let more = match networks.len().saturating_sub(NETWORKS_SHOWN) {
+            let shown: Vec<_> = networks.iter().take(most).map(show).collect();
+            let more = match networks.len().saturating_sub(most) {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
             (!networks.is_empty()).then(|| format!("{word} {}{more}", shown.join(", ")))
         };
         list("allow", true).into_iter().chain(list("deny", false)).collect()
+    }
+}
+
+fn show(network: &IpNet) -> String {
+    match network.prefix_len() == network.max_prefix_len() {
+        true => network.addr().to_string(),
+        false => network.to_string(),
     }
 }
 

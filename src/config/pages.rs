@@ -1,16 +1,12 @@
 //! `error_pages`: the user's own pages, read when the configuration is.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
+use super::env_file::ReadFile;
 use super::error::ConfigError;
 use super::raw::Section;
 use crate::limits::ERROR_PAGE_BYTES;
 use crate::proto::http_entry::page::{self, Page, Pages};
-
-/// Reads a file by its name in the configuration; no more than it takes to see that it is too long.
-pub(super) type ReadFile<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 
 /// `error_pages = { 404 = "file", … }`
 pub(super) fn read(section: &Section<'_>, file: ReadFile<'_>) -> Result<Pages, ConfigError> {
@@ -27,7 +23,7 @@ pub(super) fn read(section: &Section<'_>, file: ReadFile<'_>) -> Result<Pages, C
             Some("txt") => "text/plain; charset=utf-8",
             _ => return wrong("the file's name ends in `.html` or `.txt`".into()),
         };
-        let body = match file(&name.value) {
+        let body = match file(&name.value, ERROR_PAGE_BYTES) {
             Ok(body) if body.len() > ERROR_PAGE_BYTES => {
                 return wrong(format!("the file has more than {ERROR_PAGE_BYTES} bytes"));
             }
@@ -40,17 +36,4 @@ pub(super) fn read(section: &Section<'_>, file: ReadFile<'_>) -> Result<Pages, C
         pages.set(Page { status: *status, media_type, body });
     }
     Ok(pages)
-}
-
-/// The file of that name, in the configuration's own folder if the name is relative.
-pub(super) fn read_beside(configuration: &Path, name: &str) -> io::Result<Vec<u8>> {
-    let folder = configuration.parent().unwrap_or(Path::new(""));
-    let path = folder.join(name);
-    // Opening a pipe waits for its writer.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(ERROR_PAGE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

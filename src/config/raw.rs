@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
+use super::interpolate::is_variable;
 
 /// Reads `${NAME}`: an environment variable, or `None` if it is not set.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -21,6 +22,8 @@ pub(super) struct Source<'a> {
     file: &'a str,
     text: &'a str,
     env: Env<'a>,
+    /// Where else `env` has looked, for the error: ` and not in env_file`.
+    elsewhere: &'static str,
     /// Where each line but the first starts; rising.
     lines: Vec<usize>,
 }
@@ -58,7 +61,12 @@ pub(super) struct Keys {
 impl<'a> Source<'a> {
     pub(super) fn new(file: &'a str, text: &'a str, env: Env<'a>) -> Source<'a> {
         let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
-        Source { file, text, env, lines }
+        Source { file, text, env, elsewhere: "", lines }
+    }
+
+    /// The same, with variables of `env_file`, which `env` knows too.
+    pub(super) fn with_env_file<'b>(&'b self, env: Env<'b>) -> Source<'b> {
+        Source { env, elsewhere: ", nor in env_file", lines: self.lines.clone(), ..*self }
     }
 
     /// The file as TOML, for [`Source::root`].
@@ -256,7 +264,7 @@ impl<'a> Section<'a> {
     fn text_at(&self, place: Place, value: &Spanned<DeValue<'_>>) -> Result<Text, ConfigError> {
         match value.get_ref() {
             DeValue::String(raw) => {
-                let value = expand(raw, self.source.env).map_err(|reason| place.error(reason))?;
+                let value = expand(raw, self.source).map_err(|reason| place.error(reason))?;
                 Ok(Text { value, place })
             }
             other => Err(place.error(format!("must be a string in quotes, not {}", a(other)))),
@@ -296,7 +304,7 @@ impl Keys {
 
 /// Replaces each `${NAME}`; `$${` stands for a literal `${`. What a variable holds is not read
 /// again. The error names the variable and quotes nothing else.
-fn expand(raw: &str, env: Env<'_>) -> Result<String, String> {
+fn expand(raw: &str, source: &Source<'_>) -> Result<String, String> {
     let mut text = String::new();
     let mut rest = raw;
     while let Some((before, after)) = rest.split_once("${") {
@@ -311,21 +319,15 @@ fn expand(raw: &str, env: Env<'_>) -> Result<String, String> {
         let Some((name, after)) = name else {
             return Err("`${` without a variable's name and `}`; a literal `${` is `$${`".into());
         };
-        let value = env(name);
-        let value = value.ok_or_else(|| {
-            format!("environment variable {name} is not set (a literal `${{` is `$${{`)")
+        let value = (source.env)(name).ok_or_else(|| {
+            let elsewhere = source.elsewhere;
+            format!("environment variable {name} is not set{elsewhere} (a literal `${{` is `$${{`)")
         })?;
         text.push_str(&value);
         rest = after;
     }
     text.push_str(rest);
     Ok(text)
-}
-
-/// POSIX's names for variables.
-fn is_variable(name: &str) -> bool {
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(word)
 }
 
 /// Appends a key as TOML would write it. What the user chose is cut and escaped: it reaches a log.

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::addr::{Layer, Listeners};
+use super::env_file::ReadFile;
 use super::error::ConfigError;
-use super::pages::{self, ReadFile};
+use super::pages;
 use super::quantity::read_size;
 use super::raw::{Keys, Place, Section, Text};
-use super::service::{check_name, or_never, read_kind, read_udp};
+use super::service::{check_name, or_never, read_drain_time, read_kind, read_udp};
 use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
 use super::visitors::check_use;
@@ -47,10 +48,12 @@ pub(super) fn read(
         bind_addrs,
         http_addrs,
         https_addrs,
+        watch: section.flag("watch")?.unwrap_or(true),
         transport,
         tcp,
         rathole: section.flag("rathole")?.unwrap_or(true),
         heartbeat_interval: or_never(interval, limits::HEARTBEAT_INTERVAL),
+        drain_time: read_drain_time(section)?,
         services: Vec::new(),
         routes: RouteTable::default(),
         public_https_port: section.number("public_https_port", 1..=65535)?.map(|port| port as u16),
@@ -420,8 +423,10 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "http_addr",
     "https_addr",
     "default_token",
+    "watch",
     "transport",
     "heartbeat_interval",
+    "drain_time",
     "rathole",
     "services",
     "limits",

@@ -1,5 +1,6 @@
 //! Limits that a person sets: on the visitors of one service, or in `[server]` on all of them.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::ServiceKind;
@@ -58,11 +59,16 @@ impl VisitorLimits {
     /// Each that is set, in words.
     pub fn show(&self) -> Vec<String> {
         let access = self.access.show().into_iter();
-        let rate = self.rate.map(|Rate { per_second, burst }| {
-            format!("{per_second} a second for a network, {burst} at once")
-        });
+        let rate = self.rate.map(|rate| rate.to_string());
         let bandwidth = self.bandwidth.map(|bytes| format!("{}/s each way", show_size(bytes)));
         access.chain(rate).chain(bandwidth).collect()
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rate { per_second, burst } = self;
+        write!(f, "{per_second} a second for a network, {burst} at once")
     }
 }
 

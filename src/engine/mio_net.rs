@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token as MioToken, Waker};
 use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
@@ -19,13 +20,18 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::conns::MOST;
 use super::net::{Net, Readiness, Signal, Token, Wake};
+use super::passed::Passed;
 use super::resolve::Resolver;
-use crate::config::Keepalive;
+use crate::config::{Keepalive, SeenFile};
+use crate::file_watch::FileWatch;
 use crate::limits;
 use crate::proto::time::Time;
 
 const WAKER: MioToken = MioToken(usize::MAX);
 const SIGNALS: MioToken = MioToken(usize::MAX - 1);
+const FILES: MioToken = MioToken(usize::MAX - 2);
+/// What to say when [`MioNet::watch`] fails.
+pub const UNWATCHED: &str = "not every change of the files will be seen (SIGHUP reloads them)";
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
@@ -36,11 +42,16 @@ pub struct MioNet {
     started: Instant,
     now: Time,
     signals: Option<Signals>,
+    files: Option<FileWatch>,
     stop: Arc<Stop>,
     resolver: Resolver,
     descriptor_limit: usize,
     keepalive: Option<TcpKeepalive>,
     pipe: Option<Pipe>,
+    /// Sockets that were opened by others.
+    passed: Passed,
+    /// A poll ends then, though nothing happens.
+    wake_at: Option<Time>,
 }
 
 /// For splice(2), which moves bytes between a socket and a pipe only.
@@ -87,11 +98,14 @@ impl MioNet {
             started: Instant::now(),
             now: Time::default(),
             signals: None,
+            files: None,
             stop,
             resolver,
             descriptor_limit: raise_descriptor_limit(),
             keepalive: Some(probes(limits::KEEPALIVE_IDLE, limits::KEEPALIVE_INTERVAL)),
             pipe: None,
+            passed: Passed::default(),
+            wake_at: None,
         })
     }
 
@@ -103,6 +117,35 @@ impl MioNet {
         net.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         net.signals = Some(signals);
         Ok(net)
+    }
+
+    /// Where it is asked to listen at an address of these, they are taken.
+    pub fn take_over(&mut self, passed: Passed) {
+        self.passed = passed;
+    }
+
+    /// The next polls end then at the latest, though nothing happens.
+    pub fn wake_at(&mut self, at: Option<Time>) {
+        self.wake_at = at;
+    }
+
+    /// From now on a change of these files is [`Signal::Reload`]; of none, none is. An error says
+    /// that some changes will not be seen.
+    pub fn watch(&mut self, files: Vec<SeenFile>) -> io::Result<()> {
+        if files.is_empty() {
+            self.files = None;
+            return Ok(());
+        }
+        let watch = match &mut self.files {
+            Some(watch) => watch,
+            none => {
+                let watch = FileWatch::new()?;
+                let mut source = SourceFd(&watch.descriptor());
+                self.poll.registry().register(&mut source, FILES, Interest::READABLE)?;
+                none.insert(watch)
+            }
+        };
+        watch.set(files, elapsed(self.started))
     }
 
     /// A handle that stops the engine from another thread.
@@ -125,13 +168,32 @@ impl MioNet {
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
+        socket.bind(&address.into())?;
+        self.adopt_udp(socket, token)
+    }
+
+    fn adopt_udp(&self, socket: Socket, token: Token) -> io::Result<UdpSocket> {
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(limits::UDP_SOCKET_BUFFER)?;
         socket.set_send_buffer_size(limits::UDP_SOCKET_BUFFER)?;
-        socket.bind(&address.into())?;
         let mut socket = UdpSocket::from_std(socket.into());
         self.poll.registry().register(&mut socket, mio_token(token), Interest::READABLE)?;
         Ok(socket)
+    }
+
+    /// Registered; what is accepted inherits the options (Linux), so that an accept is one call and
+    /// not six.
+    fn adopt_listener(
+        &self,
+        socket: Socket,
+        token: Token,
+    ) -> io::Result<(TcpListener, SocketAddr)> {
+        socket.set_nonblocking(true)?;
+        self.tune(SockRef::from(&socket))?;
+        let mut listener = TcpListener::from_std(socket.into());
+        let address = listener.local_addr()?;
+        self.poll.registry().register(&mut listener, mio_token(token), Interest::READABLE)?;
+        Ok((listener, address))
     }
 
     fn outside_wakes(&mut self, wakes: &mut Vec<Wake>) {
@@ -176,25 +238,24 @@ impl Net for MioNet {
         address: SocketAddr,
         token: Token,
     ) -> io::Result<(TcpListener, SocketAddr)> {
+        if let Some(listener) = self.passed.take_tcp(address)? {
+            return self.adopt_listener(listener.into(), token);
+        }
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
             // So that "0.0.0.0:80" and "[::]:80" can stand beside each other on every system.
             socket.set_only_v6(true)?;
         }
-        socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        // What is accepted inherits these (Linux), so that an accept is one call and not six.
-        self.tune(SockRef::from(&socket))?;
         socket.listen(limits::BACKLOG)?;
-        let mut listener = TcpListener::from_std(socket.into());
-        let address = listener.local_addr()?;
-        self.poll.registry().register(&mut listener, mio_token(token), Interest::READABLE)?;
-        Ok((listener, address))
+        self.adopt_listener(socket, token)
     }
 
     fn accept(&mut self, listener: &mut TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-        listener.accept()
+        // To a socket for both families, IPv4 visitors come as IPv6 ones.
+        let (stream, address) = listener.accept()?;
+        Ok((stream, canonical(address)))
     }
 
     fn connect(&mut self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -222,7 +283,7 @@ impl Net for MioNet {
     }
 
     fn local_addr(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
-        stream.local_addr()
+        stream.local_addr().map(canonical)
     }
 
     fn read(&mut self, stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
@@ -284,7 +345,10 @@ impl Net for MioNet {
         address: SocketAddr,
         token: Token,
     ) -> io::Result<(UdpSocket, SocketAddr)> {
-        let socket = self.udp_at(address, token)?;
+        let socket = match self.passed.take_udp(address) {
+            Some(socket) => self.adopt_udp(socket.into(), token)?,
+            None => self.udp_at(address, token)?,
+        };
         let address = socket.local_addr()?;
         Ok((socket, address))
     }
@@ -326,6 +390,8 @@ impl Net for MioNet {
 
     fn poll(&mut self, until: Option<Time>, wakes: &mut Vec<Wake>) -> io::Result<()> {
         // Work between polls took time that a deadline must not wait for again.
+        let quiet = self.files.as_ref().and_then(FileWatch::deadline);
+        let until = [until, quiet, self.wake_at].into_iter().flatten().min();
         let timeout = until.map(|until| until - elapsed(self.started));
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -336,11 +402,17 @@ impl Net for MioNet {
         for event in &self.events {
             match event.token() {
                 WAKER | SIGNALS => outside = true,
+                FILES => self.files.iter_mut().for_each(|files| files.handle_events(self.now)),
                 token => wakes.push(Wake::Ready(readiness(token, event))),
             }
         }
         if outside {
             self.outside_wakes(wakes);
+        }
+        match self.files.as_mut().map(|files| files.poll_changed(self.now)) {
+            Some(Ok(true)) => wakes.push(Wake::Signal(Signal::Reload)),
+            Some(Err(error)) => log::warn!("{UNWATCHED}: {error}"),
+            Some(Ok(false)) | None => {}
         }
         Ok(())
     }
@@ -365,6 +437,10 @@ fn readiness(token: MioToken, event: &Event) -> Readiness {
         urgent: event.is_priority(),
         broken: event.is_error(),
     }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn mio_token(token: Token) -> MioToken {

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::config::interpolate::{Chosen, DEPTH, Piece, Variable, is_variable, pieces};
+
 /// Reads a variable of the environment.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -30,56 +32,35 @@ impl<'a> Variables<'a> {
 
     fn fold_within(&mut self, raw: &str, depth: usize) -> String {
         let mut text = String::new();
-        let mut rest = raw;
-        while let Some((before, after)) = rest.split_once('$') {
-            text.push_str(before);
-            rest = after;
-            if let Some(after) = rest.strip_prefix('$') {
-                text.push('$');
-                rest = after;
-                continue;
-            }
-            let (braced, inner) = match rest.strip_prefix('{') {
-                Some(inner) => (true, inner),
-                None => (false, rest),
-            };
-            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            let end = inner.find(|c| !word(c)).unwrap_or(inner.len());
-            let (name, after) = inner.split_at(end);
-            let close = if braced { closing(after) } else { Some(0) };
-            let folded = match close {
-                Some(close) => self.form(name, &after[..close], depth),
-                None => None,
-            };
-            match (folded, close) {
-                (Some(folded), Some(close)) => {
-                    text.push_str(&folded);
-                    rest = &after[close + usize::from(braced)..];
-                }
-                _ => text.push('$'),
+        for piece in pieces(raw) {
+            match piece {
+                Piece::Text(literal) => text.push_str(literal),
+                Piece::Dollar => text.push('$'),
+                Piece::Variable(variable) => match self.stand_in(&variable, depth) {
+                    Some(folded) => text.push_str(&folded),
+                    None => {
+                        text.push('$');
+                        text.push_str(&self.fold_within(&variable.raw[1..], depth));
+                    }
+                },
             }
         }
-        text + rest
+        text
     }
 
-    /// What `${NAME…}` stands for; `form` is what follows the name: `:-default`, `+other`, `?why`.
-    fn form(&mut self, name: &str, form: &str, depth: usize) -> Option<String> {
-        let value = (self.env)(name);
-        let set = match form.strip_prefix(':') {
-            Some(_) => value.is_some_and(|value| !value.is_empty()),
-            None => value.is_some(),
-        };
-        let bare = form.strip_prefix(':').unwrap_or(form);
-        match (bare.chars().next(), set) {
-            (Some('-'), false) if depth > 0 => {
-                self.character(name)?; // it must be a name
-                self.defaults.insert(name.to_owned());
-                Some(self.fold_within(&bare[1..], depth - 1))
+    /// What a variable becomes; `None`: it is none.
+    fn stand_in(&mut self, variable: &Variable<'_>, depth: usize) -> Option<String> {
+        let value = (self.env)(variable.name);
+        match variable.choose(value.as_deref())? {
+            Chosen::Default(word) if depth > 0 => {
+                self.character(variable.name)?; // it must be a name
+                self.defaults.insert(variable.name.to_owned());
+                Some(self.fold_within(word, depth - 1))
             }
-            (Some('+'), true) if depth > 0 => Some(self.fold_within(&bare[1..], depth - 1)),
-            (Some('+'), false) => Some(String::new()),
-            (None | Some('-' | '?'), _) => self.character(name).map(String::from),
-            _ => None,
+            Chosen::Other(word) if depth > 0 => Some(self.fold_within(word, depth - 1)),
+            Chosen::Default(_) | Chosen::Other(_) => None,
+            Chosen::Nothing => Some(String::new()),
+            Chosen::Value => self.character(variable.name).map(String::from),
         }
     }
 
@@ -122,7 +103,7 @@ impl<'a> Variables<'a> {
 
     /// Of a name that POSIX allows; there are enough for every name in a file.
     fn character(&mut self, name: &str) -> Option<char> {
-        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+        if !is_variable(name) {
             return None;
         }
         let known = self.names.iter().position(|known| known == name);
@@ -135,25 +116,7 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// Where the `}` is that closes what has been opened before `text`.
-fn closing(text: &str) -> Option<usize> {
-    let mut depth = 0;
-    let mut before = ' ';
-    for (at, c) in text.char_indices() {
-        match c {
-            '{' if before == '$' => depth += 1,
-            '}' if depth == 0 => return Some(at),
-            '}' => depth -= 1,
-            _ => {}
-        }
-        before = c;
-    }
-    None
-}
-
 const FIRST: u32 = 0xe000;
-/// Defaults within defaults.
-const DEPTH: usize = 4;
 
 #[cfg(test)]
 mod tests {

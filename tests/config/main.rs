@@ -1,6 +1,7 @@
 //! Configuration files, good and bad: what loads, and the exact text of what does not.
 
 mod client;
+mod env_file;
 mod limits;
 mod names;
 mod ports;

@@ -28,6 +28,7 @@ mod answers;
 mod article;
 mod bounds;
 mod cli;
+mod drain;
 mod http_control;
 mod http_fields;
 mod http_homes;

@@ -31,6 +31,11 @@ impl Pages {
         self.own.push(page);
     }
 
+    /// Each of them.
+    pub fn all(&self) -> impl Iterator<Item = &Page> {
+        self.own.iter()
+    }
+
     fn get(&self, status: u16) -> Option<Content<'_>> {
         let page = self.own.iter().find(|page| page.status == status)?;
         Some(Content { media_type: page.media_type, body: &page.body })
