@@ -30,7 +30,8 @@ impl<N: Net> Client<N> {
         self.config = config;
         let stays = self.upstream.is_same(&upstream);
         // By this name the server knows the session that goes on there.
-        let known = |line: &&Line| line.role == Role::Active && line.to.is_same(&upstream);
+        let known =
+            |line: &&Line| !matches!(line.role, Role::Leaving { .. }) && line.to.is_same(&upstream);
         let known = self.lines.values().find(known).map(|line| line.to.instance);
         if let Some(instance) = known {
             upstream.instance = instance;

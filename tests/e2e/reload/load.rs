@@ -128,7 +128,7 @@ fn server_services(street: &Street, spare: &[SocketAddr], round: u32) -> String 
         site("kept", "kept.test", list),
         server_service("tls", &["kept.test"]) + list + rate,
         port + rate,
-        server_udp("udp", &quoted(street.udp), ""),
+        server_udp("udp", &quoted(street.udp), "udp_idle_time = 2\n"),
         server_service("ready", &["ready.test"]),
     ];
     let at = spare[(round as usize / 2) % spare.len()];
