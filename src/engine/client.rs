@@ -30,7 +30,7 @@ use std::sync::Arc;
 use log::{info, warn};
 
 use self::home::{Home, HomeStep};
-use self::line::{Line, LineId, Role, Upstream, Way};
+use self::line::{Line, LineId, Upstream, Way};
 use self::link::{Link, LinkStep};
 use self::session::Control;
 use self::udp::Udp;
@@ -122,7 +122,8 @@ impl<N: Net> Client<N> {
             last_error: None,
             draining: None,
         };
-        client.draw_lines(Role::Active);
+        client.upstream.warn();
+        client.draw_lines();
         client.measure();
         Ok(client)
     }

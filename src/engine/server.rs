@@ -162,14 +162,14 @@ impl<N: Net> Server<N> {
         let protection = Protection::new(&config.transport, Side::Responder)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
         let room = doors::Room::new(net.descriptor_limit(), doors::count(&config), &config)?;
-        let mut numbers = Numbers::default();
+        let mut numbers = Numbers::TCP;
         let services = Services::new(&config.services);
         let planned = services.plan(&config.services);
         let opened = doors::plan(&BTreeMap::new(), &config, &planned, &mut net, &mut numbers)?;
         let mut doors = BTreeMap::new();
         doors::commit(&mut doors, opened);
-        let udp = Udp::new();
-        let udp_ports = udp.plan(&config, &planned, &mut net, &mut numbers)?;
+        let mut udp = Udp::new();
+        let udp_ports = udp.plan(&config, &planned, &mut net)?;
         if matches!(protection, Protection::None) {
             warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
         }

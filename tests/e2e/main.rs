@@ -51,6 +51,7 @@ mod proxy;
 mod rathole_client;
 mod rathole_server;
 mod raw;
+mod reload;
 mod resolver;
 mod round_trips;
 mod small;

@@ -31,7 +31,7 @@ impl<N: Net> Server<N> {
         let room = Room::new(net.descriptor_limit(), doors::count(&config), &config)?;
         let services = self.services.plan(&config.services);
         let doors = doors::plan(&self.doors, &config, &services, net, &mut self.numbers)?;
-        let udp = self.udp.plan(&config, &services, net, &mut self.numbers)?;
+        let udp = self.udp.plan(&config, &services, net)?;
         let changes = changes::server(&self.config, &config);
         let forgiven = self.forgiven(&config, &services);
         // From here on nothing fails.
