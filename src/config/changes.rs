@@ -192,6 +192,7 @@ impl Facts {
             trusted_http_proxies,
             forwarded,
             access_log,
+            listeners: _, // the addresses above
         } = config;
         let mut facts = Facts::below("");
         facts.say_all("bind_addr", show_ports(bind_addrs));
