@@ -166,6 +166,12 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(25);
 /// The same where rathole's servers beat, every 30 s by default; rathole's.
 pub const RATHOLE_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(40);
+/// Who is here when the program is asked to end has so long: a page's requests are done by then,
+/// and a restart is not felt.
+pub const DRAIN_TIME: Duration = Duration::from_secs(3);
+/// Meanwhile, who has not said a word yet has so long for the first one: what was sent before the
+/// doors were closed has arrived by then, also over a bad mobile line.
+pub const FIRST_WORD_TIME: Duration = Duration::from_secs(1);
 /// The longest pause before the client dials again: a line that is back is used in 5 s.
 pub const RETRY_MAX: Duration = Duration::from_secs(5);
 /// The first pause before the client dials again.

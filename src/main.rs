@@ -3,24 +3,29 @@
 mod cli;
 #[cfg(feature = "demo")]
 mod demo;
+mod service_manager;
 mod stderr_log;
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use underpass::access_log::AccessLog;
 use underpass::config::changes::Change;
 use underpass::config::{
-    AccessLogConfig, ClientConfig, Config, ConfigError, SeenFile, ServerConfig,
+    AccessLogConfig, ClientConfig, Config, ConfigError, SeenFile, ServerConfig, ServerService,
+    ServiceKind,
 };
 use underpass::engine::client::Client;
 use underpass::engine::core::Flow;
 use underpass::engine::mio_net::{MioNet, UNWATCHED};
+use underpass::engine::passed::Passed;
 use underpass::engine::server::Server;
 use underpass::proto::access::Sink;
 
 use cli::{Command, Role};
+use service_manager::ServiceManager;
 use stderr_log::StderrLog;
 
 fn main() -> ExitCode {
@@ -61,13 +66,16 @@ fn main() -> ExitCode {
 /// One of the two roles, until a signal or an error ends it. From where the file has been read, all
 /// that is said goes through the log, which is written to its end before the program is over.
 fn run(path: &Path, role: Option<Role>) -> ExitCode {
+    // First, while there is one thread: it changes the environment.
+    let (passed, unused) = Passed::from_env();
     let start = || {
         let mut seen = Vec::new();
         let config = Config::load_noting(path, &mut seen).map_err(|error| error.to_string())?;
+        let manager = ServiceManager::from_env()?;
         let log = StderrLog::start().map_err(|error| format!("cannot start the log: {error}"))?;
-        Ok((config, seen, log))
+        Ok((config, seen, manager, log))
     };
-    let (config, seen, log) = match start() {
+    let (config, seen, mut manager, log) = match start() {
         Ok(started) => started,
         Err(error) => {
             let error: String = error;
@@ -75,7 +83,12 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run_role(path, config, seen, role) {
+    for complaint in unused {
+        log::warn!("{complaint}");
+    }
+    let done = run_role(path, (config, seen), role, passed, &mut manager);
+    manager.stopping();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log.say(&error);
@@ -86,9 +99,10 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
 
 fn run_role(
     path: &Path,
-    config: Config,
-    seen: Vec<SeenFile>,
+    (config, seen): (Config, Vec<SeenFile>),
     role: Option<Role>,
+    passed: Passed,
+    manager: &mut ServiceManager,
 ) -> Result<(), String> {
     let shown = path.display();
     let role = match (role, &config.server, &config.client) {
@@ -101,8 +115,8 @@ fn run_role(
         (None, None, Some(_)) => Role::Client,
     };
     let done = match role {
-        Role::Server => run_server(path, server_of(path, config)?, seen),
-        Role::Client => run_client(path, client_of(path, config)?, seen),
+        Role::Server => run_server(path, (server_of(path, config)?, seen), passed, manager),
+        Role::Client => run_client(path, (client_of(path, config)?, seen), passed, manager),
     };
     done.map_err(|error| error.to_string())
 }
@@ -125,26 +139,59 @@ fn say_warnings(config: &Config) {
     }
 }
 
-fn run_server(path: &Path, config: ServerConfig, seen: Vec<SeenFile>) -> io::Result<()> {
+fn run_server(
+    path: &Path,
+    (config, seen): (ServerConfig, Vec<SeenFile>),
+    passed: Passed,
+    manager: &mut ServiceManager,
+) -> io::Result<()> {
     let mut on = config.watch;
     let access_log = config.access_log.clone();
     let sink = open_access_log(access_log.as_ref())?;
-    let mut server = Server::new(config, MioNet::with_signals()?)?;
+    let mut net = MioNet::with_signals()?;
+    let (tcp, udp) = addresses(&config);
+    net.take_over(keep_passed(passed, &tcp, &udp));
+    let mut server = Server::new(config, net)?;
     server.log_access(sink);
     watch(server.net(), on, seen);
     let mut at = access_log;
+    manager.ready(&mut server);
     loop {
-        match server.turn()? {
+        let flow = server.turn()?;
+        manager.attend(&mut server);
+        match flow {
             Flow::Continue => {}
             Flow::Stop => return Ok(()),
             Flow::Reload => {
+                manager.reloading();
                 let mut seen = Vec::new();
                 let reloaded = Config::load_again(path, &mut seen);
-                say_reload(reload_server(path, reloaded, &mut server, &mut at, &mut on));
+                let reloaded = reload_server(path, reloaded, &mut server, &mut at, &mut on);
+                manager.reloaded(&server, say_reload(reloaded));
                 watch(server.net(), on, seen);
             }
         }
     }
+}
+
+/// Where a server listens, by TCP and by UDP.
+fn addresses(config: &ServerConfig) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+    let is_udp = |service: &&ServerService| service.kind == ServiceKind::Udp;
+    let (udp, own): (Vec<_>, Vec<_>) = config.services.iter().partition(is_udp);
+    let of = |services: Vec<&ServerService>| -> Vec<SocketAddr> {
+        services.into_iter().flat_map(|service| service.bind_addrs.iter().copied()).collect()
+    };
+    let entries = [&config.bind_addrs, &config.http_addrs, &config.https_addrs];
+    let tcp = entries.into_iter().flatten().copied().chain(of(own)).collect();
+    (tcp, of(udp))
+}
+
+/// What was passed and is of use; the rest is closed before anything is opened beside it.
+fn keep_passed(mut passed: Passed, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Passed {
+    for complaint in passed.keep(tcp, udp) {
+        log::warn!("{complaint}");
+    }
+    passed
 }
 
 /// Whatever can fail comes before the first change.
@@ -179,18 +226,29 @@ fn open_access_log(config: Option<&AccessLogConfig>) -> io::Result<Option<Box<dy
     Ok(Some(Box::new(log)))
 }
 
-fn run_client(path: &Path, config: ClientConfig, seen: Vec<SeenFile>) -> io::Result<()> {
+fn run_client(
+    path: &Path,
+    (config, seen): (ClientConfig, Vec<SeenFile>),
+    passed: Passed,
+    manager: &mut ServiceManager,
+) -> io::Result<()> {
+    drop(keep_passed(passed, &[], &[])); // it listens nowhere
     let mut on = config.watch;
     let mut client = Client::new(config, MioNet::with_signals()?)?;
     watch(client.net(), on, seen);
+    manager.ready(&mut client);
     loop {
-        match client.turn()? {
+        let flow = client.turn()?;
+        manager.attend(&mut client);
+        match flow {
             Flow::Continue => {}
             Flow::Stop => return Ok(()),
             Flow::Reload => {
+                manager.reloading();
                 let mut seen = Vec::new();
                 let reloaded = Config::load_again(path, &mut seen);
-                say_reload(reload_client(path, reloaded, &mut client, &mut on));
+                let reloaded = reload_client(path, reloaded, &mut client, &mut on);
+                manager.reloaded(&client, say_reload(reloaded));
                 watch(client.net(), on, seen);
             }
         }
@@ -218,7 +276,8 @@ fn watch(net: &mut MioNet, on: bool, seen: Vec<SeenFile>) {
     }
 }
 
-fn say_reload(reloaded: Result<Vec<Change>, String>) {
+/// The error, if it was not reloaded.
+fn say_reload(reloaded: Result<Vec<Change>, String>) -> Option<String> {
     match reloaded {
         Ok(changes) if changes.is_empty() => log::info!("reloaded: nothing has changed"),
         Ok(changes) => {
@@ -226,8 +285,12 @@ fn say_reload(reloaded: Result<Vec<Change>, String>) {
                 log::info!("reloaded: {change}");
             }
         }
-        Err(error) => log::error!("not reloaded, nothing has changed: {error}"),
+        Err(error) => {
+            log::error!("not reloaded, nothing has changed: {error}");
+            return Some(error);
+        }
     }
+    None
 }
 
 /// Without `eprintln!`, which panics where stderr is closed.

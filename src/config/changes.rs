@@ -185,6 +185,7 @@ impl Facts {
             rathole,
             tcp,
             heartbeat_interval,
+            drain_time,
             services,
             routes: _, // see `names`
             public_https_port,
@@ -210,6 +211,7 @@ impl Facts {
         facts.transport(transport, tcp);
         facts.say("rathole", Some(rathole));
         facts.seconds("heartbeat_interval", *heartbeat_interval);
+        facts.seconds("drain_time", Some(*drain_time));
         facts.say("public_https_port", public_https_port.as_ref());
         for page in pages.all() {
             facts.hide(&format!("error_pages.{}", page.status), Some(&page.body));
@@ -249,6 +251,7 @@ impl Facts {
             tcp,
             prefer_ipv6,
             heartbeat_timeout,
+            drain_time,
             retry_interval,
             services: _,
         } = config;
@@ -259,6 +262,7 @@ impl Facts {
         facts.transport(transport, tcp);
         facts.say("prefer_ipv6", Some(prefer_ipv6));
         facts.seconds("heartbeat_timeout", *heartbeat_timeout);
+        facts.seconds("drain_time", Some(*drain_time));
         facts.seconds("retry_interval", Some(*retry_interval));
         facts
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::raw::{Keys, Section, Text};
-use super::service::{UDP_KEYS, check_name, or_never, read_kind, read_udp};
+use super::service::{UDP_KEYS, check_name, or_never, read_drain_time, read_kind, read_udp};
 use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
 use super::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind};
@@ -37,6 +37,7 @@ pub(super) fn read(
         tcp,
         prefer_ipv6: section.flag("prefer_ipv6")?.unwrap_or(false),
         heartbeat_timeout: or_never(timeout, silence),
+        drain_time: read_drain_time(section)?,
         retry_interval: read_retry(section, warnings)?.unwrap_or(limits::RETRY_INTERVAL),
         services: Vec::new(),
     };
@@ -247,6 +248,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "watch",
     "transport",
     "heartbeat_timeout",
+    "drain_time",
     "retry_interval",
     "prefer_ipv6",
     "services",

@@ -163,6 +163,8 @@ pub struct ServerConfig {
     pub tcp: TcpOptions,
     /// Pause between pings on a native session; `None`: no pings and no dead-peer detection.
     pub heartbeat_interval: Option<Duration>,
+    /// Who is here when the program is asked to end has so long at most.
+    pub drain_time: Duration,
     /// In the order of the file. A service's number is its index here.
     pub services: Vec<ServerService>,
     /// Names to services.
@@ -409,6 +411,8 @@ pub struct ClientConfig {
     pub prefer_ipv6: bool,
     /// Silence after which the server counts as dead; `None`: never.
     pub heartbeat_timeout: Option<Duration>,
+    /// Visitors that are here when the program is asked to end have so long at most.
+    pub drain_time: Duration,
     /// First pause before dialling again, up to 5 s; doubles, with jitter, up to 5 s.
     pub retry_interval: Duration,
     /// In the order of the file.

@@ -12,7 +12,7 @@ use super::error::ConfigError;
 use super::pages;
 use super::quantity::read_size;
 use super::raw::{Keys, Place, Section, Text};
-use super::service::{check_name, or_never, read_kind, read_udp};
+use super::service::{check_name, or_never, read_drain_time, read_kind, read_udp};
 use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
 use super::visitors::check_use;
@@ -53,6 +53,7 @@ pub(super) fn read(
         tcp,
         rathole: section.flag("rathole")?.unwrap_or(true),
         heartbeat_interval: or_never(interval, limits::HEARTBEAT_INTERVAL),
+        drain_time: read_drain_time(section)?,
         services: Vec::new(),
         routes: RouteTable::default(),
         public_https_port: section.number("public_https_port", 1..=65535)?.map(|port| port as u16),
@@ -427,6 +428,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "watch",
     "transport",
     "heartbeat_interval",
+    "drain_time",
     "rathole",
     "services",
     "limits",

@@ -20,6 +20,12 @@ pub(super) fn read_kind(section: &Section<'_>) -> Result<ServiceKind, ConfigErro
     }
 }
 
+/// How long those who are here may stay once the program is asked to end.
+pub(super) fn read_drain_time(section: &Section<'_>) -> Result<Duration, ConfigError> {
+    let seconds = section.number("drain_time", 0..=DRAIN_TIME_MAX)?;
+    Ok(seconds.map_or(limits::DRAIN_TIME, Duration::from_secs))
+}
+
 /// What a UDP service may say of its sessions; the others must not.
 pub(super) fn read_udp(
     section: &Section<'_>,
@@ -41,6 +47,8 @@ pub(super) fn read_udp(
 }
 
 pub(super) const UDP_KEYS: [&str; 2] = ["udp_idle_time", "udp_max_sessions"];
+/// Longer, and a service manager's patience ends first.
+const DRAIN_TIME_MAX: u64 = 600;
 /// A day.
 const UDP_IDLE_MAX: u64 = 24 * 60 * 60;
 /// As many sockets as one client's tokens count on every system, and ports of one address.

@@ -10,8 +10,10 @@
 //!
 //! [`line`] finds the server and dials it; [`session`] has the rest of the first row, [`link`] the
 //! second, [`home`] the third. [`rathole`] has what is otherwise with a rathole server: a control
-//! channel is a session with one service, a data channel a link that is lent once.
+//! channel is a session with one service, a data channel a link that is lent once. [`drain`] is how
+//! it ends.
 
+mod drain;
 mod home;
 mod line;
 mod link;
@@ -28,7 +30,7 @@ use std::sync::Arc;
 use log::{info, warn};
 
 use self::home::{Home, HomeStep};
-use self::line::{Line, LineId, Role, Upstream};
+use self::line::{Line, LineId, Role, Upstream, Way};
 use self::link::{Link, LinkStep};
 use self::session::Control;
 use self::udp::Udp;
@@ -65,6 +67,9 @@ pub struct Client<N: Net> {
     /// Addresses of names at home, and when they were found.
     resolved: BTreeMap<HostPort, (Vec<SocketAddr>, Time)>,
     complaints: BTreeMap<Complaint, Quiet>,
+    last_error: Option<String>,
+    /// It is about to end: until then at most.
+    draining: Option<Time>,
 }
 
 /// What a tunnel connection is. A plain one is a [`Home`].
@@ -114,6 +119,8 @@ impl<N: Net> Client<N> {
             next_query: 0,
             resolved: BTreeMap::new(),
             complaints: BTreeMap::new(),
+            last_error: None,
+            draining: None,
         };
         client.draw_lines(Role::Active);
         client.measure();
@@ -135,7 +142,8 @@ impl<N: Net> Client<N> {
             return Some(self.core.now());
         }
         let lines = self.lines.values().filter_map(Line::deadline);
-        self.core.next_deadline().into_iter().chain(lines).chain(self.udp.deadline()).min()
+        let others = lines.chain(self.udp.deadline()).chain(self.draining);
+        self.core.next_deadline().into_iter().chain(others).min()
     }
 
     /// The network below, for what is not the engine's.
@@ -146,6 +154,7 @@ impl<N: Net> Client<N> {
     /// Waits for events and handles them, each connection within its budget.
     pub fn turn(&mut self) -> io::Result<Flow> {
         let mut wakes = self.core.poll(self.next_deadline())?;
+        let mut is_to_stop = false;
         let mut flow = Flow::Continue;
         for wake in wakes.drain(..) {
             match wake {
@@ -156,14 +165,15 @@ impl<N: Net> Client<N> {
                 Wake::Resolved { query, result } => self.looked_up(query, result),
                 // Its log is the service manager's.
                 Wake::Signal(Signal::ReopenLogs) => {}
+                Wake::Signal(Signal::Stop) => is_to_stop = true,
                 Wake::Signal(Signal::Reload) => flow = Flow::Reload,
-                Wake::Signal(Signal::Stop) => {
-                    self.stop();
-                    return Ok(Flow::Stop);
-                }
             }
         }
         self.core.put_back(wakes);
+        if is_to_stop && !self.drain() {
+            self.stop();
+            return Ok(Flow::Stop);
+        }
         let mut next = 0;
         while let Some(socket) = self.udp.ready.range(next..).next().copied() {
             self.take_datagrams(socket);
@@ -182,7 +192,12 @@ impl<N: Net> Client<N> {
             self.tend_line(next - 1);
         }
         self.expire_udp_sessions();
-        Ok(flow)
+        if self.has_drained() {
+            self.stop();
+            return Ok(Flow::Stop);
+        }
+        // Nothing new begins any more.
+        Ok(if self.is_draining() { Flow::Continue } else { flow })
     }
 
     /// Says goodbye to the server and closes everything.
@@ -207,6 +222,25 @@ impl<N: Net> Client<N> {
                 Some(Tunnel::Link(_)) | None => self.core.abort(id),
             }
         }
+    }
+
+    /// How many services visitors can come to, and how many there are.
+    pub fn online(&self) -> (usize, usize) {
+        let up = self.lines.values().map(|line| match line.way {
+            Way::Up { control, .. } => self.core.conns.get(control).map_or(0, held),
+            _ => 0,
+        });
+        (up.sum(), self.config.services.len())
+    }
+
+    /// Why there was no session, or less than was asked of it, the last time that this was so.
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    /// The time of the last turn.
+    pub fn now(&self) -> Time {
+        self.core.now()
     }
 
     /// What it holds.
@@ -298,11 +332,26 @@ impl<N: Net> Client<N> {
     fn complain(&mut self, kind: Complaint, line: impl FnOnce() -> String) {
         let quiet = self.complaints.entry(kind).or_default();
         if let Some(dropped) = quiet.admit(self.core.io.net.now()) {
+            let line = line();
             match dropped {
-                0 => warn!("{}", line()),
-                dropped => warn!("{} ({dropped} lines like this were left out)", line()),
+                0 => warn!("{line}"),
+                dropped => warn!("{line} ({dropped} lines like this were left out)"),
+            }
+            if matches!(kind, Complaint::Server | Complaint::Refusal) {
+                self.last_error = Some(line);
             }
         }
+    }
+}
+
+/// The services of a control connection that visitors can come to.
+fn held<S>(conn: &Conn<S, Home, Tunnel>) -> usize {
+    match conn {
+        Conn::Tunnel(conn) => match &conn.stage {
+            Tunnel::Control(control) => control.step.held(),
+            Tunnel::Link(_) => 0,
+        },
+        Conn::Plain(_) => 0,
     }
 }
 

@@ -20,6 +20,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::conns::MOST;
 use super::net::{Net, Readiness, Signal, Token, Wake};
+use super::passed::Passed;
 use super::resolve::Resolver;
 use crate::config::{Keepalive, SeenFile};
 use crate::file_watch::FileWatch;
@@ -47,6 +48,10 @@ pub struct MioNet {
     descriptor_limit: usize,
     keepalive: Option<TcpKeepalive>,
     pipe: Option<Pipe>,
+    /// Sockets that were opened by others.
+    passed: Passed,
+    /// A poll ends then, though nothing happens.
+    wake_at: Option<Time>,
 }
 
 /// For splice(2), which moves bytes between a socket and a pipe only.
@@ -99,6 +104,8 @@ impl MioNet {
             descriptor_limit: raise_descriptor_limit(),
             keepalive: Some(probes(limits::KEEPALIVE_IDLE, limits::KEEPALIVE_INTERVAL)),
             pipe: None,
+            passed: Passed::default(),
+            wake_at: None,
         })
     }
 
@@ -110,6 +117,16 @@ impl MioNet {
         net.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         net.signals = Some(signals);
         Ok(net)
+    }
+
+    /// Where it is asked to listen at an address of these, they are taken.
+    pub fn take_over(&mut self, passed: Passed) {
+        self.passed = passed;
+    }
+
+    /// The next polls end then at the latest, though nothing happens.
+    pub fn wake_at(&mut self, at: Option<Time>) {
+        self.wake_at = at;
     }
 
     /// From now on a change of these files is [`Signal::Reload`]; of none, none is. An error says
@@ -151,13 +168,32 @@ impl MioNet {
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
+        socket.bind(&address.into())?;
+        self.adopt_udp(socket, token)
+    }
+
+    fn adopt_udp(&self, socket: Socket, token: Token) -> io::Result<UdpSocket> {
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(limits::UDP_SOCKET_BUFFER)?;
         socket.set_send_buffer_size(limits::UDP_SOCKET_BUFFER)?;
-        socket.bind(&address.into())?;
         let mut socket = UdpSocket::from_std(socket.into());
         self.poll.registry().register(&mut socket, mio_token(token), Interest::READABLE)?;
         Ok(socket)
+    }
+
+    /// Registered; what is accepted inherits the options (Linux), so that an accept is one call and
+    /// not six.
+    fn adopt_listener(
+        &self,
+        socket: Socket,
+        token: Token,
+    ) -> io::Result<(TcpListener, SocketAddr)> {
+        socket.set_nonblocking(true)?;
+        self.tune(SockRef::from(&socket))?;
+        let mut listener = TcpListener::from_std(socket.into());
+        let address = listener.local_addr()?;
+        self.poll.registry().register(&mut listener, mio_token(token), Interest::READABLE)?;
+        Ok((listener, address))
     }
 
     fn outside_wakes(&mut self, wakes: &mut Vec<Wake>) {
@@ -202,25 +238,24 @@ impl Net for MioNet {
         address: SocketAddr,
         token: Token,
     ) -> io::Result<(TcpListener, SocketAddr)> {
+        if let Some(listener) = self.passed.take_tcp(address)? {
+            return self.adopt_listener(listener.into(), token);
+        }
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
             // So that "0.0.0.0:80" and "[::]:80" can stand beside each other on every system.
             socket.set_only_v6(true)?;
         }
-        socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        // What is accepted inherits these (Linux), so that an accept is one call and not six.
-        self.tune(SockRef::from(&socket))?;
         socket.listen(limits::BACKLOG)?;
-        let mut listener = TcpListener::from_std(socket.into());
-        let address = listener.local_addr()?;
-        self.poll.registry().register(&mut listener, mio_token(token), Interest::READABLE)?;
-        Ok((listener, address))
+        self.adopt_listener(socket, token)
     }
 
     fn accept(&mut self, listener: &mut TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-        listener.accept()
+        // To a socket for both families, IPv4 visitors come as IPv6 ones.
+        let (stream, address) = listener.accept()?;
+        Ok((stream, canonical(address)))
     }
 
     fn connect(&mut self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -248,7 +283,7 @@ impl Net for MioNet {
     }
 
     fn local_addr(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
-        stream.local_addr()
+        stream.local_addr().map(canonical)
     }
 
     fn read(&mut self, stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
@@ -310,7 +345,10 @@ impl Net for MioNet {
         address: SocketAddr,
         token: Token,
     ) -> io::Result<(UdpSocket, SocketAddr)> {
-        let socket = self.udp_at(address, token)?;
+        let socket = match self.passed.take_udp(address) {
+            Some(socket) => self.adopt_udp(socket.into(), token)?,
+            None => self.udp_at(address, token)?,
+        };
         let address = socket.local_addr()?;
         Ok((socket, address))
     }
@@ -353,7 +391,7 @@ impl Net for MioNet {
     fn poll(&mut self, until: Option<Time>, wakes: &mut Vec<Wake>) -> io::Result<()> {
         // Work between polls took time that a deadline must not wait for again.
         let quiet = self.files.as_ref().and_then(FileWatch::deadline);
-        let until = [until, quiet].into_iter().flatten().min();
+        let until = [until, quiet, self.wake_at].into_iter().flatten().min();
         let timeout = until.map(|until| until - elapsed(self.started));
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -399,6 +437,10 @@ fn readiness(token: MioToken, event: &Event) -> Readiness {
         urgent: event.is_priority(),
         broken: event.is_error(),
     }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn mio_token(token: Token) -> MioToken {

@@ -9,6 +9,7 @@ pub mod gone;
 pub mod mio_net;
 pub mod net;
 pub mod pair;
+pub mod passed;
 pub mod relay;
 mod resolve;
 pub mod socket;

@@ -14,7 +14,8 @@
 //! This file has the turn. [`doors`] lets connections in; [`greeting`], [`sessions`] and [`links`]
 //! have the upper half, [`rathole`] what rathole's clients do otherwise there; [`arrival`] and
 //! [`visitor`] the lower one, [`http`] the visitors of the HTTP entry, who go from one link to
-//! another. [`limits`] has what the file allows them; [`faults`] says what went wrong.
+//! another. [`limits`] has what the file allows them; [`faults`] says what went wrong; [`drain`] is
+//! how it ends.
 //!
 //! Each connection has its turn by itself. What follows from it for others, the broker and the
 //! admission keep in lists, and [`Server::follow_up`] carries them out when that turn is over.
@@ -22,6 +23,7 @@
 mod access;
 mod arrival;
 mod doors;
+mod drain;
 mod faults;
 mod greeting;
 mod http;
@@ -95,6 +97,8 @@ pub struct Server<N: Net> {
     complaints: BTreeMap<Complaint, Quiet>,
     takeovers: Quiet,
     rounds: Rounds<ConnId>,
+    /// It is about to end: until then at most.
+    draining: Option<Time>,
     /// Takes the records of visitors; `None` without an access log.
     access: Option<Box<dyn Sink>>,
 }
@@ -102,7 +106,7 @@ pub struct Server<N: Net> {
 /// What a tunnel connection is. A plain one is a [`Visitor`].
 enum Tunnel {
     /// A tunnel connection that has proved nothing.
-    Greeting(Greeting),
+    Greeting(Box<Greeting>),
     /// A client's control session.
     Control(Box<Session>),
     /// A link of a session.
@@ -190,6 +194,7 @@ impl<N: Net> Server<N> {
             complaints: BTreeMap::new(),
             takeovers: Quiet::default(),
             rounds: Rounds::default(),
+            draining: None,
             access: None,
         };
         server.commit_udp(udp_ports, &[]);
@@ -218,6 +223,7 @@ impl<N: Net> Server<N> {
         }
         let pauses = open.filter_map(|door| door.pause);
         let others = pauses.chain(self.udp.deadline()).chain(self.bandwidths.next());
+        let others = others.chain(self.draining);
         self.core.next_deadline().into_iter().chain(others).min()
     }
 
@@ -229,6 +235,7 @@ impl<N: Net> Server<N> {
     /// Waits for events and handles them, each connection within its budget.
     pub fn turn(&mut self) -> io::Result<Flow> {
         let mut wakes = self.core.poll(self.next_deadline())?;
+        let mut is_to_stop = false;
         let mut flow = Flow::Continue;
         for wake in wakes.drain(..) {
             match wake {
@@ -236,10 +243,7 @@ impl<N: Net> Server<N> {
                     Ok(id) => self.core.note(id, &readiness),
                     Err(door) => self.note_door(DoorId(door)),
                 },
-                Wake::Signal(Signal::Stop) => {
-                    self.stop();
-                    return Ok(Flow::Stop);
-                }
+                Wake::Signal(Signal::Stop) => is_to_stop = true,
                 Wake::Signal(Signal::ReopenLogs) => {
                     if let Some(access) = &mut self.access {
                         access.reopen();
@@ -250,6 +254,10 @@ impl<N: Net> Server<N> {
             }
         }
         self.core.put_back(wakes);
+        if is_to_stop && !self.drain() {
+            self.stop();
+            return Ok(Flow::Stop);
+        }
         // Tunnels are opened before visitors (new): nobody is served without them.
         for are_tunnels in [true, false] {
             let mut next = DoorId(0);
@@ -284,7 +292,12 @@ impl<N: Net> Server<N> {
         }
         self.expire_udp_sessions();
         self.follow_up();
-        Ok(flow)
+        if self.has_drained() {
+            self.stop();
+            return Ok(Flow::Stop);
+        }
+        // Nothing new begins any more.
+        Ok(if self.is_draining() { Flow::Continue } else { flow })
     }
 
     /// Says goodbye to the clients and closes everything.
@@ -306,7 +319,10 @@ impl<N: Net> Server<N> {
                 // A visitor that is cut off must not take it for the end of the answer.
                 None => {
                     self.log_end(id, VisitEnd::Stopped);
-                    self.core.abort(id);
+                    match self.has_been_told(id) {
+                        true => self.core.close(id),
+                        false => self.core.abort(id),
+                    }
                 }
                 // Nor may a home, for which the end of a rathole channel is the visitor's.
                 Some(Tunnel::Link(Link { usage: LinkUse::Leased { .. }, .. })) => {
@@ -315,6 +331,18 @@ impl<N: Net> Server<N> {
                 Some(Tunnel::Link(_) | Tunnel::Greeting(_)) => self.core.close(id),
             }
         }
+    }
+
+    /// How many services have a home that takes visitors, and how many there are.
+    pub fn online(&self) -> (usize, usize) {
+        let all = self.config.services.len();
+        let is_online = |index: &usize| self.broker.taker(self.services.at(*index)).is_some();
+        ((0..all).filter(is_online).count(), all)
+    }
+
+    /// The time of the last turn.
+    pub fn now(&self) -> Time {
+        self.core.now()
     }
 
     /// What it holds.

@@ -12,21 +12,30 @@ use super::conns::ConnId;
 use crate::proto::time::Time;
 
 /// One connection's deadline.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Deadline {
-    at: Option<Time>,
-    armed: Option<Time>,
+    at: Time,
+    armed: Time,
 }
+
+/// Two words less in every connection than two `Option`s.
+const NEVER: Time = Time(u64::MAX);
 
 impl Deadline {
     /// When it passes, if there is one.
     pub fn at(&self) -> Option<Time> {
-        self.at
+        self.is_set().then_some(self.at)
     }
 
     /// Whether there is one.
     pub fn is_set(&self) -> bool {
-        self.at.is_some()
+        self.at != NEVER
+    }
+}
+
+impl Default for Deadline {
+    fn default() -> Deadline {
+        Deadline { at: NEVER, armed: NEVER }
     }
 }
 
@@ -39,12 +48,10 @@ pub struct Timers {
 impl Timers {
     /// Sets, moves or (`None`) clears a deadline.
     pub fn set(&mut self, id: ConnId, deadline: &mut Deadline, at: Option<Time>) {
-        deadline.at = at;
-        if let Some(at) = at
-            && deadline.armed.is_none_or(|armed| at < armed)
-        {
-            deadline.armed = Some(at);
-            self.heap.push(Reverse((at, id)));
+        deadline.at = at.unwrap_or(NEVER);
+        if deadline.at < deadline.armed {
+            deadline.armed = deadline.at;
+            self.heap.push(Reverse((deadline.at, id)));
         }
     }
 
@@ -60,7 +67,7 @@ impl Timers {
 
     /// Drops every entry that is not some connection's earliest.
     pub fn sweep(&mut self, mut deadline_of: impl FnMut(ConnId) -> Option<Deadline>) {
-        let mut armed = |id| deadline_of(id).and_then(|deadline| deadline.armed);
+        let mut armed = |id| deadline_of(id).map(|deadline| deadline.armed);
         self.heap.retain(|Reverse((at, id))| armed(*id) == Some(*at));
     }
 
@@ -79,20 +86,14 @@ impl Timers {
     /// armed again.
     pub fn is_due(&mut self, entry: (Time, ConnId), deadline: &mut Deadline, now: Time) -> bool {
         let (at, id) = entry;
-        if deadline.armed != Some(at) {
+        if deadline.armed != at {
             return false;
         }
-        deadline.armed = None;
-        match deadline.at {
-            Some(at) if at <= now => {
-                deadline.at = None;
-                true
-            }
-            later => {
-                self.set(id, deadline, later);
-                false
-            }
-        }
+        deadline.armed = NEVER;
+        let is_due = deadline.at <= now;
+        let later = if is_due { None } else { deadline.at() };
+        self.set(id, deadline, later);
+        is_due
     }
 }
 

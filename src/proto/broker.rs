@@ -17,6 +17,8 @@
 //! Invariants: a link is either in its session's pool or lent; a visitor stands in at most one
 //! queue; a service has at most one session, which lists it.
 
+mod drain;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 
@@ -123,6 +125,8 @@ pub enum Parted {
     Needed,
     /// Its session has ended.
     SessionEnded,
+    /// It is spare, and its client is about to leave.
+    Draining,
     /// Its session has lost the right to the service that it was lent for.
     Revoked,
 }
@@ -179,6 +183,8 @@ struct Session<I> {
     /// outlive it.
     instance: Option<Instance>,
     services: Vec<ServiceId>,
+    /// Its client is about to leave: nobody new comes, those who wait are still served.
+    draining: bool,
     pool: LinkPool<I>,
     /// All links that it has.
     links: BTreeMap<I, LinkState>,
@@ -238,6 +244,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         }
         self.leave(id, service);
         self.turn_away(service);
+        self.let_spares_go(id);
         let Some(session) = self.sessions.get(&id) else { return };
         if why == Withdrawn::Revoked {
             let was_for = |state: &LinkState| match state {
@@ -318,7 +325,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
 
     /// A spare link for a service's datagrams; they do not wait for one.
     pub fn ask_for_datagrams(&mut self, service: ServiceId, now: Time) -> Option<(I, I)> {
-        let id = self.owner(service)?;
+        let id = self.taker(service)?;
         let session = self.sessions.get_mut(&id)?;
         let link = session.lend(LinkState::Shared(service));
         session.pool.note_need(session.queue.len(), now);
@@ -328,10 +335,14 @@ impl<I: Copy + Ord + Hash> Broker<I> {
 
     /// A visitor waits no longer.
     pub fn forget(&mut self, visitor: I) {
-        if let Some((session, place)) = self.places.remove(&visitor)
+        let place = self.places.remove(&visitor);
+        if let Some((session, place)) = place
             && let Some(session) = self.sessions.get_mut(&session)
         {
             session.queue.remove(&place);
+        }
+        if let Some((session, _)) = place {
+            self.let_spares_go(session);
         }
     }
 
@@ -340,6 +351,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         let session = Session {
             instance,
             services: Vec::new(),
+            draining: false,
             pool: LinkPool::new(terms),
             links: BTreeMap::new(),
             queue: BTreeMap::new(),
@@ -409,6 +421,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
             session.queue.insert(place, (visitor, service));
             self.places.insert(visitor, (to, place));
         }
+        self.let_spares_go(from);
     }
 
     /// A session's connection has ended. Its links go; a rathole client's channels that carry a
@@ -500,6 +513,9 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         }
         let unclaimed = free.saturating_sub(self.owed);
         let Some(session) = self.sessions.get_mut(&id) else { return 0 };
+        if session.draining && session.queue.is_empty() {
+            return 0;
+        }
         let missing = session.pool.ask(session.queue.len(), free, unclaimed, now);
         self.owed += missing;
         missing
@@ -576,12 +592,14 @@ impl<I: Copy + Ord + Hash> Broker<I> {
             self.places.remove(&visitor);
             self.effects.push_back(Effect::Open { visitor, link, session: id });
         }
+        self.let_spares_go(id);
     }
 
     /// The session in whose queue a visitor of the service belongs.
     fn queue_for(&self, service: ServiceId, now: Time) -> Option<I> {
         let Service { owner, promise, .. } = self.find(service)?;
         let promised = promise.filter(|(_, until)| now < *until).map(|(heir, _)| heir);
+        let owner = owner.filter(|owner| !self.is_draining(*owner));
         owner.or(promised.filter(|heir| self.sessions.contains_key(heir)))
     }
 

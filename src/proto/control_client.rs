@@ -24,7 +24,8 @@ pub struct ControlClient {
     services: BTreeMap<Number, Standing>,
     /// It has had a service: it is worth keeping, whatever is refused later.
     was_of_use: bool,
-    /// Another session is about to take its place: it asks for nothing more.
+    /// Another session is about to take its place, or one of the two sides is about to end: it asks
+    /// for nothing more.
     leaving: bool,
     /// Pings and silence.
     pub pulse: Keepalive,
@@ -66,6 +67,8 @@ pub enum Asked {
     Log(u16, Option<Registration>),
     /// To dial so many links.
     Links(u16),
+    /// To log that the server is about to leave: no new visitors come from there.
+    Draining,
     /// To close the session: the server leaves.
     Close,
     /// To close the session: the server speaks other versions only.
@@ -134,6 +137,10 @@ impl ControlClient {
             Message::Links { count } if self.terms.is_some() => Ok(Asked::Links(count)),
             Message::Ping(value) => Ok(Asked::Answer(Message::Pong(value))),
             Message::Pong(_) => Ok(Asked::Nothing),
+            Message::Draining if self.terms.is_some() => {
+                self.leaving = true;
+                Ok(Asked::Draining)
+            }
             Message::Goodbye => Ok(Asked::Close),
             _ => Err(Unexpected),
         }
@@ -181,6 +188,18 @@ impl ControlClient {
             _ => None,
         });
         again.chain(self.pulse.deadline()).min()
+    }
+
+    /// We are about to leave: the server is told by this.
+    pub fn drain(&mut self) -> Message<'static> {
+        self.leaving = true;
+        Message::Draining
+    }
+
+    /// How many services are ours, and take visitors.
+    pub fn held(&self) -> usize {
+        let held = self.services.values().filter(|standing| **standing == Standing::Held);
+        if self.leaving { 0 } else { held.count() }
     }
 
     /// Whether WELCOME has come.
@@ -276,6 +295,11 @@ mod tests {
         assert!(!session.is_refused() && !session.holds_any());
         let unknown = Message::Withdrawn { number: 2 };
         assert_eq!(session.handle(&unknown, now), Err(Unexpected));
+        // Not of a server that is about to leave.
+        assert!(session.deadline().is_some());
+        assert_eq!(session.handle(&Message::Draining, now), Ok(Asked::Draining));
+        assert_eq!(session.deadline(), None);
+        assert_eq!(session.ask_again(&services, now + 2 * ASK_AGAIN), None);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct ControlServer {
     wrong: u8,
     /// Names that are not in the file, while nothing is proved.
     unknown: usize,
+    /// Its client has said that it is about to leave.
+    draining: bool,
     /// Pings and silence.
     pub pulse: Keepalive,
 }
@@ -70,6 +72,8 @@ pub enum Asked {
         /// It has guessed often enough.
         is_last: bool,
     },
+    /// To bring its services no new visitors: the client is about to leave.
+    Drain,
     /// The client gives this service up.
     Release(ServiceId),
     /// To close the session.
@@ -115,6 +119,7 @@ impl ControlServer {
             refused: Vec::new(),
             wrong: 0,
             unknown: 0,
+            draining: false,
             pulse,
         }
     }
@@ -138,7 +143,11 @@ impl ControlServer {
     ) -> Result<Asked, Unexpected> {
         self.pulse.heard(now);
         match *message {
-            Message::Register(ref register) => Ok(self.judge(register, services)),
+            Message::Register(ref register) if !self.draining => Ok(self.judge(register, services)),
+            Message::Draining => {
+                self.draining = true;
+                Ok(Asked::Drain)
+            }
             Message::Release { number } => Ok(self.release(number)),
             Message::Ping(value) => Ok(Asked::Answer(Message::Pong(value))),
             Message::Pong(_) => Ok(Asked::Nothing),
@@ -293,6 +302,23 @@ mod tests {
         }
         assert_eq!(ask(b"tokem", [3; 32], 3, 3, b"pi"), refuse(Registration::WrongToken));
         assert_eq!(session.handle(&Message::Ready, &services, Time::default()), Err(Unexpected));
+    }
+
+    #[test]
+    fn who_is_about_to_leave_asks_for_nothing() {
+        let hash = HandshakeHash::NONE;
+        let pulse = pulse(None, Time::default());
+        let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
+        let services = Services::new(&[service()]);
+        let mut hear = |message| session.handle(&message, &services, Time::default());
+        let proof = proof::service(b"token", &hash, &[3; 32], 3, b"pi");
+        let ask = Register { number: 7, kind: 3, if_free: true, ports: 1, proof, name: b"pi" };
+        assert!(matches!(hear(Message::Register(ask)), Ok(Asked::Claim { .. })));
+        for _ in 0..2 {
+            assert_eq!(hear(Message::Draining), Ok(Asked::Drain));
+            assert_eq!(hear(Message::Register(ask)), Err(Unexpected));
+        }
+        assert_eq!(hear(Message::Goodbye), Ok(Asked::Close));
     }
 
     #[test]

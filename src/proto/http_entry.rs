@@ -85,6 +85,8 @@ pub struct HttpEntry {
     finish: bool,
     /// The visitor has ended its direction.
     ended: bool,
+    /// The request at hand is the last, or the next one.
+    last: bool,
     /// Heads that were whole.
     requests: u32,
     turn: u32,
@@ -223,6 +225,7 @@ impl HttpEntry {
             leave: None,
             finish: false,
             ended: false,
+            last: false,
             requests: 0,
             turn: 0,
             refusal: None,
@@ -411,6 +414,29 @@ impl HttpEntry {
             Stage::Head(_) | Stage::Closing { .. } => true,
             Stage::Exchange { order, .. } => !order.body.is_done(),
             _ => false,
+        }
+    }
+
+    /// The request at hand is the last one, or if there is none, the next: its answer says so, if
+    /// that has not begun.
+    pub fn drain(&mut self) {
+        self.last = true;
+    }
+
+    /// Closes the connection if no request is under way and no byte of a next one has come
+    /// (RFC 9112 9.5); whether that was so.
+    pub fn close_idle(&mut self) -> bool {
+        let is_idle = matches!(&self.stage, Stage::Head(scan) if scan.is_fresh());
+        if is_idle {
+            self.close(Parting::Close);
+        }
+        is_idle
+    }
+
+    /// Leaves the link that is kept for a next request, if none is under way.
+    pub fn give_link_back(&mut self) {
+        if let Stage::Head(_) = self.stage {
+            self.let_go(HalfEnd::Fin);
         }
     }
 

@@ -40,6 +40,8 @@ pub mod kind {
     pub const GOODBYE: u8 = 0x0b;
     /// Client gives a service up.
     pub const RELEASE: u8 = 0x0c;
+    /// Either side takes no new visitors and is about to leave.
+    pub const DRAINING: u8 = 0x0d;
     /// Server has taken a link into its pool.
     pub const READY: u8 = 0x10;
     /// Server: a visitor is on this link.
@@ -122,6 +124,8 @@ pub enum Message<'a> {
         /// The client's number for the service.
         number: u16,
     },
+    /// The sender takes no new visitors, and closes the session before long.
+    Draining,
     /// The link is in the pool.
     Ready,
     /// A visitor is here.
@@ -309,6 +313,7 @@ impl<'a> Message<'a> {
                 kind::PONG
             }
             Message::Goodbye => kind::GOODBYE,
+            Message::Draining => kind::DRAINING,
             Message::Ready => kind::READY,
             Message::Open(ref open) => {
                 open.encode(out);
@@ -364,6 +369,7 @@ impl<'a> Message<'a> {
             kind::PING => Message::Ping(reader.u64_le()?),
             kind::PONG => Message::Pong(reader.u64_le()?),
             kind::GOODBYE => Message::Goodbye,
+            kind::DRAINING => Message::Draining,
             kind::READY => Message::Ready,
             kind::OPEN => Message::Open(Open::decode(&mut reader)?),
             kind::FIN => Message::Fin,
@@ -566,6 +572,7 @@ pub(crate) mod tests {
             Message::Pong(0),
             Message::Goodbye,
             Message::Release { number: 9 },
+            Message::Draining,
             Message::Ready,
             Message::Open(Open {
                 lease: 77,

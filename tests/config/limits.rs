@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use underpass::config::{AccessList, Rate, ServerConfig};
 
-use crate::{SERVICE, bad, good, server};
+use crate::{SERVICE, bad, good, parse, server};
 
 /// A file with `lines` in `[server]`, the first of which is line 5, and others behind the service's
 /// table, from line 14 on.
@@ -320,4 +320,24 @@ proptest! {
             prop_assert_eq!(list.admits(address), expected, "{} in\n{}", address, &lines);
         }
     }
+}
+
+#[test]
+fn those_who_are_here_have_a_while_when_it_ends() {
+    let drain = |line: &str| load(line, "").drain_time;
+    assert_eq!(drain(""), 3 * SECOND);
+    assert_eq!(drain("drain_time = 0"), Duration::ZERO);
+    assert_eq!(drain("drain_time = 600"), 600 * SECOND);
+    bad(
+        &file("drain_time = 601", ""),
+        "f.toml:5: server.drain_time: must be a whole number from 0 to 600",
+    );
+    let client = |line: &str| format!("[client]\nremote_addr = 'a:1'\n{line}\n[client.services]");
+    let drain =
+        |line: &str| parse(&client(line)).expect("sound").client.expect("[client]").drain_time;
+    assert_eq!([drain(""), drain("drain_time = 9")], [3 * SECOND, 9 * SECOND]);
+    bad(
+        &client("drain_time = -1"),
+        "f.toml:3: client.drain_time: must be a whole number from 0 to 600",
+    );
 }

@@ -95,7 +95,8 @@ fn the_order_of_starting_does_not_matter() {
 fn a_signal_stops_either_role_in_order_with_live_visitors() {
     for signal in [Signal::TERM, Signal::INT] {
         for role in ["server", "client"] {
-            let vps = Vps::new();
+            let [server_extra, client_extra] = ["drain_time = 1\n"; 2].map(str::to_owned);
+            let vps = Vps { server_extra, client_extra, ..Vps::new() };
             let home = Home::echo(vps.ip);
             let mut server = vps.server(&server_service("pi", &["pi.example.com"]));
             let mut client = vps.client_ready("client", &client_service("pi", home.address));

@@ -7,6 +7,7 @@
 //! - `driver`: gives the programs of a world their turns.
 //! - `actors`: scripted visitors and homes, which check every byte.
 //! - `datagrams`: the same for UDP.
+//! - `operator`: changes files and asks the engines to read them.
 //! - `hostile`: tunnel connections of strangers, and of clients with a token who mean harm.
 //! - `web`: the same for HTTP, where one connection has many requests and homes.
 //! - `scenario`: a seed's plan, and what must be true of its outcome.
@@ -33,6 +34,7 @@ mod files;
 mod hostile;
 mod malice;
 mod net;
+mod operator;
 mod pitfalls;
 mod play;
 mod programs;

@@ -20,6 +20,36 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # name, what it is, file, the right lines, the wrong ones
 BUGS = [
+    ("reload-renames", "a service that stays is another one after a reload",
+     "src/proto/services.rs",
+     "let same = self.iter().find(|(_, known)| is_same(known)).map(|(id, _)| id);",
+     "let same = self.iter().find(|(_, known)| is_same(known) && false).map(|(id, _)| id);"),
+    ("reload-by-place", "after a reload a name leads to what stood at its service's place before",
+     "src/proto/services.rs",
+     "        self.listed = plan.listed.clone();\n",
+     "        if self.listed.len() != plan.listed.len() {\n"
+     "            self.listed = plan.listed.clone();\n"
+     "        }\n"),
+    ("reload-shuts-doors", "a reload closes the listeners that stay",
+     "src/engine/server/doors.rs",
+     "former.remove(&id).or_else(|| plan.opened.remove(&id))",
+     "plan.opened.remove(&id)"),
+    ("reload-cuts", "a service that is gone takes its visitors with it",
+     "src/proto/broker.rs",
+     "self.withdraw(owner, service, Withdrawn::Gone);",
+     "self.withdraw(owner, service, Withdrawn::Revoked);"),
+    ("reload-unseats", "a reload forgets who has a seat",
+     "src/proto/gates.rs",
+     "Some(gate) => gate.set(&service.visitors, service.max_visitors),",
+     "Some(gate) => *gate = Gate::new(&service.visitors, service.max_visitors),"),
+    ("reload-one-token", "a session keeps its service only by the first of the tokens",
+     "src/proto/control_server.rs",
+     "if !service.tokens.iter().any(",
+     "if !service.tokens.iter().take(1).any("),
+    ("reload-same-instance", "a client's session with another server ends the one that it has",
+     "src/engine/client/reload.rs",
+     "        if stays {\n            upstream.instance",
+     "        if stays || upstream.instance != self.upstream.instance {\n            upstream.instance"),
     ("wake-up-lost", "a connection that has had its turn is never queued again",
      "src/engine/core.rs",
      "                seat.queued = false;\n                return Some(id);",
@@ -76,9 +106,9 @@ BUGS = [
      """        self.slab.get_mut(id.index as usize).map(|(_, conn)| conn)"""),
     ("double-close", "a link that is lost is counted out twice",
      "src/proto/broker.rs",
-     "            Some(LinkState::Lent | LinkState::Shared) => session.pool.lost_lent(),\n"
+     "            Some(LinkState::Lent(_) | LinkState::Shared(_)) => session.pool.lost_lent(),\n"
      "            None => return,",
-     "            Some(LinkState::Lent | LinkState::Shared) => {\n"
+     "            Some(LinkState::Lent(_) | LinkState::Shared(_)) => {\n"
      "                session.pool.lost_lent();\n"
      "                session.pool.lost_lent();\n"
      "            }\n"
@@ -94,11 +124,8 @@ BUGS = [
      "_ => lease.said() == LeaseEnd::Open,"),
     ("timer-not-rearmed", "a deadline that moved to later never fires",
      "src/engine/timers.rs",
-     """            later => {
-                self.set(id, deadline, later);
-                false
-            }""",
-     "            _ => false,"),
+     "        self.set(id, deadline, later);\n        is_due",
+     "        let _ = (id, later);\n        is_due"),
     ("link-back-early", "a link is spare before the client has read the last lease's end",
      "src/engine/server/links.rs",
      "self.core.settle(id, Lease::is_over, patience)",
@@ -171,8 +198,8 @@ BUGS = [
      "        while now < Time(0) && !session.pool.is_empty() {\n            let has"),
     ("waiting-not-forgotten", "a visitor that leaves the queue is remembered as one that waits",
      "src/proto/broker.rs",
-     "        if let Some((session, place)) = self.places.remove(&visitor)\n",
-     "        if let Some((session, place)) = self.places.get(&visitor).copied()\n"),
+     "        let place = self.places.remove(&visitor);\n",
+     "        let place = self.places.get(&visitor).copied();\n"),
     ("effect-lost", "a visitor is not told that its link is gone",
      "src/engine/server.rs",
      "Effect::Cut { visitor, link } => self.cut_visitor(visitor, link),",
@@ -195,8 +222,8 @@ BUGS = [
      "        let _ = stalled_since;\n"),
     ("visitors-outlive-session", "the end of a session leaves its visitors hanging",
      "src/proto/broker.rs",
-     "if are_bound || state != LinkState::Lent {",
-     "if state != LinkState::Lent && (are_bound || true) {"),
+     "if are_bound || !matches!(state, LinkState::Lent(_)) {",
+     "if !matches!(state, LinkState::Lent(_)) && (are_bound || true) {"),
     ("emfile-forgets-door", "an accept that fails for lack of descriptors spins",
      "src/engine/server/doors.rs",
      "door.pause = Some(now + limits::ACCEPT_PAUSE);",
@@ -205,7 +232,7 @@ BUGS = [
      "src/proto/broker.rs",
      "        let Service { owner, promise, .. } = self.find(service)?;\n"
      "        let promised",
-     "        let owner = self.services.iter().find_map(|service| service.owner);\n"
+     "        let owner = self.services.iter().find_map(|(_, service)| service.owner);\n"
      "        let Service { promise, .. } = self.find(service)?;\n"
      "        let promised"),
     ("http-end-before-relay", "the home's end behind its 101 is taken from the relay",
@@ -356,12 +383,12 @@ LATE_BUGS = [
      "            self.leave_queues(id);\n            self.core.close(id);"),
     ("wait-for-the-dead", "a service that has an owner is not given to another",
      "src/engine/server/sessions.rs",
-     "if if_free && owner.is_some_and(|owner| owner != id) {",
-     "if owner.is_some_and(|owner| owner != id) {"),
+     "if if_free && taker.is_some_and(|taker| taker != id) {",
+     "if taker.is_some_and(|taker| taker != id) {"),
     ("never-polite", "who has lost a service takes it back",
      "src/proto/control_client.rs",
-     "services.get(at)?, number, true))",
-     "services.get(at)?, number, false))"),
+     "services.get(*number)?, *number, true))",
+     "services.get(*number)?, *number, false))"),
     ("loser-untold", "who has lost a service is not told",
      "src/engine/server/sessions.rs",
      "let _ = self.core.say(id, &Message::Withdrawn { number });",
@@ -421,9 +448,9 @@ MALICE_BUGS = [
      "            if self.held_as(kind) > bound && kind == Kind::Unproved {"),
     ("losers-stay", "who has lost his last service keeps his place",
      "src/engine/server/sessions.rs",
-     "            self.core.set_standing(id, Standing::Idle);\n"
-     "            if self.core.name",
-     "            if self.core.name"),
+     "        self.core.set_standing(id, Standing::Idle);\n"
+     "        self.core.name",
+     "        self.core.name"),
     ("surplus-links", "a link that nobody has asked for is taken in",
      "src/proto/link_pool.rs",
      "self.owed > 0 || self.spare.len() < wanted;",
@@ -434,8 +461,8 @@ MALICE_BUGS = [
      ""),
     ("endless-guesses", "a connection may say wrong tokens without end",
      "src/proto/control_server.rs",
-     "return refuse(Registration::WrongToken, self.wrong >= limits::WRONG_PROOFS);",
-     "return refuse(Registration::WrongToken, false);"),
+     "let is_last = self.wrong >= limits::WRONG_PROOFS;",
+     "let is_last = false;"),
     ("guesses-forgotten", "a network that has said wrong tokens may try again at once",
      "src/proto/handshakes.rs",
      "Some(guesses) if !has_session && now < guesses.waits_until => Err(guesses.waits_until),",

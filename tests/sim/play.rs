@@ -18,7 +18,7 @@ use super::driver::Driver;
 use super::files::{Dialect, Ports, client_config, rathole_client_config, server_config};
 use super::hostile::{Impostors, Part, Report};
 use super::net::SimNet;
-use super::programs::Actor;
+use super::programs::{Actor, File};
 use super::rng::Rng;
 use super::scenario::judge;
 use super::story::{Act, Book, End, Ending, Party, Reading, Script, Story, StoryId, client_hello};
@@ -133,7 +133,8 @@ impl Play {
         };
         let (process, net) = play.process(server_host, "server");
         let config = Config::parse("server", file, &|_| None).unwrap();
-        let program = Actor::Server(Server::new(config.server.unwrap(), net).unwrap());
+        let program =
+            Actor::Server(Server::new(config.server.unwrap(), net).unwrap(), File::default());
         play.driver.start(server, process, program);
         play.add_crowd();
         play
@@ -176,7 +177,8 @@ impl Play {
         let Site { host, client, ref config, .. } = self.sites[site];
         let config = Config::parse("client", config, &|_| None).unwrap();
         let (process, net) = self.process(host, "client");
-        let program = Actor::Client(Client::new(config.client.unwrap(), net).unwrap());
+        let program =
+            Actor::Client(Client::new(config.client.unwrap(), net).unwrap(), File::default());
         self.driver.start(client, process, program);
     }
 
@@ -236,7 +238,7 @@ impl Play {
     pub fn watch(&mut self, span: Duration, mut look: impl FnMut(Census)) {
         let (until, server) = (self.now() + span, self.server);
         let each = |driver: &mut Driver<Actor>| {
-            if let Some(Actor::Server(server)) = &driver.tasks[server].program {
+            if let Some(Actor::Server(server, _)) = &driver.tasks[server].program {
                 look(server.census());
             }
             false
@@ -383,8 +385,8 @@ impl Play {
     pub fn held_by(&self, task: usize) -> (usize, Census) {
         let task = &self.driver.tasks[task];
         let census = match &task.program {
-            Some(Actor::Server(server)) => server.census(),
-            Some(Actor::Client(client)) => client.census(),
+            Some(Actor::Server(server, _)) => server.census(),
+            Some(Actor::Client(client, _)) => client.census(),
             _ => return (0, Census::default()),
         };
         (self.driver.world.borrow().open_descriptors(task.process), census)

@@ -1,7 +1,10 @@
 //! Every program of a world, as one type.
 
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 
+use underpass::config::Config;
 use underpass::engine::client::Client;
 use underpass::engine::core::Flow;
 use underpass::engine::server::Server;
@@ -12,6 +15,7 @@ use super::datagrams::{UdpHomes, UdpVisitors};
 use super::driver::Program;
 use super::hostile::Impostors;
 use super::net::SimNet;
+use super::operator::Operator;
 use super::web;
 
 /// Bytes that the server holds in all.
@@ -22,8 +26,8 @@ const BACKLOG: usize = 2 * underpass::engine::buffers::BATCH;
 /// A program of the scenario.
 #[expect(clippy::large_enum_variant, reason = "there are ten of them")]
 pub enum Actor {
-    Server(Server<SimNet>),
-    Client(Client<SimNet>),
+    Server(Server<SimNet>, File),
+    Client(Client<SimNet>, File),
     Visitors(Visitors),
     Homes(Homes),
     WebVisitors(web::visitor::Visitors),
@@ -31,13 +35,36 @@ pub enum Actor {
     UdpVisitors(UdpVisitors),
     UdpHomes(UdpHomes),
     Impostors(Impostors),
+    Operator(Operator),
+}
+
+/// What an engine reads when it is asked to reload.
+pub type File = Rc<RefCell<String>>;
+
+/// One that cannot be had changes nothing: for lack of descriptors, in a world with faults.
+fn read(file: &File) -> Config {
+    let config = Config::parse("file", &file.borrow(), &|_| None);
+    config.unwrap_or_else(|error| panic!("{error}"))
 }
 
 impl Program for Actor {
     fn turn(&mut self) -> io::Result<bool> {
         let (flow, census) = match self {
-            Actor::Server(server) => (server.turn()?, server.census()),
-            Actor::Client(client) => (client.turn()?, client.census()),
+            Actor::Server(server, file) => {
+                let flow = server.turn()?;
+                if flow == Flow::Reload {
+                    let _ = server.reload(read(file).server.expect("[server]"));
+                }
+                (flow, server.census())
+            }
+            Actor::Client(client, file) => {
+                let flow = client.turn()?;
+                if flow == Flow::Reload {
+                    client.reload(read(file).client.expect("[client]"))?;
+                }
+                (flow, client.census())
+            }
+            Actor::Operator(operator) => return Ok(operator.turn()),
             Actor::Visitors(visitors) => return visitors.turn(),
             Actor::Homes(homes) => return homes.turn(),
             Actor::WebVisitors(visitors) => return visitors.turn(),
@@ -47,19 +74,20 @@ impl Program for Actor {
             Actor::Impostors(impostors) => return impostors.turn(),
         };
         assert!(census.backlog <= BACKLOG, "back-pressure failed: {census:?}");
-        if let Actor::Server(_) = self {
+        if let Actor::Server(..) = self {
             assert!(census.held <= MEMORY, "too much is held: {census:?}");
             // Each has its place, and those who had to make room have gone.
             let admitted: usize = census.admitted.iter().sum();
             assert_eq!(admitted, census.conns, "places and connections: {census:?}");
         }
-        Ok(flow == Flow::Continue)
+        Ok(flow != Flow::Stop)
     }
 
     fn next_deadline(&self) -> Option<Time> {
         match self {
-            Actor::Server(server) => server.next_deadline(),
-            Actor::Client(client) => client.next_deadline(),
+            Actor::Server(server, _) => server.next_deadline(),
+            Actor::Client(client, _) => client.next_deadline(),
+            Actor::Operator(operator) => operator.next_deadline(),
             Actor::Visitors(visitors) => visitors.next_deadline(),
             Actor::Homes(homes) => homes.next_deadline(),
             Actor::WebVisitors(visitors) => visitors.next_deadline(),

@@ -161,7 +161,7 @@ pub(super) struct Process {
     splice_rng: Rng,
     /// In the order of their first change since the last `poll`; each at most once.
     ready: VecDeque<Source>,
-    resolved: VecDeque<Wake>,
+    pub(super) resolved: VecDeque<Wake>,
     open: usize,
     pub(super) limit: usize,
     /// Descriptors that it asked for and did not get.
@@ -225,7 +225,7 @@ pub struct World {
     pub(super) accepted: Vec<(ProcessId, SocketAddr, SocketAddr)>,
     /// Delay and time for a byte of each pair of hosts, the lower index first.
     lines: BTreeMap<(HostId, HostId), (u64, u64)>,
-    names: BTreeMap<String, Vec<IpAddr>>,
+    pub(super) names: BTreeMap<String, Vec<IpAddr>>,
     names_fail_until: Time,
     agenda: BinaryHeap<Reverse<Entry>>,
     /// Numbers the entries, so that equal times keep their order.

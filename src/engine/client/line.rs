@@ -283,6 +283,9 @@ impl<N: Net> Client<N> {
 
     /// Pauses before the next attempt.
     fn rest(&mut self, id: LineId, why: String) {
+        if self.is_draining() {
+            return self.drop_line(id);
+        }
         let random = self.random();
         let now = self.core.now();
         let Some(line) = self.lines.get_mut(&id) else { return };

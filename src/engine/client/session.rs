@@ -49,6 +49,17 @@ pub(super) enum Step {
     Answered,
 }
 
+impl Step {
+    /// How many services visitors can come to.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Step::Session(session) => session.held(),
+            Step::Channel(channel) => usize::from(channel.is_up()),
+            _ => 0,
+        }
+    }
+}
+
 /// Messages before others have their turn.
 pub(super) const BUDGET: usize = 32;
 
@@ -146,6 +157,12 @@ impl<N: Net> Client<N> {
                 Asked::Links(count) => {
                     if let Some(line) = self.lines.get_mut(&line) {
                         line.owed += usize::from(count);
+                    }
+                }
+                Asked::Draining => {
+                    if let Some(line) = self.lines.get(&line) {
+                        let server = line.to.server_at(server);
+                        info!("{server} is about to stop: no new visitors");
                     }
                 }
                 Asked::Close => return Err(Gone::Closed),

@@ -128,7 +128,7 @@ impl<N: Net> Server<N> {
         let mut held = std::mem::take(&mut proxied.held);
         visitor.doing = Doing::Arriving;
         visitor.address = address;
-        visitor.local = header.ends.map(|ends| ends.destination);
+        visitor.local = header.ends.map(|ends| Box::new(ends.destination));
         debug!("visitor {address}: comes through {proxy}");
         self.core.io.buffers.take_front(&mut held, header.length);
         if origin != Origin::Visitor {
@@ -186,6 +186,9 @@ impl<N: Net> Server<N> {
                         http.look_behind(self.config.trusted_http_proxies.clone());
                     }
                 }
+                if self.is_draining() {
+                    http.drain();
+                }
                 self.set_doing(id, Doing::Http(Box::new(http)));
             }
             LeadsTo::Https | LeadsTo::Tunnel => {
@@ -197,11 +200,6 @@ impl<N: Net> Server<N> {
                 }
             }
         }
-    }
-
-    /// Whether load balancers are to send nobody new: this server stops at once, so never.
-    pub(super) fn is_draining(&self) -> bool {
-        false
     }
 
     fn set_doing(&mut self, id: ConnId, doing: Doing) {

@@ -135,6 +135,9 @@ impl<N: Net> Server<N> {
             self.core.say(id, &Message::Refused { min_version: VERSION, max_version: VERSION })?;
             return Err(Gone::Closed);
         }
+        if self.is_draining() {
+            return Err(Gone::Closed);
+        }
         self.may_try(address)?;
         let (mut key, mut nonce) = ([0; 32], [0; 32]);
         self.core.io.net.random(&mut key);
@@ -269,6 +272,7 @@ impl From<Parted> for Why {
             Parted::Surplus => "no longer needed",
             Parted::Needed => "others need its place",
             Parted::SessionEnded => "its session has ended",
+            Parted::Draining => "its client is about to leave",
             Parted::Revoked => "its session has lost the service",
         })
     }

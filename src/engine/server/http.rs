@@ -124,6 +124,26 @@ impl Http {
         self.entry.has_answered()
     }
 
+    /// See [`HttpEntry::drain`].
+    pub(super) fn drain(&mut self) {
+        self.entry.drain();
+    }
+
+    /// Whether a request has come.
+    pub(super) fn has_served(&self) -> bool {
+        self.entry.requests() > 0
+    }
+
+    /// See [`HttpEntry::close_idle`].
+    pub(super) fn close_idle(&mut self) -> bool {
+        self.unread.is_empty() && self.entry.close_idle()
+    }
+
+    /// See [`HttpEntry::give_link_back`].
+    pub(super) fn give_link_back(&mut self) {
+        self.entry.give_link_back();
+    }
+
     /// See [`HttpEntry::abandon`].
     pub(super) fn abandon(&mut self, end: VisitEnd) -> Option<Summary> {
         self.entry.abandon(end)
@@ -141,6 +161,7 @@ impl<N: Net> Server<N> {
         for _ in 0..BUDGET {
             match self.step_http(id) {
                 Step::Moved => {}
+                Step::Blocked if self.let_idle_go(id) => return,
                 Step::Blocked => return self.set_http_deadline(id),
                 Step::Left => return,
             }
@@ -151,6 +172,9 @@ impl<N: Net> Server<N> {
 
     /// The machine's deadline has passed.
     pub(super) fn http_overdue(&mut self, id: ConnId) {
+        if self.let_silent_go(id) {
+            return;
+        }
         let Some(http) = http_of(&mut self.core.conns, id) else { return };
         http.awaits = None;
         http.entry.handle_timeout(&mut self.http_out);
@@ -367,7 +391,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Sends what the machine has written and does what it asks for; whether it goes on.
-    fn carry_out(&mut self, id: ConnId) -> bool {
+    pub(super) fn carry_out(&mut self, id: ConnId) -> bool {
         loop {
             if !self.send_http(id) {
                 return false;
@@ -547,7 +571,7 @@ impl<N: Net> Server<N> {
         self.core.set_deadline(id, at);
     }
 
-    fn http(&mut self, id: ConnId) -> Option<&mut Http> {
+    pub(super) fn http(&mut self, id: ConnId) -> Option<&mut Http> {
         http_of(&mut self.core.conns, id)
     }
 }

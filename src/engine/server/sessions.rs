@@ -109,6 +109,7 @@ impl<N: Net> Server<N> {
                         return Err(Gone::Guessing);
                     }
                 }
+                Asked::Drain => self.drain_session(id),
                 Asked::Close => return Err(Gone::Closed),
             }
         }
@@ -119,8 +120,8 @@ impl<N: Net> Server<N> {
     /// A token is proved: the service is this session's, unless it was only asked for if free.
     fn claim(&mut self, id: ConnId, holding: Holding, if_free: bool) -> Result<(), Gone> {
         let Holding { service, number, .. } = holding;
-        let owner = self.broker.owner(service);
-        if if_free && owner.is_some_and(|owner| owner != id) {
+        let (owner, taker) = (self.broker.owner(service), self.broker.taker(service));
+        if if_free && taker.is_some_and(|taker| taker != id) {
             return self.core.say(id, &Message::Registered { number, answer: Registration::Taken });
         }
         self.prove(id, Terms::NATIVE)?;

@@ -223,9 +223,11 @@ impl<N: Net> Server<N> {
         let Door { address: local, opening, .. } =
             self.udp.doors.get(&door).ok_or("no such port any more")?;
         let (Opening { service, offset, .. }, local) = (*opening, *local);
+        let is_draining = self.is_draining();
         let known = self.udp_service(service)?.sessions.find(&(door, visitor));
         let link = match known.and_then(|id| self.udp_service(service).ok()?.sessions.get(id)) {
             Some((_, session)) => session.link,
+            None if is_draining => return Err("the server is about to end"),
             None => {
                 self.admits_session(service, visitor).map_err(|refused| refused.end().as_str())?;
                 self.udp_link(service, visitor, local)?
@@ -279,7 +281,7 @@ impl<N: Net> Server<N> {
         local: SocketAddr,
     ) -> Result<ConnId, Dropped> {
         let now = self.core.now();
-        self.broker.owner(service).ok_or("home is offline")?;
+        self.broker.taker(service).ok_or("home is offline")?;
         if let Some((id, (_, visitor), session)) = self.udp_service(service)?.sessions.make_room() {
             self.log_session(service, visitor, &session, VisitEnd::MadeRoom);
             self.udp_session_over(service, session.link, Some(id));

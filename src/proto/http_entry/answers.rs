@@ -69,7 +69,7 @@ impl HttpEntry {
 
     /// After an answer of our own the connection lives on if the request was read to its end.
     fn may_go_on_after(&self, order: &Order) -> bool {
-        order.traits.persists && order.body.is_done() && !self.ended
+        order.traits.persists && order.body.is_done() && !self.ended && !self.last
     }
 
     pub(super) fn go_on_after(&mut self, order: &Order) {

@@ -99,7 +99,8 @@ impl HttpEntry {
             Framing::UntilClose => false,
         };
         let is_read = order.body.is_done();
-        answer.persists = order.traits.persists && ends_itself && is_read && !self.ended;
+        let may_go_on = !self.ended && !self.last;
+        answer.persists = order.traits.persists && ends_itself && is_read && may_go_on;
         let home_persists = framing != Framing::UntilClose
             && !order.traits.home_closes
             && !response.is_faulty
@@ -124,7 +125,7 @@ impl HttpEntry {
         } else if !home_persists || self.ended {
             self.let_go(HalfEnd::Fin);
         }
-        if visitor_persists && !self.ended {
+        if visitor_persists && !self.ended && !self.last {
             self.enter(Stage::Head(HeadScan::new(Kind::Request)));
         } else {
             self.close(Parting::Close);

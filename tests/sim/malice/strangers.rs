@@ -48,7 +48,7 @@ fn tokens_are_not_guessed_without_bound() {
         play.run(MINUTE);
         play.assert_at_rest();
         // Whoever has the token is let in all the same.
-        if let Some(Actor::Client(mut client)) = play.driver.stop(site) {
+        if let Some(Actor::Client(mut client, _)) = play.driver.stop(site) {
             client.stop();
         }
         play.start(0);

@@ -140,7 +140,7 @@ fn p7_a_server_that_stops_ends_no_request_to_a_rathole_client() {
     let home = eager(vec![Act::Send(2000), Act::AwaitEnd, Act::Fin]);
     let visit = play.visit(0, play.now(), Ending::VisitorFirst, visitor, home);
     play.run(10 * SECOND);
-    let Some(Actor::Server(mut server)) = play.driver.stop(play.server) else {
+    let Some(Actor::Server(mut server, _)) = play.driver.stop(play.server) else {
         panic!("no server")
     };
     let at = play.now();

@@ -66,7 +66,7 @@ fn p10_a_new_session_does_not_wait_for_the_dead_one() {
 
         // Whoever had it goes: the other one was told, so it knows that it has to ask.
         let task = play.sites[owner].client;
-        if let Some(Actor::Client(mut client)) = play.driver.stop(task) {
+        if let Some(Actor::Client(mut client, _)) = play.driver.stop(task) {
             client.stop();
         }
         play.run(6 * SECOND);

@@ -107,6 +107,7 @@ impl Scenario {
                 down[engine] += 1;
                 let task = self.engines[engine].1;
                 let process = self.driver.tasks[task].process;
+                self.desk.set_process(engine, None);
                 if let Some(program) = self.driver.stop(task) {
                     if engine == 0 {
                         self.crashed.push(process);
@@ -118,6 +119,7 @@ impl Scenario {
             }
             (Fault::Restart(engine), Some(_)) => {
                 down[engine] += 1;
+                self.desk.set_process(engine, None);
                 self.stop_in_order(self.engines[engine].1);
             }
             (Fault::Twin(engine), Some(_)) => {
@@ -189,11 +191,12 @@ impl Scenario {
         let process = self.driver.tasks[task].process;
         if let Some(mut program) = self.driver.stop(task) {
             match &mut program {
-                Actor::Server(server) => server.stop(),
-                Actor::Client(client) => client.stop(),
+                Actor::Server(server, _) => server.stop(),
+                Actor::Client(client, _) => client.stop(),
                 Actor::Visitors(_) | Actor::Homes(_) => {}
                 Actor::WebVisitors(_) | Actor::WebHomes(_) => {}
                 Actor::UdpVisitors(_) | Actor::UdpHomes(_) | Actor::Impostors(_) => {}
+                Actor::Operator(_) => {}
             }
             drop(program);
             self.all_closed(process);

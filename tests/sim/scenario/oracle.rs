@@ -85,8 +85,8 @@ impl Scenario {
         }
         for engine in 0..self.engines.len() {
             let census = match &self.driver.tasks[self.engines[engine].1].program {
-                Some(Actor::Server(server)) => server.census(),
-                Some(Actor::Client(client)) => client.census(),
+                Some(Actor::Server(server, _)) => server.census(),
+                Some(Actor::Client(client, _)) => client.census(),
                 _ => continue,
             };
             let listeners = if engine == 0 { listeners } else { 0 };
@@ -114,7 +114,7 @@ impl Scenario {
         }
         let server = self.engines[0].1;
         let process = self.driver.tasks[server].process;
-        if let Some(Actor::Server(server)) = self.driver.stop(server) {
+        if let Some(Actor::Server(server, _)) = self.driver.stop(server) {
             let census = Census { dropped: 0, ..server.census() };
             if census != Census::default() {
                 wrong.push(format!("in an empty house the server holds {census:?}"));

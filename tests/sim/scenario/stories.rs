@@ -49,6 +49,7 @@ impl Scenario {
         let id = self.book.borrow().stories.len();
         let rng = &mut self.rng;
         let tcp = rng.chance(1, 4)
+            && !self.draws_guest
             && !matches!(
                 ending,
                 Ending::Refused
@@ -61,6 +62,7 @@ impl Scenario {
             Ending::UnknownName => Some("nobody.example".to_owned()),
             Ending::NoName => None,
             Ending::Refused => Some(format!("shut{home}.example")),
+            _ if self.draws_guest => Some("guest.example".to_owned()),
             // All homes have this name; the protocol says whose it is.
             _ if id % 4 == 3 => Some("way.example".to_owned()),
             _ if rng.chance(1, 2) => Some(format!("h{home}.example")),
