@@ -60,6 +60,7 @@ mod tunnel;
 mod udp;
 mod udp_rathole;
 mod urgent;
+mod watch;
 
 #[path = "../support/mod.rs"]
 mod support;
