@@ -53,6 +53,7 @@ mod raw;
 mod resolver;
 mod round_trips;
 mod small;
+mod systemd;
 mod transfer;
 mod tunnel;
 mod udp;

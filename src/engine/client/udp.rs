@@ -79,7 +79,7 @@ impl<S> Udp<S> {
 
     /// Those of a file, with at most `room` sockets.
     pub(super) fn set_services(&mut self, all: &Numbered, protocol: Protocol, room: usize) {
-        self.services.retain(|number, sessions| all.get(*number).is_some() || sessions.len() > 0);
+        self.services.retain(|number, sessions| all.get(*number).is_some() || !sessions.is_empty());
         for (number, service) in all.iter().filter(|(_, it)| it.kind == ServiceKind::Udp) {
             // A native server says when a session ends; its file says how long one may be idle and
             // how many there may be.
