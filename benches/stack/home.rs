@@ -1,7 +1,7 @@
 //! The home: takes a visitor's ClientHello and then one command, and does what it says.
 //!
 //! ```text
-//! visitor -> home    ClientHello (HELLO but for its name and its random bytes) | op u8 | 7 zero bytes | n u64 LE
+//! visitor -> home    ClientHello | op u8 | 7 zero bytes | n u64 LE
 //! D  download        home sends n bytes
 //! U  upload          visitor sends n bytes; home answers with one byte
 //! E  echo            home sends back whatever comes
@@ -9,7 +9,8 @@
 //! X  let go          home closes all kept connections, and answers with one byte
 //! ```
 //!
-//! The visitor closes first, always, as browsers do.
+//! The ClientHello is HELLO but for its name and its random bytes. The visitor closes first, always, as
+//! browsers do.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

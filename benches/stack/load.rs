@@ -117,8 +117,8 @@ pub(crate) fn short(front: SocketAddr, at_once: usize, span: Duration) -> io::Re
     }
 }
 
-/// One short connection to home `number`, from its beginning to its end; also how a stack shows that
-/// it is ready.
+/// One short connection to home `number`, from its beginning to its end; also how a stack shows
+/// that it is ready.
 pub(crate) fn probe(front: SocketAddr, number: usize) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&front, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;

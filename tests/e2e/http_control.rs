@@ -68,8 +68,8 @@ impl Control {
     }
 }
 
-/// What differs from the table of differences, each way, in the rows that HAProxy takes the same way
-/// each time.
+/// What differs from the table of differences, each way, in the rows that HAProxy takes the same
+/// way each time.
 fn compare(mut rows: Vec<(String, u16, u16)>, table: Differences) {
     rows.retain(|(row, ..)| !HAPROXY_VARIES.contains(&row.as_str()));
     let listed = table.iter().flat_map(|(_, rows)| rows.iter());

@@ -180,8 +180,8 @@ pub(crate) const HAPROXY: Differences = &[
     ),
 ];
 
-/// Messages that HAProxy refuses in one run and passes on in the next: a bad chunk or trailer stands
-/// behind what it may have sent on already.
+/// Messages that HAProxy refuses in one run and passes on in the next: a bad chunk or trailer
+/// stands behind what it may have sent on already.
 pub(crate) const HAPROXY_VARIES: &[&str] = &[
     "5\r\nhello\r\n0\r\nX : y\r\n\r\n",
     "5\r\nhello\r\n0\r\nX\r\n\r\n",
