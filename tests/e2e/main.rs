@@ -55,6 +55,7 @@ mod reload;
 mod resolver;
 mod round_trips;
 mod small;
+mod systemd;
 mod transfer;
 mod tunnel;
 mod udp;
