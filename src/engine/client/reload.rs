@@ -15,6 +15,7 @@ use crate::engine::conn::{Conn, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
+use crate::proto::backoff::Backoff;
 use crate::proto::numbered::{News, Number};
 use crate::proto::time::Time;
 use crate::wire::message::Message;
@@ -43,6 +44,9 @@ impl<N: Net> Client<N> {
         self.retire_successors();
         for line in self.lines.values_mut().filter(|line| line.to.is_same(&self.upstream)) {
             line.to = Arc::clone(&self.upstream);
+            let its = line.service.and_then(|service| self.services.get(service));
+            let first_pause = its.map_or(self.config.retry_interval, |its| its.retry_interval);
+            line.backoff = Backoff::new(first_pause);
         }
         self.tell(&news);
         if !stays {
