@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use lexopt::prelude::*;
 
 use underpass::access_log::AccessLog;
+use underpass::config::changes::{self, Change};
 use underpass::config::{ClientConfig, Config, HttpTimes, ServerConfig, ServerService, show_ports};
 use underpass::import::File;
 use underpass::limits::HEAD_TIME;
@@ -24,11 +25,28 @@ pub(crate) enum Command {
     Help,
     Version,
     Genkey,
-    Check { config: PathBuf },
-    Explain { config: PathBuf, name: String },
-    Import { files: Vec<PathBuf> },
-    Demo { once: bool },
-    Run { config: PathBuf, role: Option<Role> },
+    Check {
+        config: PathBuf,
+    },
+    /// What a reload of one that runs `old` would change.
+    Compare {
+        new: PathBuf,
+        old: PathBuf,
+    },
+    Explain {
+        config: PathBuf,
+        name: String,
+    },
+    Import {
+        files: Vec<PathBuf>,
+    },
+    Demo {
+        once: bool,
+    },
+    Run {
+        config: PathBuf,
+        role: Option<Role>,
+    },
 }
 
 /// Given by `--server` and `--client`; without them the file says it.
@@ -42,6 +60,7 @@ pub(crate) enum Role {
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = lexopt::Parser::from_args(args);
     let (mut role, mut genkey, mut once) = (None, false, false);
+    let mut against: Option<PathBuf> = None;
     let mut values: Vec<OsString> = Vec::new();
     while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
         match arg {
@@ -54,6 +73,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
                 values.extend(parser.optional_value());
             }
             Long("once") => once = true,
+            Long("against") => {
+                against = Some(parser.value().map_err(|error| error.to_string())?.into());
+            }
             Value(value) => values.push(value),
             other => return Err(other.unexpected().to_string()),
         }
@@ -62,11 +84,20 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     if once && words.first() != Some(&Some("demo")) {
         return Err("--once belongs to `demo`".into());
     }
+    if against.is_some() && words.first() != Some(&Some("check")) {
+        return Err("--against belongs to `check`".into());
+    }
     match (&*words, role) {
         // rathole takes the curve too.
         ([] | [Some("x25519")], None) if genkey => Ok(Command::Genkey),
         (_, _) if genkey => Err("--genkey stands alone; X25519 is the only curve".into()),
-        ([Some("check"), _], None) => Ok(Command::Check { config: values.remove(1).into() }),
+        ([Some("check"), _], None) => {
+            let config = PathBuf::from(values.remove(1));
+            Ok(match against {
+                Some(old) => Command::Compare { new: config, old },
+                None => Command::Check { config },
+            })
+        }
         ([Some("check"), ..], None) => Err("`check` takes one file".into()),
         ([Some("explain"), _, _], None) => Ok(Command::Explain {
             name: values.remove(2).to_string_lossy().into_owned(),
@@ -121,6 +152,31 @@ pub(crate) fn check(path: &Path) -> Result<String, String> {
         let _ = writeln!(text, "warning: {warning}"); // writing to a String cannot fail
     }
     text.push_str(&columns(&rows));
+    Ok(text)
+}
+
+/// A line for each thing that a reload changes, of both roles.
+pub(crate) fn compare(new: &Path, old: &Path) -> Result<String, String> {
+    let load = |path: &Path| Config::load(path).map_err(|error| error.to_string());
+    let (new_config, old_config) = (load(new)?, load(old)?);
+    let mut changes = Vec::new();
+    match (&old_config.server, &new_config.server) {
+        (Some(old), Some(new)) => changes.extend(changes::server(old, new)),
+        (None, None) => {}
+        (old, _) => changes.push(Change::of_role("server", old.is_none())),
+    }
+    match (&old_config.client, &new_config.client) {
+        (Some(old), Some(new)) => changes.extend(changes::client(old, new)),
+        (None, None) => {}
+        (old, _) => changes.push(Change::of_role("client", old.is_none())),
+    }
+    let mut text = format!("{}: ok, against {}\n", new.display(), old.display());
+    if changes.is_empty() {
+        text.push_str("nothing changes\n");
+    }
+    for change in changes {
+        let _ = writeln!(text, "{change}"); // writing to a String cannot fail
+    }
     Ok(text)
 }
 
@@ -333,6 +389,8 @@ underpass --server CONFIG       run as the server, on the VPS
 underpass --client CONFIG       run as the client, at home
 underpass --genkey              print a new key pair
 underpass check CONFIG          try a file; show its warnings and who gets what
+underpass check NEW --against OLD
+                                say what changes when OLD runs and NEW takes its place
 underpass explain CONFIG NAME   say which service gets a name (and path), and why
 underpass import FILE...        print the file that replaces rathole's, and Traefik's labels:
                                   import SERVER.toml docker-compose.yml
@@ -369,6 +427,10 @@ mod tests {
     #[test]
     fn commands() {
         assert_eq!(read("check a"), Ok(Command::Check { config: "a".into() }));
+        for args in ["check a --against b", "check --against b a", "--against=b check a"] {
+            let compare = Command::Compare { new: "a".into(), old: "b".into() };
+            assert_eq!(read(args), Ok(compare), "{args}");
+        }
         let explain = Command::Explain { config: "a".into(), name: "b".into() };
         assert_eq!(read("explain a b"), Ok(explain));
         let import = Command::Import { files: vec!["a".into(), "b".into()] };
@@ -393,6 +455,8 @@ mod tests {
             ("import", "`import` takes rathole's file"),
             ("explain a", "`explain` takes a file and a name"),
             ("--once a", "--once belongs to `demo`"),
+            ("a --against b", "--against belongs to `check`"),
+            ("check a --against", "missing argument for option '--against'"),
             ("--nonsense", "invalid option '--nonsense'"),
         ] {
             assert_eq!(read(args), Err(why.into()), "{args}");

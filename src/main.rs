@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::Version => Ok(cli::VERSION.to_owned()),
         Command::Genkey => cli::genkey(),
         Command::Check { config } => cli::check(&config),
+        Command::Compare { new, old } => cli::compare(&new, &old),
         Command::Explain { config, name } => cli::explain(&config, &name),
         Command::Import { files } => cli::import(&files),
         #[cfg(feature = "demo")]

@@ -213,3 +213,112 @@ fn help_and_version_go_to_stdout() {
     let (status, stdout, stderr) = run(&["--help"]);
     assert!(status == 0 && stdout.contains("underpass check CONFIG") && stderr.is_empty());
 }
+
+#[test]
+fn check_says_what_a_reload_changes_and_no_secret() {
+    let folder: PathBuf = [env!("CARGO_TARGET_TMPDIR"), "against"].iter().collect();
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let write = |name: &str, text: String| {
+        std::fs::write(folder.join(name), text).expect("a file");
+        folder.join(name).to_str().expect("UTF-8").to_owned()
+    };
+    let secrets = ["the first token of pi", "the second token of pi", "another key", "me:secret"];
+    let server = |head: &str, services: &str| {
+        format!(
+            "[server]\nbind_addr = '[::1]:1'\nhttps_addr = '[::1]:3'\n{head}\n\
+             [server.transport]\ntype = 'noise'\nnoise = {{ local_private_key = '{KEY}' }}\n\
+             {services}"
+        )
+    };
+    let pi = |tokens: &str, rest: &str| {
+        format!("[server.services.pi]\ntype = 'https'\ntoken = {tokens}\n{rest}\n")
+    };
+    let old = write(
+        "old.toml",
+        server(
+            "heartbeat_interval = 5\nallow = '192.0.2.0/24'",
+            &pi(&format!("'{}'", secrets[0]), "hosts = ['pi.test', 'old.test']\nmax_visitors = 5"),
+        ) + "[server.services.gone]\ntoken = 'long enough a token'\nbind_addr = '[::1]:4'\n",
+    );
+    let new = write(
+        "new.toml",
+        server(
+            "watch = false\nmax_visitors = 9",
+            &pi(
+                &format!("['{}', '{}']", secrets[1], secrets[0]),
+                "hosts = ['pi.test', 'new.test']\nbandwidth = '1 MB/s'",
+            ),
+        )
+        .replace("[::1]:3", "127.0.0.1:3")
+            + "[server.services.come]\ntype = 'https'\ntoken = 'long enough a token'\n\
+               hosts = 'old.test'\n",
+    );
+    done(
+        &["check", &new, "--against", &old],
+        &format!(
+            "{new}: ok, against {old}\n\
+             https_addr: 127.0.0.1:3 instead of [::1]:3\n\
+             watch: false instead of true\n\
+             heartbeat_interval: 10 s instead of 5 s\n\
+             max_visitors: 9 instead of 65536\n\
+             networks: none instead of allow 192.0.2.0/24\n\
+             service pi: a new token\n\
+             service pi: max_visitors: none instead of 5\n\
+             service pi: bandwidth: 1 MB/s instead of none\n\
+             service gone removed\n\
+             service come added\n\
+             https old.test: come instead of pi\n\
+             https new.test: pi instead of nobody\n"
+        ),
+    );
+    let (_, back, _) = run(&["check", &old, "--against", &new]);
+    assert!(back.contains("\nservice pi: an old token counts no more\n"), "{back}");
+    done(
+        &["check", &old, "--against", &old],
+        &format!("{old}: ok, against {old}\nnothing changes\n"),
+    );
+
+    let client = |head: &str, key: &str, rest: &str| {
+        format!(
+            "[client]\nremote_addr = 'vps:2333'\n{head}\n[client.transport]\ntype = 'noise'\n\
+             noise = {{ remote_public_key = '{key}' }}\n{rest}"
+        )
+    };
+    let service = |name: &str, token: &str, local: &str| {
+        format!("[client.services.{name}]\ntoken = '{token}'\nlocal_addr = '{local}'\n")
+    };
+    let old_client = write("c-old.toml", client("", KEY, &service("pi", secrets[0], "a:1")));
+    let other = KEY.replace('M', "N");
+    let proxy = "tcp = { proxy = 'socks5://me:secret@p:1' }\n";
+    let new_client = write(
+        "c-new.toml",
+        client("retry_interval = 2", &other, proxy) + &service("pi", secrets[1], "b:1-2"),
+    );
+    done(
+        &["check", &new_client, "--against", &old_client],
+        &format!(
+            "{new_client}: ok, against {old_client}\n\
+             transport.noise.remote_public_key: another one\n\
+             transport.tcp.proxy: socks5://p:1 instead of none\n\
+             transport.tcp.proxy's login: another one\n\
+             retry_interval: 2 s instead of 1 s\n\
+             service pi: a new token\n\
+             service pi: an old token counts no more\n\
+             service pi: local_addr: b:1-2 instead of a:1\n\
+             service pi: retry_interval: 2 s instead of 1 s\n"
+        ),
+    );
+    done(
+        &["check", &new_client, "--against", &old],
+        &format!(
+            "{new_client}: ok, against {old}\n[server] is only in the old file\n\
+             [client] is only in the new file\n"
+        ),
+    );
+    let (status, out, error) = run(&["check", &new, "--against", "none.toml"]);
+    assert_eq!((status, &*out), (1, ""));
+    assert_eq!(
+        error,
+        "underpass: none.toml: cannot read it: No such file or directory (os error 2)\n"
+    );
+}

@@ -51,3 +51,9 @@ fn the_commands_are_known() {
     let commands: BTreeSet<&str> = blocks("sh").into_iter().flat_map(str::lines).collect();
     assert_eq!(commands, BTreeSet::from(known));
 }
+
+#[test]
+fn the_unit_is_the_one_that_is_tested() {
+    let [unit] = blocks("ini")[..] else { panic!("one unit") };
+    assert_eq!(unit, include_str!("../config/systemd/underpass-server.service"));
+}

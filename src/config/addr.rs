@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::HostPort;
@@ -11,7 +12,7 @@ use crate::limits;
 use crate::wire::host::{HostName, parse_authority};
 
 /// Every address that the server listens on, by port: no two may be one.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Listeners {
     /// The addresses taken on each port, and which of `places` said so. A TCP and a UDP port of
     /// one number are two.
@@ -53,6 +54,18 @@ impl Listeners {
             all.push((first, count, text.place));
         }
         self.take_all(layer, all)
+    }
+
+    /// What to say when `at` cannot be listened on: with file, line and key.
+    pub(super) fn explain(&self, layer: Layer, at: SocketAddr, error: &io::Error) -> io::Error {
+        let note = if layer == Layer::Udp { " (UDP)" } else { "" };
+        let reason = format!("cannot listen on {at}{note}: {error}");
+        let taken = self.taken.get(&(layer, at.port()));
+        let owner = taken.and_then(|taken| taken.iter().find(|(ip, _)| *ip == at.ip()));
+        match owner {
+            Some((_, place)) => io::Error::new(error.kind(), self.places[*place].error(reason)),
+            None => io::Error::new(error.kind(), reason),
+        }
     }
 
     /// Takes first ports with counts. As on Linux without IPV6_V6ONLY, `[::]` is both families,

@@ -18,6 +18,14 @@ use crate::proto::route::Entry;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change(String);
 
+impl Change {
+    /// A whole role came or went, which no reload does.
+    pub fn of_role(role: &str, came: bool) -> Change {
+        let which = if came { "only in the new file" } else { "only in the old file" };
+        Change(format!("[{role}] is {which}"))
+    }
+}
+
 impl Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -193,6 +201,7 @@ impl Facts {
             trusted_http_proxies,
             forwarded,
             access_log,
+            listeners: _, // the addresses above
         } = config;
         let mut facts = Facts::below("");
         facts.say_all("bind_addr", show_ports(bind_addrs));

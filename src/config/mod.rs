@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use addr::{Layer, Listeners};
 use env_file::ReadFile;
 use files::Files;
 
@@ -194,6 +195,20 @@ pub struct ServerConfig {
     pub forwarded: forwarded::Form,
     /// `None`: no access log.
     pub access_log: Option<AccessLogConfig>,
+    /// Which key says that an address is listened on.
+    listeners: Listeners,
+}
+
+impl ServerConfig {
+    /// What to say when an address cannot be listened on.
+    pub fn cannot_listen(&self, at: SocketAddr, error: &io::Error) -> io::Error {
+        self.listeners.explain(Layer::Tcp, at, error)
+    }
+
+    /// The same for UDP.
+    pub fn cannot_bind(&self, at: SocketAddr, error: &io::Error) -> io::Error {
+        self.listeners.explain(Layer::Udp, at, error)
+    }
 }
 
 /// How the bytes of a service's TLS visitors cross the tunnel.

@@ -69,6 +69,7 @@ pub(super) fn read(
         trusted_http_proxies: Networks::read(section.texts("trusted_http_proxies")?)?,
         forwarded: read_form(section)?,
         access_log: read_access_log(section)?,
+        listeners: Listeners::default(),
     };
     let mut claims = Claims { ssh: section.text("ssh_service")?, ..Claims::default() };
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
@@ -78,6 +79,7 @@ pub(super) fn read(
             read_service(name, &service, &mut tokens, &mut server, &mut listeners, &mut claims)?;
         server.services.push(service);
     }
+    server.listeners = listeners;
     server.ssh = read_ssh(section, &server, claims.ssh)?;
     warn(section, &server, warnings);
     hints.extend(tokens.shared());

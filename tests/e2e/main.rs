@@ -39,6 +39,7 @@ mod http_stream;
 mod lifecycle;
 mod limits;
 mod log;
+mod loops;
 mod names;
 mod pitfalls_close;
 mod pitfalls_flood;
@@ -54,11 +55,13 @@ mod reload;
 mod resolver;
 mod round_trips;
 mod small;
+mod systemd;
 mod transfer;
 mod tunnel;
 mod udp;
 mod udp_rathole;
 mod urgent;
+mod watch;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -173,9 +173,9 @@ pub(super) fn plan<N: Net>(
             Some(id) => id,
             None => {
                 let id = numbers.next(|id| doors.contains_key(&id));
-                let (listener, address) = net.listen(at, id.token()).map_err(|error| {
-                    io::Error::new(error.kind(), format!("cannot listen on {at}: {error}"))
-                })?;
+                let opened = net.listen(at, id.token());
+                let (listener, address) =
+                    opened.map_err(|error| config.cannot_listen(at, &error))?;
                 let (place, pause) = (0, None);
                 plan.opened.insert(id, Door { listener, address, at, leads_to, place, pause });
                 id

@@ -140,10 +140,9 @@ impl<S> Udp<S> {
                     continue;
                 }
                 let id = self.numbers.next(|id| self.doors.contains_key(&id));
-                let (socket, address) = net.bind_udp(*at, id.token()).map_err(|error| {
-                    let reason = format!("cannot listen on {at} (UDP): {error}");
-                    io::Error::new(error.kind(), reason)
-                })?;
+                let opened_here = net.bind_udp(*at, id.token());
+                let (socket, address) =
+                    opened_here.map_err(|error| config.cannot_bind(*at, &error))?;
                 plan.opened.insert(id, Door { socket, address, opening });
                 plan.doors.push((id, opening));
                 opened.push(address);
