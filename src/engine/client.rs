@@ -58,6 +58,8 @@ pub struct Client<N: Net> {
     /// server changes, those to the former one too.
     lines: BTreeMap<LineId, Line>,
     next_line: LineId,
+    /// How many there may be, as of the start.
+    descriptors: usize,
     /// Links in all.
     links: usize,
     most_links: usize,
@@ -108,6 +110,7 @@ impl<N: Net> Client<N> {
         let mut client = Client {
             lines: BTreeMap::new(),
             next_line: 0,
+            descriptors: net.descriptor_limit(),
             core: Core::new(net, Admission::new(Capacity::NONE)),
             config,
             services,
@@ -130,8 +133,8 @@ impl<N: Net> Client<N> {
 
     /// What the descriptors are enough for.
     fn measure(&mut self) {
-        let limit = self.core.io.net.descriptor_limit();
-        let room = limit.saturating_sub(limits::OWN_DESCRIPTORS + self.lines.len());
+        let taken = limits::OWN_DESCRIPTORS + self.lines.len();
+        let room = self.descriptors.saturating_sub(taken);
         self.udp.set_services(&self.services, self.upstream.protocol, room / 4);
         // Every link in use needs a connection at home.
         self.most_links = ((room - self.udp.most_sockets().min(room)) / 2).max(1);

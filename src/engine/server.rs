@@ -83,6 +83,8 @@ pub struct Server<N: Net> {
     broker: Broker<ConnId>,
     /// What strangers on the tunnel port may cost.
     gate: Gate,
+    /// How many there may be, as of the start.
+    descriptors: usize,
     /// Spare data channels of one rathole client.
     channels: usize,
     /// Where visitors reach TLS.
@@ -161,7 +163,8 @@ impl<N: Net> Server<N> {
         net.set_tcp(&config.tcp);
         let protection = Protection::new(&config.transport, Side::Responder)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
-        let room = doors::Room::new(net.descriptor_limit(), doors::count(&config), &config)?;
+        let descriptors = net.descriptor_limit();
+        let room = doors::Room::new(descriptors, doors::count(&config), &config)?;
         let mut numbers = Numbers::TCP;
         let services = Services::new(&config.services);
         let planned = services.plan(&config.services);
@@ -186,6 +189,7 @@ impl<N: Net> Server<N> {
             numbers,
             knocked: BTreeSet::new(),
             gate: Gate::default(),
+            descriptors,
             channels: room.channels,
             udp,
             gates,

@@ -28,7 +28,7 @@ impl<N: Net> Server<N> {
         let protection = Protection::new(&config.transport, Side::Responder)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
         let net = &mut self.core.io.net;
-        let room = Room::new(net.descriptor_limit(), doors::count(&config), &config)?;
+        let room = Room::new(self.descriptors, doors::count(&config), &config)?;
         let services = self.services.plan(&config.services);
         let doors = doors::plan(&self.doors, &config, &services, net, &mut self.numbers)?;
         let udp = self.udp.plan(&config, &services, net)?;

@@ -230,7 +230,7 @@ fn two_hundred_reloads_in_a_minute_are_no_visitors_business() {
     assert!(late.1 < early.1 + 3_000_000, "the client grows: {early:?} {late:?}");
 
     // Back to the first files: no descriptor more, and every place is free.
-    vps.server_extra = base + "max_visitors = 4\n";
+    vps.server_extra = base + "max_visitors = 8\n";
     reload(&vps, &client, "client", &vps.client_file(&client_services(&homes, &vps, 0)));
     let few =
         services.replace("[server.services.tls]\n", "[server.services.tls]\nmax_visitors = 3\n");
