@@ -197,8 +197,8 @@ impl Scenario {
     /// Asks an engine to end; whether it takes its time.
     fn drain(&mut self, task: usize) -> bool {
         let drains = match &mut self.driver.tasks[task].program {
-            Some(Actor::Server(server)) => server.drain(),
-            Some(Actor::Client(client)) => client.drain(),
+            Some(Actor::Server(server, _)) => server.drain(),
+            Some(Actor::Client(client, _)) => client.drain(),
             _ => false,
         };
         self.driver.touched(task);
