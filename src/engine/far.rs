@@ -16,24 +16,21 @@ use crate::limits;
 /// The options of such connections.
 #[derive(Debug, Default)]
 pub(super) struct Far {
-    /// The kernel's name; `None`: the system's.
+    /// The kernel's name; `None`: what a socket has by itself.
     congestion: Option<Vec<u8>>,
 }
 
 impl Far {
     /// Finds out what this process may have; what the file asks for and the kernel refuses is said.
     pub(super) fn new(wanted: &Congestion) -> Far {
-        let congestion = match choose(wanted) {
-            Ok(name) => name,
-            Err(error) => {
-                match wanted {
-                    Congestion::Named(name) => warn!("congestion_control: no {name}: {error}"),
-                    _ => debug!("congestion_control: no {BBR}: {error} ({HOW_TO_HAVE_BBR})"),
-                }
-                None
+        let congestion = choose(wanted).or_else(|error| {
+            match wanted {
+                Congestion::Named(name) => warn!("congestion_control: no {name}: {error}"),
+                _ => debug!("congestion_control: no {BBR}: {error} ({HOW_TO_HAVE_BBR})"),
             }
-        };
-        Far { congestion }
+            choose(&Congestion::System)
+        });
+        Far { congestion: congestion.ok() }
     }
 
     /// Sets them; a socket that refuses is as good as before.
@@ -57,20 +54,20 @@ pub fn advice(wanted: &Congestion) -> Option<String> {
     })
 }
 
-/// The name to set, if it is not what the system takes anyway.
-fn choose(wanted: &Congestion) -> io::Result<Option<Vec<u8>>> {
+/// The name to set; the system's own too, since a listener may have had another one.
+fn choose(wanted: &Congestion) -> io::Result<Vec<u8>> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     let name = match wanted {
-        Congestion::System => return Ok(None),
+        Congestion::System => {
+            let mut usual = socket.tcp_congestion()?;
+            usual.retain(|byte| *byte != 0);
+            return Ok(usual);
+        }
         Congestion::Auto => BBR,
         Congestion::Named(name) => name,
     };
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    let usual = socket.tcp_congestion()?;
-    if usual.split(|byte| *byte == 0).next() == Some(name.as_bytes()) {
-        return Ok(None);
-    }
     socket.set_tcp_congestion(name.as_bytes())?;
-    Ok(Some(name.as_bytes().to_vec()))
+    Ok(name.as_bytes().to_vec())
 }
 
 const BBR: &str = "bbr";
@@ -84,7 +81,6 @@ mod tests {
     #[test]
     fn what_the_kernel_has_is_taken_and_what_it_has_not_is_told() {
         let usual = choose(&Congestion::System).expect("needs nothing");
-        assert_eq!(usual, None);
         let other = Congestion::Named("no_such_one".to_owned());
         let error = choose(&other).expect_err("the kernel has none");
         assert!(error.raw_os_error().is_some());
@@ -96,6 +92,9 @@ mod tests {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("one");
         Far::new(&reno).tune(SockRef::from(&socket));
         assert!(socket.tcp_congestion().expect("it has one").starts_with(b"reno"));
+        Far::new(&other).tune(SockRef::from(&socket));
+        let name = socket.tcp_congestion().expect("it has one");
+        assert!(name.starts_with(&usual), "in its place");
         let unsent = socket.tcp_notsent_lowat().expect("it has one");
         assert_eq!(unsent, limits::UNSENT_BYTES);
     }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use underpass::config::{AccessList, Rate, ServerConfig};
+use underpass::config::{AccessList, Congestion, Rate, ServerConfig};
 
 use crate::{SERVICE, bad, good, parse, server};
 
@@ -340,4 +340,25 @@ fn those_who_are_here_have_a_while_when_it_ends() {
         &client("drain_time = -1"),
         "f.toml:3: client.drain_time: must be a whole number from 0 to 600",
     );
+}
+
+#[test]
+fn congestion_control_is_a_name_or_one_of_two_words() {
+    let client = |line: &str| format!("[client]\nremote_addr = 'a:1'\n{line}\n[client.services]");
+    let of = |line: &str| {
+        let server = parse(&file(line, "")).expect("sound").server.expect("[server]");
+        let client = parse(&client(line)).expect("sound").client.expect("[client]");
+        assert_eq!(server.tcp.congestion, client.tcp.congestion, "{line}");
+        server.tcp.congestion
+    };
+    assert_eq!(of(""), Congestion::Auto);
+    assert_eq!(of("congestion_control = 'auto'"), Congestion::Auto);
+    assert_eq!(of("congestion_control = 'system'"), Congestion::System);
+    assert_eq!(of("congestion_control = 'cubic'"), Congestion::Named("cubic".into()));
+    for name in ["", "BBR", "a b", "a_name_of_over_15"] {
+        let error = "must be auto, system or one of \
+                     /proc/sys/net/ipv4/tcp_available_congestion_control";
+        let text = file(&format!("congestion_control = '{name}'"), "");
+        bad(&text, &format!("f.toml:5: server.congestion_control: {error}"));
+    }
 }

@@ -38,6 +38,7 @@ mod http_routes;
 mod http_stream;
 mod lifecycle;
 mod limits;
+mod line;
 mod log;
 mod loops;
 mod names;
