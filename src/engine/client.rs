@@ -104,7 +104,7 @@ enum Lookup {
 impl<N: Net> Client<N> {
     /// Dials in the first turn.
     pub fn new(config: ClientConfig, mut net: N) -> io::Result<Client<N>> {
-        net.set_keepalive(config.tcp.keepalive);
+        net.set_tcp(&config.tcp);
         let upstream = Arc::new(Upstream::new(&config, &mut net)?);
         let services = Numbered::new(&config.services);
         let mut client = Client {

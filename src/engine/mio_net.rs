@@ -19,10 +19,11 @@ use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::conns::MOST;
+use super::far::Far;
 use super::net::{Net, Readiness, Signal, Token, Wake};
 use super::passed::Passed;
 use super::resolve::Resolver;
-use crate::config::{Keepalive, SeenFile};
+use crate::config::{SeenFile, TcpOptions};
 use crate::file_watch::FileWatch;
 use crate::limits;
 use crate::proto::time::Time;
@@ -47,6 +48,7 @@ pub struct MioNet {
     resolver: Resolver,
     descriptor_limit: usize,
     keepalive: Option<TcpKeepalive>,
+    far: Far,
     pipe: Option<Pipe>,
     /// Sockets that were opened by others.
     passed: Passed,
@@ -103,6 +105,7 @@ impl MioNet {
             resolver,
             descriptor_limit: raise_descriptor_limit(),
             keepalive: Some(probes(limits::KEEPALIVE_IDLE, limits::KEEPALIVE_INTERVAL)),
+            far: Far::default(),
             pipe: None,
             passed: Passed::default(),
             wake_at: None,
@@ -190,6 +193,7 @@ impl MioNet {
     ) -> io::Result<(TcpListener, SocketAddr)> {
         socket.set_nonblocking(true)?;
         self.tune(SockRef::from(&socket))?;
+        self.far.tune(SockRef::from(&socket));
         let mut listener = TcpListener::from_std(socket.into());
         let address = listener.local_addr()?;
         self.poll.registry().register(&mut listener, mio_token(token), Interest::READABLE)?;
@@ -225,8 +229,20 @@ impl Net for MioNet {
         getrandom::fill(out).expect("the operating system has randomness");
     }
 
-    fn set_keepalive(&mut self, keepalive: Option<Keepalive>) {
+    fn set_tcp(&mut self, options: &TcpOptions) {
+        let keepalive = options.keepalive;
         self.keepalive = keepalive.map(|keepalive| probes(keepalive.idle, keepalive.interval));
+        self.far = Far::new(&options.congestion);
+    }
+
+    fn retune(&mut self, listener: &TcpListener) -> io::Result<()> {
+        self.tune(SockRef::from(listener))?;
+        self.far.tune(SockRef::from(listener));
+        Ok(())
+    }
+
+    fn send_far(&mut self, stream: &TcpStream) {
+        self.far.tune(SockRef::from(stream));
     }
 
     fn descriptor_limit(&self) -> usize {

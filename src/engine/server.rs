@@ -160,7 +160,7 @@ impl Complaint {
 impl<N: Net> Server<N> {
     /// Opens every listener, or says which one cannot be.
     pub fn new(config: ServerConfig, mut net: N) -> io::Result<Server<N>> {
-        net.set_keepalive(config.tcp.keepalive);
+        net.set_tcp(&config.tcp);
         let protection = Protection::new(&config.transport, Side::Responder)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
         let descriptors = net.descriptor_limit();

@@ -16,7 +16,6 @@ pub struct Desk {
     engines: Rc<RefCell<Vec<Engine>>>,
 }
 
-/// `None`: it does not run.
 type Engine = (File, Option<ProcessId>);
 
 impl Desk {

@@ -274,6 +274,7 @@ impl<N: Net> Client<N> {
         let channel = Channel::initiate(&line.to.protection, line.pattern, seed)
             .map_err(|_| io::Error::other("the Noise keys do not fit the pattern"))?;
         let stream = self.core.io.net.connect(server)?;
+        self.core.io.net.send_far(&stream);
         let socket = Socket::connecting(stream);
         let mut conn = TunnelConn::new(socket, channel, Side::Initiator, stage);
         if let Some(proxy) = &line.to.proxy {

@@ -26,7 +26,7 @@ impl<N: Net> Client<N> {
         let mut upstream = Upstream::new(&config, &mut self.core.io.net)?;
         let changes = changes::client(&self.config, &config);
         // From here on nothing fails.
-        self.core.io.net.set_keepalive(config.tcp.keepalive);
+        self.core.io.net.set_tcp(&config.tcp);
         let news = self.services.reload(&config.services);
         self.config = config;
         let stays = self.upstream.is_same(&upstream);

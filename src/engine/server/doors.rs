@@ -23,7 +23,7 @@ use crate::proto::time::Time;
 
 /// A listener and what it is for.
 pub(super) struct Door<L> {
-    listener: L,
+    pub(super) listener: L,
     pub(super) address: SocketAddr,
     /// As in the file, where a port may be 0.
     at: SocketAddr,

@@ -35,10 +35,14 @@ impl<N: Net> Server<N> {
         let changes = changes::server(&self.config, &config);
         let forgiven = self.forgiven(&config, &services);
         // From here on nothing fails.
-        self.core.io.net.set_keepalive(config.tcp.keepalive);
+        self.core.io.net.set_tcp(&config.tcp);
         self.protection = protection;
         self.services.commit(&services, &config.services);
         doors::commit(&mut self.doors, doors);
+        for door in self.doors.values() {
+            // With the former options it is as good as it was.
+            let _ = self.core.io.net.retune(&door.listener);
+        }
         self.knocked.retain(|door| self.doors.contains_key(door));
         self.commit_udp(udp, &services.gone);
         self.https_port = https_port(&config, &self.doors);

@@ -216,7 +216,7 @@ fn two_hundred_reloads_in_a_minute_are_no_visitors_business() {
         }
     });
     for (count, longest) in &meanwhile {
-        println!("{count} visitors, {longest:?} at most; {usual:?} without reloads");
+        eprintln!("{count} visitors, {longest:?} at most; {usual:?} without reloads");
         assert!(*count as u128 >= SPAN.as_millis() / PAUSE.as_millis() * 9 / 10, "{count}");
         assert!(*longest <= usual + DELAY, "{longest:?}, and {usual:?} without reloads");
     }
