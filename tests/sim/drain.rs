@@ -1,5 +1,5 @@
-//! Draining, in virtual time: each play is given twice, with and without it. Whoever would have been
-//! done within the time must be served all the same.
+//! Draining, in virtual time: each play is given twice, with and without it. Whoever would have
+//! been done within the time must be served all the same.
 
 use std::cell::RefCell;
 use std::rc::Rc;
