@@ -1,5 +1,4 @@
-//! Sockets that the service manager has opened and hands over (sd_listen_fds(3)): socket
-//! activation.
+//! Sockets that the service manager has opened and hands over (sd_listen_fds(3)).
 //!
 //! They are matched by address with what the file wants to listen on; what is wanted and was not
 //! passed is opened as usual.
