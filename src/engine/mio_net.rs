@@ -46,7 +46,11 @@ pub struct MioNet {
     stop: Arc<Stop>,
     resolver: Resolver,
     descriptor_limit: usize,
-    keepalive: Option<TcpKeepalive>,
+    keepalive: Option<Keepalive>,
+    /// There has been a listener.
+    listens: bool,
+    /// A listener may have, and hand on, another keepalive than this one.
+    outdated: bool,
     pipe: Option<Pipe>,
     /// Sockets that were opened by others.
     passed: Passed,
@@ -102,7 +106,12 @@ impl MioNet {
             stop,
             resolver,
             descriptor_limit: raise_descriptor_limit(),
-            keepalive: Some(probes(limits::KEEPALIVE_IDLE, limits::KEEPALIVE_INTERVAL)),
+            keepalive: Some(Keepalive {
+                idle: limits::KEEPALIVE_IDLE,
+                interval: limits::KEEPALIVE_INTERVAL,
+            }),
+            listens: false,
+            outdated: false,
             pipe: None,
             passed: Passed::default(),
             wake_at: None,
@@ -157,7 +166,7 @@ impl MioNet {
     fn tune(&self, socket: SockRef<'_>) -> io::Result<()> {
         socket.set_tcp_nodelay(true)?;
         match &self.keepalive {
-            Some(keepalive) => socket.set_tcp_keepalive(keepalive),
+            Some(keepalive) => socket.set_tcp_keepalive(&probes(keepalive)),
             None => Ok(()),
         }
     }
@@ -184,10 +193,11 @@ impl MioNet {
     /// Registered; what is accepted inherits the options (Linux), so that an accept is one call and
     /// not six.
     fn adopt_listener(
-        &self,
+        &mut self,
         socket: Socket,
         token: Token,
     ) -> io::Result<(TcpListener, SocketAddr)> {
+        self.listens = true;
         socket.set_nonblocking(true)?;
         self.tune(SockRef::from(&socket))?;
         let mut listener = TcpListener::from_std(socket.into());
@@ -226,7 +236,8 @@ impl Net for MioNet {
     }
 
     fn set_keepalive(&mut self, keepalive: Option<Keepalive>) {
-        self.keepalive = keepalive.map(|keepalive| probes(keepalive.idle, keepalive.interval));
+        self.outdated |= self.listens && self.keepalive != keepalive;
+        self.keepalive = keepalive;
     }
 
     fn descriptor_limit(&self) -> usize {
@@ -255,6 +266,12 @@ impl Net for MioNet {
     fn accept(&mut self, listener: &mut TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
         // To a socket for both families, IPv4 visitors come as IPv6 ones.
         let (stream, address) = listener.accept()?;
+        if self.outdated {
+            let socket = SockRef::from(&stream);
+            // One that has ended already is found out soon enough.
+            let _ = socket.set_keepalive(self.keepalive.is_some());
+            let _ = self.tune(socket);
+        }
         Ok((stream, canonical(address)))
     }
 
@@ -452,10 +469,10 @@ fn elapsed(started: Instant) -> Time {
     Time::default() + started.elapsed()
 }
 
-fn probes(idle: Duration, interval: Duration) -> TcpKeepalive {
+fn probes(keepalive: &Keepalive) -> TcpKeepalive {
     TcpKeepalive::new()
-        .with_time(idle)
-        .with_interval(interval)
+        .with_time(keepalive.idle)
+        .with_interval(keepalive.interval)
         .with_retries(limits::KEEPALIVE_RETRIES)
 }
 
@@ -473,4 +490,30 @@ fn raise_descriptor_limit() -> usize {
     let limit =
         limit.current.map_or(1 << 20, |current| usize::try_from(current).unwrap_or(1 << 20));
     limit.min(MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A listener hands on what it was given when it was opened.
+    #[test]
+    fn keepalive_changes_for_a_listener_that_stays() {
+        let mut net = MioNet::new().expect("a poll");
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (mut listener, address) = net.listen(loopback, Token(1)).expect("a port");
+        let mut accepted = |net: &mut MioNet| {
+            let _visitor = std::net::TcpStream::connect(address).expect("it listens");
+            let (stream, _) = net.accept(&mut listener).expect("a visitor");
+            let socket = SockRef::from(&stream);
+            let is_on = socket.keepalive().expect("an option");
+            is_on.then(|| socket.tcp_keepalive_time().expect("an option").as_secs())
+        };
+        assert_eq!(accepted(&mut net), Some(limits::KEEPALIVE_IDLE.as_secs()));
+        let [idle, interval] = [77, 7].map(Duration::from_secs);
+        net.set_keepalive(Some(Keepalive { idle, interval }));
+        assert_eq!(accepted(&mut net), Some(77));
+        net.set_keepalive(None);
+        assert_eq!(accepted(&mut net), None);
+    }
 }

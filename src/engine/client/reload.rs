@@ -38,6 +38,11 @@ impl<N: Net> Client<N> {
             line.to = Arc::clone(&self.upstream);
         }
         self.tell(&news);
+        for line in self.lines.values_mut() {
+            let its = line.service.and_then(|service| self.services.get(service));
+            let interval = its.map_or(self.config.retry_interval, |its| its.retry_interval);
+            line.backoff.set_base(interval);
+        }
         if !stays && !self.lines.values().any(|line| self.is_current(line)) {
             info!("another server: its session is to stand before the former one is let go");
             self.draw_lines(Role::Next);
