@@ -48,6 +48,7 @@ pub use addr::show_ports;
 pub use error::ConfigError;
 pub use files::SeenFile;
 pub use networks::{AccessList, Networks};
+pub use raw::nearest;
 pub use secret::Secret;
 pub use visitors::{HttpTimes, Rate, VisitorLimits};
 
