@@ -14,6 +14,7 @@ mod env_file;
 mod error;
 mod files;
 pub(crate) mod interpolate;
+pub mod keys;
 mod networks;
 mod pages;
 mod proxy;
