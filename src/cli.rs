@@ -15,6 +15,7 @@ use underpass::config::changes::{self, Change};
 use underpass::config::{
     ClientConfig, Config, HttpTimes, ServerConfig, ServerService, nearest, show_ports,
 };
+use underpass::engine::far;
 use underpass::import::File;
 use underpass::limits::HEAD_TIME;
 use underpass::proto::route::{AmbiguousPath, Ask, Condition, Entry, Match};
@@ -159,6 +160,9 @@ pub(crate) fn check(path: &Path) -> Result<String, String> {
     if let Some(client) = &config.client {
         client_rows(client, &mut rows);
     }
+    let tcp = config.server.as_ref().map(|server| &server.tcp);
+    let tcp = tcp.into_iter().chain(config.client.as_ref().map(|client| &client.tcp));
+    warnings.extend(tcp.filter_map(|tcp| far::advice(&tcp.congestion)).take(1));
     let mut text = format!("{}: ok\n", path.display());
     for warning in warnings {
         let _ = writeln!(text, "warning: {warning}"); // writing to a String cannot fail

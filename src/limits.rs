@@ -27,8 +27,14 @@ pub const HTTP_INTERIM_BYTES: usize = 1024 * 1024;
 /// So often may a request come back to where it was sent from, by a home that leads there; then it
 /// is a loop. Two servers in a row are none.
 pub const ROUNDS: usize = 3;
+/// The same for a service's own port, where nothing tells one visitor from another: so many from
+/// where the home is that have no answer yet. People at home come by their own way.
+pub const ROUNDS_OF_A_PORT: usize = 16;
 /// Silence between two requests; below the 75 s after which nginx would close at home.
 pub const HTTP_IDLE_TIME: Duration = Duration::from_secs(60);
+/// What the kernel keeps for a connection behind what is under way, before the one who sends waits:
+/// two batches, so that a sender has a next one ready.
+pub const UNSENT_BYTES: u32 = 128 * 1024;
 /// A page of the user's own: it is copied for each visitor that gets it.
 pub const ERROR_PAGE_BYTES: usize = 64 * 1024;
 /// From the end of a request to the home's answer: reports and uploads are slow to digest.

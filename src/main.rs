@@ -71,11 +71,10 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
     let start = || {
         let mut seen = Vec::new();
         let config = Config::load_noting(path, &mut seen).map_err(|error| error.to_string())?;
-        let manager = ServiceManager::from_env()?;
         let log = StderrLog::start().map_err(|error| format!("cannot start the log: {error}"))?;
-        Ok((config, seen, manager, log))
+        Ok((config, seen, log))
     };
-    let (config, seen, mut manager, log) = match start() {
+    let (config, seen, log) = match start() {
         Ok(started) => started,
         Err(error) => {
             let error: String = error;
@@ -83,7 +82,8 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    for complaint in unused {
+    let (mut manager, complaint) = ServiceManager::from_env();
+    for complaint in unused.into_iter().chain(complaint) {
         log::warn!("{complaint}");
     }
     let done = run_role(path, (config, seen), role, passed, &mut manager);

@@ -20,6 +20,8 @@ use underpass::proto::time::Time;
 
 /// The status is looked at so often at most.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
+/// Whatever patience the manager has, the loop has other things to do.
+const SHORTEST_FEED: Duration = Duration::from_millis(10);
 /// Of a status, which is one line.
 const STATUS_LENGTH: usize = 500;
 /// What the manager waits for beyond `drain_time` before it kills.
@@ -93,21 +95,27 @@ pub(crate) struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// As NOTIFY_SOCKET and WATCHDOG_USEC say. The error says what is wrong with them.
-    pub(crate) fn from_env() -> Result<ServiceManager, String> {
-        let socket = match std::env::var_os("NOTIFY_SOCKET") {
-            None => None,
-            Some(path) => Some(connect(&path).map_err(|error| {
-                format!("cannot reach NOTIFY_SOCKET {}: {error}", path.to_string_lossy())
-            })?),
-        };
+    /// As NOTIFY_SOCKET and WATCHDOG_USEC say; and what is wrong with them, which is no reason not
+    /// to run: they may have been meant for whoever started this program.
+    pub(crate) fn from_env() -> (ServiceManager, Option<String>) {
+        let path = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty());
+        let (mut socket, mut complaint) = (None, None);
+        if let Some(path) = path {
+            match connect(&path) {
+                Ok(connected) => socket = Some(connected),
+                Err(error) => {
+                    let path = path.to_string_lossy();
+                    complaint = Some(format!("cannot reach NOTIFY_SOCKET {path}: {error}"));
+                }
+            }
+        }
         let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
         let is_meant = match std::env::var_os("WATCHDOG_PID") {
             Some(_) => number("WATCHDOG_PID") == Some(u64::from(std::process::id())),
             None => true,
         };
         let watchdog = number("WATCHDOG_USEC").filter(|micros| is_meant && *micros > 0);
-        Ok(ServiceManager {
+        let manager = ServiceManager {
             watchdog: watchdog.map(Duration::from_micros).filter(|_| socket.is_some()),
             socket,
             fed: Time::default(),
@@ -115,7 +123,8 @@ impl ServiceManager {
             looked: Time::default(),
             reload_error: None,
             is_stopping: false,
-        })
+        };
+        (manager, complaint)
     }
 
     /// The engine listens; a client's server may be down, and is no reason to hold up a boot.
@@ -200,7 +209,7 @@ impl ServiceManager {
 
     /// Twice as often as it must be.
     fn feed_at(&self) -> Option<Time> {
-        self.watchdog.map(|patience| self.fed + patience / 2)
+        self.watchdog.map(|patience| self.fed + (patience / 2).max(SHORTEST_FEED))
     }
 
     fn say(&self, words: &str) {

@@ -77,3 +77,9 @@ fn every_key_has_its_time() {
     assert_eq!((missing, strange), (vec![], vec![]), "keys that the table lacks, or invents");
     assert_eq!(listed.len(), table.len(), "a key twice");
 }
+
+#[test]
+fn the_unit_is_the_one_that_is_tested() {
+    let [unit] = blocks("ini")[..] else { panic!("one unit") };
+    assert_eq!(unit, include_str!("../config/systemd/underpass-server.service"));
+}

@@ -9,8 +9,8 @@
 //! X  let go          home closes all kept connections, and answers with one byte
 //! ```
 //!
-//! The ClientHello is HELLO but for its name and its random bytes. The visitor closes first, always, as
-//! browsers do.
+//! The ClientHello is HELLO but for its name and its random bytes. The visitor closes first, always,
+//! as browsers do.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

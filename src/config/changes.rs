@@ -268,7 +268,8 @@ impl Facts {
     }
 
     fn transport(&mut self, transport: &Transport, tcp: &TcpOptions) {
-        let TcpOptions { keepalive, proxy } = tcp;
+        let TcpOptions { keepalive, proxy, congestion } = tcp;
+        self.say("congestion_control", Some(congestion));
         match transport {
             Transport::Tcp => self.say("transport.type", Some("tcp")),
             Transport::Noise(noise) => {

@@ -250,6 +250,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "transport",
     "heartbeat_timeout",
     "drain_time",
+    "congestion_control",
     "retry_interval",
     "prefer_ipv6",
     "services",

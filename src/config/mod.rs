@@ -28,6 +28,7 @@ mod transport;
 mod visitors;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -507,6 +508,30 @@ pub struct TcpOptions {
     pub keepalive: Option<Keepalive>,
     /// Client: dial the server through this.
     pub proxy: Option<Proxy>,
+    /// `congestion_control`, one level up: also for visitors.
+    pub congestion: Congestion,
+}
+
+/// `congestion_control`: how fast TCP sends on what crosses the net.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// BBR where this process may have it, else what the system takes.
+    #[default]
+    Auto,
+    /// What the system takes.
+    System,
+    /// The kernel's name of one.
+    Named(String),
+}
+
+impl fmt::Display for Congestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Congestion::Auto => "auto",
+            Congestion::System => "system",
+            Congestion::Named(name) => name,
+        })
+    }
 }
 
 /// `proxy` of `[….transport.tcp]`.

@@ -430,6 +430,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "transport",
     "heartbeat_interval",
     "drain_time",
+    "congestion_control",
     "rathole",
     "services",
     "limits",

@@ -8,7 +8,7 @@ use snow::params::{HandshakeModifier, HandshakePattern, NoiseParams};
 
 use super::error::ConfigError;
 use super::raw::{Keys, Place, Section, Text};
-use super::{Keepalive, NoiseConfig, Proxy, Secret, TcpOptions, Transport};
+use super::{Congestion, Keepalive, NoiseConfig, Proxy, Secret, TcpOptions, Transport};
 use crate::limits;
 
 /// Whose file, or whose half of it.
@@ -27,14 +27,16 @@ pub(super) fn read(
     warnings: &mut Vec<String>,
 ) -> Result<(Transport, TcpOptions), ConfigError> {
     let open = parent.place.below("transport");
+    let congestion = read_congestion(parent)?;
     let Some(section) = parent.section("transport", &TRANSPORT_KEYS)? else {
         warnings.push(open.warning(UNENCRYPTED));
-        return Ok((Transport::Tcp, DEFAULT_TCP));
+        return Ok((Transport::Tcp, TcpOptions { congestion, ..DEFAULT_TCP }));
     };
     let tcp = match section.section("tcp", &TCP_KEYS)? {
         Some(section) => read_tcp(&section, role, warnings)?,
         None => DEFAULT_TCP,
     };
+    let tcp = TcpOptions { congestion, ..tcp };
     check_unused(&section, warnings)?;
     let transport = match section.text("type")? {
         Some(text) => match &*text.value {
@@ -57,6 +59,22 @@ pub(super) fn read(
     Ok((transport, tcp))
 }
 
+/// `auto`, `system`, or a name as the kernel has them.
+fn read_congestion(parent: &Section<'_>) -> Result<Congestion, ConfigError> {
+    let Some(text) = parent.text("congestion_control")? else { return Ok(Congestion::Auto) };
+    let is_of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    match &*text.value {
+        "auto" => Ok(Congestion::Auto),
+        "system" => Ok(Congestion::System),
+        name if (1..CONGESTION_NAME).contains(&name.len()) && name.bytes().all(is_of_name) => {
+            Ok(Congestion::Named(name.to_owned()))
+        }
+        _ => Err(text.place.error(
+            "must be auto, system or one of /proc/sys/net/ipv4/tcp_available_congestion_control",
+        )),
+    }
+}
+
 fn read_tcp(
     section: &Section<'_>,
     role: Role,
@@ -73,7 +91,7 @@ fn read_tcp(
     let interval = seconds("keepalive_interval", 1, limits::KEEPALIVE_INTERVAL)?;
     section.check_nodelay(warnings)?;
     let keepalive = (!idle.is_zero()).then_some(Keepalive { idle, interval });
-    Ok(TcpOptions { keepalive, proxy })
+    Ok(TcpOptions { keepalive, proxy, congestion: Congestion::Auto })
 }
 
 /// Transports that rathole has and this program has not: their tables load, with a warning.
@@ -238,6 +256,8 @@ fn missing_table(role: Role) -> &'static str {
 pub(super) const SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
 /// Linux's bound on both times (`MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL`).
 const KEEPALIVE_MAX: u64 = 32_767;
+/// Linux's bound on a name, its end included (`TCP_CA_NAME_MAX`).
+const CONGESTION_NAME: usize = 16;
 const KEY_BYTES: usize = 32;
 /// rathole's.
 const CHACHA_PATTERN: &str = "Noise_NK_25519_ChaChaPoly_BLAKE2s";
@@ -251,6 +271,7 @@ const DEFAULT_TCP: TcpOptions = TcpOptions {
         interval: limits::KEEPALIVE_INTERVAL,
     }),
     proxy: None,
+    congestion: Congestion::Auto,
 };
 
 pub(super) const TRANSPORT_KEYS: Keys =

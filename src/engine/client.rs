@@ -30,7 +30,7 @@ use std::sync::Arc;
 use log::{info, warn};
 
 use self::home::{Home, HomeStep};
-use self::line::{Line, LineId, Role, Upstream, Way};
+use self::line::{Line, LineId, Upstream, Way};
 use self::link::{Link, LinkStep};
 use self::session::Control;
 use self::udp::Udp;
@@ -58,6 +58,8 @@ pub struct Client<N: Net> {
     /// server changes, those to the former one too.
     lines: BTreeMap<LineId, Line>,
     next_line: LineId,
+    /// How many there may be, as of the start.
+    descriptors: usize,
     /// Links in all.
     links: usize,
     most_links: usize,
@@ -102,12 +104,13 @@ enum Lookup {
 impl<N: Net> Client<N> {
     /// Dials in the first turn.
     pub fn new(config: ClientConfig, mut net: N) -> io::Result<Client<N>> {
-        net.set_keepalive(config.tcp.keepalive);
+        net.set_tcp(&config.tcp);
         let upstream = Arc::new(Upstream::new(&config, &mut net)?);
         let services = Numbered::new(&config.services);
         let mut client = Client {
             lines: BTreeMap::new(),
             next_line: 0,
+            descriptors: net.descriptor_limit(),
             core: Core::new(net, Admission::new(Capacity::NONE)),
             config,
             services,
@@ -122,15 +125,16 @@ impl<N: Net> Client<N> {
             last_error: None,
             draining: None,
         };
-        client.draw_lines(Role::Active);
+        client.upstream.warn();
+        client.draw_lines();
         client.measure();
         Ok(client)
     }
 
     /// What the descriptors are enough for.
     fn measure(&mut self) {
-        let limit = self.core.io.net.descriptor_limit();
-        let room = limit.saturating_sub(limits::OWN_DESCRIPTORS + self.lines.len());
+        let taken = limits::OWN_DESCRIPTORS + self.lines.len();
+        let room = self.descriptors.saturating_sub(taken);
         self.udp.set_services(&self.services, self.upstream.protocol, room / 4);
         // Every link in use needs a connection at home.
         self.most_links = ((room - self.udp.most_sockets().min(room)) / 2).max(1);

@@ -19,10 +19,11 @@ use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::conns::MOST;
+use super::far::Far;
 use super::net::{Net, Readiness, Signal, Token, Wake};
 use super::passed::Passed;
 use super::resolve::Resolver;
-use crate::config::{Keepalive, SeenFile};
+use crate::config::{SeenFile, TcpOptions};
 use crate::file_watch::FileWatch;
 use crate::limits;
 use crate::proto::time::Time;
@@ -46,11 +47,8 @@ pub struct MioNet {
     stop: Arc<Stop>,
     resolver: Resolver,
     descriptor_limit: usize,
-    keepalive: Option<Keepalive>,
-    /// There has been a listener.
-    listens: bool,
-    /// A listener may have, and hand on, another keepalive than this one.
-    outdated: bool,
+    keepalive: Option<TcpKeepalive>,
+    far: Far,
     pipe: Option<Pipe>,
     /// Sockets that were opened by others.
     passed: Passed,
@@ -106,12 +104,8 @@ impl MioNet {
             stop,
             resolver,
             descriptor_limit: raise_descriptor_limit(),
-            keepalive: Some(Keepalive {
-                idle: limits::KEEPALIVE_IDLE,
-                interval: limits::KEEPALIVE_INTERVAL,
-            }),
-            listens: false,
-            outdated: false,
+            keepalive: Some(probes(limits::KEEPALIVE_IDLE, limits::KEEPALIVE_INTERVAL)),
+            far: Far::default(),
             pipe: None,
             passed: Passed::default(),
             wake_at: None,
@@ -166,8 +160,9 @@ impl MioNet {
     fn tune(&self, socket: SockRef<'_>) -> io::Result<()> {
         socket.set_tcp_nodelay(true)?;
         match &self.keepalive {
-            Some(keepalive) => socket.set_tcp_keepalive(&probes(keepalive)),
-            None => Ok(()),
+            Some(keepalive) => socket.set_tcp_keepalive(keepalive),
+            // A listener that stays may have had it.
+            None => socket.set_keepalive(false),
         }
     }
 
@@ -193,13 +188,13 @@ impl MioNet {
     /// Registered; what is accepted inherits the options (Linux), so that an accept is one call and
     /// not six.
     fn adopt_listener(
-        &mut self,
+        &self,
         socket: Socket,
         token: Token,
     ) -> io::Result<(TcpListener, SocketAddr)> {
-        self.listens = true;
         socket.set_nonblocking(true)?;
         self.tune(SockRef::from(&socket))?;
+        self.far.tune(SockRef::from(&socket));
         let mut listener = TcpListener::from_std(socket.into());
         let address = listener.local_addr()?;
         self.poll.registry().register(&mut listener, mio_token(token), Interest::READABLE)?;
@@ -235,9 +230,20 @@ impl Net for MioNet {
         getrandom::fill(out).expect("the operating system has randomness");
     }
 
-    fn set_keepalive(&mut self, keepalive: Option<Keepalive>) {
-        self.outdated |= self.listens && self.keepalive != keepalive;
-        self.keepalive = keepalive;
+    fn set_tcp(&mut self, options: &TcpOptions) {
+        let keepalive = options.keepalive;
+        self.keepalive = keepalive.map(|keepalive| probes(keepalive.idle, keepalive.interval));
+        self.far = Far::new(&options.congestion);
+    }
+
+    fn retune(&mut self, listener: &TcpListener) -> io::Result<()> {
+        self.tune(SockRef::from(listener))?;
+        self.far.tune(SockRef::from(listener));
+        Ok(())
+    }
+
+    fn send_far(&mut self, stream: &TcpStream) {
+        self.far.tune(SockRef::from(stream));
     }
 
     fn descriptor_limit(&self) -> usize {
@@ -266,12 +272,6 @@ impl Net for MioNet {
     fn accept(&mut self, listener: &mut TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
         // To a socket for both families, IPv4 visitors come as IPv6 ones.
         let (stream, address) = listener.accept()?;
-        if self.outdated {
-            let socket = SockRef::from(&stream);
-            // One that has ended already is found out soon enough.
-            let _ = socket.set_keepalive(self.keepalive.is_some());
-            let _ = self.tune(socket);
-        }
         Ok((stream, canonical(address)))
     }
 
@@ -469,10 +469,10 @@ fn elapsed(started: Instant) -> Time {
     Time::default() + started.elapsed()
 }
 
-fn probes(keepalive: &Keepalive) -> TcpKeepalive {
+fn probes(idle: Duration, interval: Duration) -> TcpKeepalive {
     TcpKeepalive::new()
-        .with_time(keepalive.idle)
-        .with_interval(keepalive.interval)
+        .with_time(idle)
+        .with_interval(interval)
         .with_retries(limits::KEEPALIVE_RETRIES)
 }
 
@@ -495,25 +495,28 @@ fn raise_descriptor_limit() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Congestion, Keepalive};
 
-    /// A listener hands on what it was given when it was opened.
     #[test]
     fn keepalive_changes_for_a_listener_that_stays() {
         let mut net = MioNet::new().expect("a poll");
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let (mut listener, address) = net.listen(loopback, Token(1)).expect("a port");
-        let mut accepted = |net: &mut MioNet| {
+        let mut accepted = |net: &mut MioNet, keepalive: Option<Keepalive>| {
+            let congestion = Congestion::default();
+            net.set_tcp(&TcpOptions { keepalive, proxy: None, congestion });
+            net.retune(&listener).expect("options");
             let _visitor = std::net::TcpStream::connect(address).expect("it listens");
             let (stream, _) = net.accept(&mut listener).expect("a visitor");
             let socket = SockRef::from(&stream);
             let is_on = socket.keepalive().expect("an option");
-            is_on.then(|| socket.tcp_keepalive_time().expect("an option").as_secs())
+            is_on.then(|| socket.tcp_keepalive_time().expect("an option"))
         };
-        assert_eq!(accepted(&mut net), Some(limits::KEEPALIVE_IDLE.as_secs()));
-        let [idle, interval] = [77, 7].map(Duration::from_secs);
-        net.set_keepalive(Some(Keepalive { idle, interval }));
-        assert_eq!(accepted(&mut net), Some(77));
-        net.set_keepalive(None);
-        assert_eq!(accepted(&mut net), None);
+        let [long, short] = [77, 7].map(Duration::from_secs);
+        for idle in [long, short] {
+            let keepalive = Keepalive { idle, interval: short };
+            assert_eq!(accepted(&mut net, Some(keepalive)), Some(idle));
+        }
+        assert_eq!(accepted(&mut net, None), None);
     }
 }

@@ -5,6 +5,7 @@ pub mod buffers;
 pub mod conn;
 pub mod conns;
 pub mod core;
+pub mod far;
 pub mod gone;
 pub mod mio_net;
 pub mod net;

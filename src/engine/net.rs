@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::config::Keepalive;
+use crate::config::TcpOptions;
 use crate::proto::time::Time;
 
 /// What the engine calls a socket; comes back with each of its events.
@@ -72,8 +72,15 @@ pub trait Net {
     /// Fills `out` with randomness fit for keys.
     fn random(&mut self, out: &mut [u8]);
 
-    /// TCP keepalive of connections from now on; `None` switches it off.
-    fn set_keepalive(&mut self, keepalive: Option<Keepalive>);
+    /// The options of connections from now on; those that are accepted have their listener's.
+    fn set_tcp(&mut self, options: &TcpOptions);
+
+    /// Gives a listener the options that [`Net::set_tcp`] was told last.
+    fn retune(&mut self, listener: &Self::Listener) -> io::Result<()>;
+
+    /// A connection that was started here crosses the net, as those that are accepted do: how fast
+    /// TCP sends on it is as the options say. At home the system knows best.
+    fn send_far(&mut self, stream: &Self::Stream);
 
     /// How many descriptors this process may have open.
     fn descriptor_limit(&self) -> usize;

@@ -83,6 +83,8 @@ pub struct Server<N: Net> {
     broker: Broker<ConnId>,
     /// What strangers on the tunnel port may cost.
     gate: Gate,
+    /// How many there may be, as of the start.
+    descriptors: usize,
     /// Spare data channels of one rathole client.
     channels: usize,
     /// Where visitors reach TLS.
@@ -158,18 +160,19 @@ impl Complaint {
 impl<N: Net> Server<N> {
     /// Opens every listener, or says which one cannot be.
     pub fn new(config: ServerConfig, mut net: N) -> io::Result<Server<N>> {
-        net.set_keepalive(config.tcp.keepalive);
+        net.set_tcp(&config.tcp);
         let protection = Protection::new(&config.transport, Side::Responder)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
-        let room = doors::Room::new(net.descriptor_limit(), doors::count(&config), &config)?;
-        let mut numbers = Numbers::default();
+        let descriptors = net.descriptor_limit();
+        let room = doors::Room::new(descriptors, doors::count(&config), &config)?;
+        let mut numbers = Numbers::TCP;
         let services = Services::new(&config.services);
         let planned = services.plan(&config.services);
         let opened = doors::plan(&BTreeMap::new(), &config, &planned, &mut net, &mut numbers)?;
         let mut doors = BTreeMap::new();
         doors::commit(&mut doors, opened);
-        let udp = Udp::new();
-        let udp_ports = udp.plan(&config, &planned, &mut net, &mut numbers)?;
+        let mut udp = Udp::new();
+        let udp_ports = udp.plan(&config, &planned, &mut net)?;
         if matches!(protection, Protection::None) {
             warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
         }
@@ -186,6 +189,7 @@ impl<N: Net> Server<N> {
             numbers,
             knocked: BTreeSet::new(),
             gate: Gate::default(),
+            descriptors,
             channels: room.channels,
             udp,
             gates,

@@ -19,11 +19,6 @@ impl Backoff {
         Backoff { base: base.min(AT_MOST), failures: 0 }
     }
 
-    /// Another pause after the first failure from now on.
-    pub fn set_base(&mut self, base: Duration) {
-        self.base = base.min(AT_MOST);
-    }
-
     /// The dial has led to something useful.
     pub fn reset(&mut self) {
         self.failures = 0;
@@ -53,7 +48,5 @@ mod tests {
         }
         backoff.reset();
         assert_eq!(backoff.next(0), Duration::from_millis(500));
-        backoff.set_base(Duration::from_secs(2));
-        assert_eq!(backoff.next(u64::MAX), Duration::from_secs(4));
     }
 }

@@ -80,6 +80,9 @@ impl Numbered {
             numbers.push(number);
         }
         for (service, number) in file.iter().zip(numbers) {
+            if number.is_none() && self.known.len() > usize::from(Number::MAX) {
+                continue; // more than the protocol can name
+            }
             self.order.push(number.unwrap_or_else(|| {
                 while self.known.contains_key(&self.next) {
                     self.next = self.next.wrapping_add(1);

@@ -154,6 +154,25 @@ fn only_tls_goes_raw() {
 }
 
 #[test]
+fn postgres_is_for_those_with_tls() {
+    let service = |kind: &str, value: &str| {
+        let names = if kind == "tcp" { "bind_addr = '[::1]:5'" } else { "hosts = 'a.b'" };
+        let text = format!("[server.services.a]\ntype = '{kind}'\n{names}\npostgres = {value}");
+        server(&text).replace("https_addr", "http_addr='[::1]:80'\nhttps_addr")
+    };
+    for (kind, value, wanted) in
+        [("https", "true", true), ("web", "true", true), ("https", "false", false)]
+    {
+        let config = parse(&service(kind, value)).expect("it is good").server.expect("[server]");
+        assert_eq!(config.services[0].postgres, wanted, "{kind} {value}");
+    }
+    for kind in ["tcp", "http"] {
+        let error = format!("f.toml:14: server.services.a.postgres: type {kind} does not use it");
+        bad(&service(kind, "true"), &error);
+    }
+}
+
+#[test]
 fn p6_services_under_one_wildcard_are_pointed_out() {
     let file = |pi: &str, local: &str| {
         let service = |name: &str, hosts: &str| {

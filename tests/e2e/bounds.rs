@@ -179,7 +179,9 @@ fn visitors_are_bounded_in_all_and_for_each_address() {
     assert_eq!(enter(1, 12), 10, "of one address");
     assert_eq!(enter(2, 12), 20, "of another address");
     assert_eq!(enter(3, 8), 28, "of a third one");
-    assert_eq!(enter(4, 5), 30, "in all");
+    server.wait_for_log(&["127.150.0.1", "has used its share up"]);
+    assert_eq!(enter(4, 12), 30, "in all");
+    server.wait_for_log(&["the house is full", "30 visitors"]);
     drop(held);
     wait_until(Duration::from_secs(5), "there is room again", || {
         let mut visitor = connect(vps.https).unwrap();

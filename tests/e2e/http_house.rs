@@ -50,7 +50,7 @@ impl Lot {
         self
     }
 
-    fn server_service(&self) -> String {
+    pub(crate) fn server_service(&self) -> String {
         let Lot { name, kind, hosts, more, .. } = self;
         format!(
             "[server.services.{name}]\ntype = \"{kind}\"\ntoken = \"{SECRET}-{name}\"\n\
@@ -58,7 +58,7 @@ impl Lot {
         )
     }
 
-    fn client_service(&self) -> String {
+    pub(crate) fn client_service(&self) -> String {
         let Lot { name, kind, targets, .. } = self;
         format!(
             "[client.services.{name}]\ntype = \"{kind}\"\ntoken = \"{SECRET}-{name}\"\n{targets}"

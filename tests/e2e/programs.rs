@@ -419,12 +419,22 @@ impl Drop for Namespace {
 fn postgres_is_routed_by_the_name_of_its_tls() {
     let vps = Vps::new();
     let authority = Authority::new(&vps.dir, "pg");
+    let clear = Home::start(own_address(), |mut stream| {
+        if stream.read_exact(&mut [0; 8]).is_ok() {
+            let _ = stream.write_all(b"N");
+        }
+    });
     let mut homes = Vec::new();
     let (mut server, mut client) = (String::new(), String::new());
-    for name in ["one", "two"] {
-        let address = free_port(own_address());
-        let certificate = authority.site(&vps.dir, &[&format!("{name}.example.com")]);
-        homes.push(start_postgres(&vps.dir, name, address, &certificate));
+    for name in ["one", "two", "clear"] {
+        let address = match name {
+            "clear" => clear.address,
+            _ => free_port(own_address()),
+        };
+        if name != "clear" {
+            let certificate = authority.site(&vps.dir, &[&format!("{name}.example.com")]);
+            homes.push(start_postgres(&vps.dir, name, address, &certificate));
+        }
         server += &format!(
             "[server.services.{name}]\ntype = \"https\"\ntoken = \"{SECRET}-{name}\"\n\
              hosts = [\"{name}.example.com\"]\npostgres = true\n"
@@ -457,6 +467,9 @@ fn postgres_is_routed_by_the_name_of_its_tls() {
             assert_eq!(row, format!("{name} true\n"), "{mode}: {errors}");
         }
     }
+    // A home without TLS is told of.
+    assert!(!ask("clear", "require").status.success());
+    server.wait_for_log(&["home clear", "does not take TLS"]);
     // A name that nobody has, and one of a service that speaks no PostgreSQL.
     for name in ["nobody", "ready"] {
         assert!(!ask(name, "require").status.success(), "{name}");

@@ -16,6 +16,7 @@
 //! - `play`: what fixed plays are made of.
 //! - `pitfalls`: the plays, one for each way in which programs of this kind broke.
 //! - `malice`: the same in which somebody means harm.
+//! - `drain`: engines that are asked to end while visitors are there.
 //!
 //! `SEED=123 cargo test --test sim scenario` runs one seed, `SEEDS=2000` so many,
 //! `FIRST=2000 SEEDS=1000` the thousand behind those.
@@ -28,6 +29,7 @@ mod actors;
 mod conformance;
 mod datagrams;
 mod diary;
+mod drain;
 mod driver;
 mod ear;
 mod files;

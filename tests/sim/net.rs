@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use underpass::config::Keepalive;
+use underpass::config::TcpOptions;
 use underpass::engine::net::{Net, Token, Wake};
 use underpass::proto::time::Time;
 
@@ -93,8 +93,15 @@ impl Net for SimNet {
         self.world.borrow_mut().fill_random(self.process, out);
     }
 
-    /// Who is dead on a simulated line is found after the same time, whatever the file says.
-    fn set_keepalive(&mut self, _: Option<Keepalive>) {}
+    /// Who is dead on a simulated line is found after the same time, and lines are as fast as they
+    /// are, whatever the file says.
+    fn set_tcp(&mut self, _: &TcpOptions) {}
+
+    fn retune(&mut self, _: &SimListener) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn send_far(&mut self, _: &SimStream) {}
 
     fn descriptor_limit(&self) -> usize {
         self.world.borrow().processes[self.process].limit

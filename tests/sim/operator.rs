@@ -13,8 +13,10 @@ use super::world::{ProcessId, Shared, World};
 /// The engines' files, and as which process each engine runs.
 #[derive(Clone, Default)]
 pub struct Desk {
-    engines: Rc<RefCell<Vec<(File, Option<ProcessId>)>>>,
+    engines: Rc<RefCell<Vec<Engine>>>,
 }
+
+type Engine = (File, Option<ProcessId>);
 
 impl Desk {
     pub fn add(&self, text: &str) {

@@ -45,9 +45,6 @@ impl Upstream {
     pub(super) fn new<N: Net>(config: &ClientConfig, net: &mut N) -> io::Result<Upstream> {
         let protection = Protection::new(&config.transport, Side::Initiator)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
-        if matches!(protection, Protection::None) {
-            warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
-        }
         let mut instance = [0; 32];
         net.random(&mut instance);
         Ok(Upstream {
@@ -60,6 +57,13 @@ impl Upstream {
             protection,
             instance,
         })
+    }
+
+    /// Says what the owner ought to know.
+    pub(super) fn warn(&self) {
+        if matches!(self.protection, Protection::None) {
+            warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
+        }
     }
 
     /// Whether the same server is reached in the same way: a session with it may go on.
@@ -270,6 +274,7 @@ impl<N: Net> Client<N> {
         let channel = Channel::initiate(&line.to.protection, line.pattern, seed)
             .map_err(|_| io::Error::other("the Noise keys do not fit the pattern"))?;
         let stream = self.core.io.net.connect(server)?;
+        self.core.io.net.send_far(&stream);
         let socket = Socket::connecting(stream);
         let mut conn = TunnelConn::new(socket, channel, Side::Initiator, stage);
         if let Some(proxy) = &line.to.proxy {

@@ -15,6 +15,7 @@ use crate::engine::conn::{Conn, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
+use crate::proto::backoff::Backoff;
 use crate::proto::numbered::{News, Number};
 use crate::proto::time::Time;
 use crate::wire::message::Message;
@@ -25,40 +26,56 @@ impl<N: Net> Client<N> {
         let mut upstream = Upstream::new(&config, &mut self.core.io.net)?;
         let changes = changes::client(&self.config, &config);
         // From here on nothing fails.
-        self.core.io.net.set_keepalive(config.tcp.keepalive);
+        self.core.io.net.set_tcp(&config.tcp);
         let news = self.services.reload(&config.services);
         self.config = config;
         let stays = self.upstream.is_same(&upstream);
-        if stays {
-            upstream.instance = self.upstream.instance;
+        // By this name the server knows the session that goes on there.
+        let known =
+            |line: &&Line| !matches!(line.role, Role::Leaving { .. }) && line.to.is_same(&upstream);
+        let known = self.lines.values().find(known).map(|line| line.to.instance);
+        if let Some(instance) = known {
+            upstream.instance = instance;
         }
         self.upstream = Arc::new(upstream);
+        if !stays {
+            self.upstream.warn();
+        }
         self.retire_successors();
         for line in self.lines.values_mut().filter(|line| line.to.is_same(&self.upstream)) {
             line.to = Arc::clone(&self.upstream);
+            let its = line.service.and_then(|service| self.services.get(service));
+            let first_pause = its.map_or(self.config.retry_interval, |its| its.retry_interval);
+            line.backoff = Backoff::new(first_pause);
         }
         self.tell(&news);
-        for line in self.lines.values_mut() {
-            let its = line.service.and_then(|service| self.services.get(service));
-            let interval = its.map_or(self.config.retry_interval, |its| its.retry_interval);
-            line.backoff.set_base(interval);
-        }
-        if !stays && !self.lines.values().any(|line| self.is_current(line)) {
+        if !stays {
             info!("another server: its session is to stand before the former one is let go");
-            self.draw_lines(Role::Next);
         }
+        self.draw_lines();
+        self.settle_lines();
         self.measure();
         Ok(changes)
     }
 
-    /// A line for all services, or for each, to the file's server.
-    pub(super) fn draw_lines(&mut self, role: Role) {
-        match self.upstream.protocol {
-            Protocol::Native => self.draw_line(role, None),
-            Protocol::Rathole => {
-                let numbers: Vec<Number> = self.services.iter().map(|(number, _)| number).collect();
-                numbers.into_iter().for_each(|number| self.draw_line(role, Some(number)));
+    /// A line for all services, or for each, to the file's server, where there is none. Whoever
+    /// is served by another server goes on until it stands.
+    pub(super) fn draw_lines(&mut self) {
+        let units: Vec<Option<Number>> = match self.upstream.protocol {
+            Protocol::Native => vec![None],
+            Protocol::Rathole => self.services.iter().map(|(number, _)| Some(number)).collect(),
+        };
+        for unit in units {
+            let is_there = |line: &Line| self.is_current(line) && line.service == unit;
+            if self.lines.values().any(is_there) {
+                continue;
             }
+            let serves = |line: &Line| {
+                let is_its = line.service == unit || line.service.is_none() || unit.is_none();
+                line.role == Role::Active && is_its
+            };
+            let is_served = self.lines.values().any(serves);
+            self.draw_line(if is_served { Role::Next } else { Role::Active }, unit);
         }
     }
 
@@ -82,17 +99,6 @@ impl<N: Net> Client<N> {
         let old: Vec<LineId> =
             self.lines.iter().filter(|(_, line)| is_old(line)).map(|(id, _)| *id).collect();
         old.into_iter().for_each(|id| self.drop_line(id));
-        // The one that was to be left is the file's again.
-        let is_back = |line: &&mut Line| line.role == Role::Active;
-        if self.lines.values_mut().filter(is_back).any(|line| line.to.is_same(&self.upstream)) {
-            let next: Vec<LineId> = self
-                .lines
-                .iter()
-                .filter(|(_, line)| line.role == Role::Next)
-                .map(|(id, _)| *id)
-                .collect();
-            next.into_iter().for_each(|id| self.drop_line(id));
-        }
     }
 
     /// Services that have come, gone or changed, to every server that there is a session with.
@@ -106,11 +112,7 @@ impl<N: Net> Client<N> {
             match (line.service, &line.way) {
                 (Some(service), _) if news.gone.contains(&service) => self.drop_line(id),
                 // Another token: the channel is opened anew. Who is on a data channel goes on.
-                (Some(service), _) if news.again.contains(&service) => {
-                    let role = line.role;
-                    self.drop_line(id);
-                    self.draw_line(role, Some(service));
-                }
+                (Some(service), _) if news.again.contains(&service) => self.drop_line(id),
                 (None, Way::Up { control, .. }) => {
                     let control = *control;
                     if let Err(gone) = self.tell_session(control, news) {
@@ -120,21 +122,6 @@ impl<N: Net> Client<N> {
                 _ => {}
             }
         }
-        if self.upstream.protocol == Protocol::Rathole {
-            let roles = [Role::Active, Role::Next];
-            for role in roles {
-                let is_its = |line: &Line| line.role == role && line.to.is_same(&self.upstream);
-                if self.lines.values().any(is_its) || (role == Role::Active && self.is_idle()) {
-                    news.new.iter().for_each(|service| self.draw_line(role, Some(*service)));
-                    return;
-                }
-            }
-        }
-    }
-
-    /// There is no line at all, as with a file that had no service.
-    fn is_idle(&self) -> bool {
-        !self.lines.values().any(|line| !matches!(line.role, Role::Leaving { .. }))
     }
 
     fn tell_session(&mut self, id: ConnId, news: &News) -> Result<(), Gone> {
@@ -151,22 +138,29 @@ impl<N: Net> Client<N> {
         Ok(())
     }
 
-    /// A line's session has what it asked for: those to the former server are let go.
+    /// A line's session has what it asked for.
     pub(super) fn stands(&mut self, id: LineId) {
         let Some(line) = self.lines.get_mut(&id) else { return };
-        if line.role != Role::Next {
-            return;
+        if line.role == Role::Next {
+            line.role = Role::Active;
         }
-        line.role = Role::Active;
-        let (service, to) = (line.service, Arc::clone(&line.to));
-        let all_stand = !self.lines.values().any(|line| line.role == Role::Next);
+        self.settle_lines();
+    }
+
+    /// Lines to a former server are let go when others stand for all that they are for.
+    fn settle_lines(&mut self) {
+        let stands = |line: &&Line| {
+            let is_up = matches!(line.way, Way::Up { .. });
+            line.role == Role::Active && is_up && self.is_current(line)
+        };
+        let standing: Vec<Option<Number>> =
+            self.lines.values().filter(stands).map(|line| line.service).collect();
+        let all_stand = !standing.is_empty()
+            && !self.lines.values().any(|line| line.role == Role::Next)
+            && self.lines.values().filter(|line| self.is_current(line)).count() == standing.len();
         let is_replaced = |line: &Line| {
-            let stands_for = match (line.service, service) {
-                (Some(old), Some(new)) => old == new || all_stand,
-                (None, Some(_)) => all_stand,
-                (_, None) => true,
-            };
-            line.role == Role::Active && !line.to.is_same(&to) && stands_for
+            let by_one = standing.contains(&None) || standing.contains(&line.service);
+            line.role == Role::Active && !self.is_current(line) && (by_one || all_stand)
         };
         let old: Vec<LineId> =
             self.lines.iter().filter(|(_, line)| is_replaced(line)).map(|(id, _)| *id).collect();

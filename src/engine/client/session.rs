@@ -210,7 +210,9 @@ impl<N: Net> Client<N> {
         let name = service.name.clone();
         let (kind, ports) = (service.kind.as_str(), service.local_ports);
         match answer {
-            None => info!("service {name} has been taken over by another client"),
+            None => {
+                info!("service {name} is withdrawn: another client's, or no longer the server's")
+            }
             Some(Registration::Accepted) => {
                 if let Some(line) = self.lines.get_mut(&line) {
                     line.backoff.reset();

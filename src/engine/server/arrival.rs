@@ -11,7 +11,7 @@ use log::debug;
 use super::Server;
 use super::doors::LeadsTo;
 use super::http::Http;
-use super::visitor::{Doing, Hello, Visitor, Waiting};
+use super::visitor::{Doing, Hello, Through, Visitor, Waiting};
 use crate::engine::conn::{Conn, PlainConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
@@ -58,7 +58,7 @@ impl<N: Net> Server<N> {
         };
         let account = self.open_account(leads_to);
         let doing = Doing::Arriving;
-        let visitor = Visitor { address, local: None, doing, asking: None, seat: None, account };
+        let visitor = Visitor { address, through: None, doing, asking: None, seat: None, account };
         let conn = PlainConn { socket: Socket::accepted(stream), stage: visitor };
         let id = match self.core.adopt(Conn::Plain(conn), Some(permit)) {
             Ok(id) => id,
@@ -128,7 +128,8 @@ impl<N: Net> Server<N> {
         let mut held = std::mem::take(&mut proxied.held);
         visitor.doing = Doing::Arriving;
         visitor.address = address;
-        visitor.local = header.ends.map(|ends| Box::new(ends.destination));
+        let local = header.ends.map(|ends| ends.destination);
+        visitor.through = Some(Box::new(Through { proxy: proxy.ip(), local }));
         debug!("visitor {address}: comes through {proxy}");
         self.core.io.buffers.take_front(&mut held, header.length);
         if origin != Origin::Visitor {
@@ -164,6 +165,11 @@ impl<N: Net> Server<N> {
         }
         match leads_to {
             LeadsTo::Service { service, offset } => {
+                if self.comes_round(id, service) {
+                    let mut held = held;
+                    self.core.io.buffers.give_back(&mut held);
+                    return self.abort_visitor(id, VisitEnd::Loop);
+                }
                 let waiting = Waiting::for_port(service, offset, held);
                 self.set_doing(id, Doing::Waiting(Box::new(waiting)));
                 self.place(id);

@@ -23,7 +23,7 @@ use crate::proto::time::Time;
 
 /// A listener and what it is for.
 pub(super) struct Door<L> {
-    listener: L,
+    pub(super) listener: L,
     pub(super) address: SocketAddr,
     /// As in the file, where a port may be 0.
     at: SocketAddr,
@@ -45,18 +45,21 @@ impl DoorId {
     }
 }
 
-/// Gives the doors their numbers.
-#[derive(Debug, Default)]
+/// Gives the doors their numbers: those of TCP even ones, those of UDP odd ones.
+#[derive(Debug)]
 pub(super) struct Numbers {
     next: usize,
 }
 
 impl Numbers {
+    pub(super) const TCP: Numbers = Numbers { next: 0 };
+    pub(super) const UDP: Numbers = Numbers { next: 1 };
+
     /// The next one that no door has. They come again when a token's half is used up.
     pub(super) fn next(&mut self, is_taken: impl Fn(DoorId) -> bool) -> DoorId {
         loop {
             let id = DoorId(self.next);
-            self.next = (self.next + 1) % conns::MOST;
+            self.next = (self.next + 2) % (conns::MOST & !1);
             if !is_taken(id) {
                 return id;
             }

@@ -10,6 +10,7 @@ use super::{Complaint, Server};
 use crate::engine::conn::{Conn, PlainConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
+use crate::engine::table::Table;
 use crate::proto::access::VisitEnd;
 use crate::proto::admission::{Class, Refused};
 use crate::proto::http_entry::Why;
@@ -52,23 +53,40 @@ impl<N: Net> Server<N> {
     /// Whether a TLS visitor comes from the very home that it asks for, and has done so too often
     /// with the same hello; then it is turned away.
     pub(super) fn comes_back(&mut self, id: ConnId, service: Option<ServiceId>) -> bool {
-        let Some(service) = service else { return false };
-        let owner = self.broker.owner(service);
-        let home = owner.and_then(|owner| self.session(owner)).map(|session| session.address.ip());
-        let now = self.core.now();
-        let conns = &self.core.conns;
+        let Some(service) = service.filter(|service| self.is_from_home(id, *service)) else {
+            return false;
+        };
+        let (conns, now) = (&self.core.conns, self.core.now());
         let Some(Conn::Plain(PlainConn { stage: visitor, .. })) = conns.get(id) else {
             return false;
         };
         let Doing::Hello(hello) = &visitor.doing else { return false };
-        let is_from_home = home == Some(visitor.address.ip());
-        let waits = |id| conns.get(id).is_some_and(|conn| conn.socket().written() == 0);
-        if !is_from_home || !self.rounds.is_loop((&hello.held, id), now, waits) {
+        if !self.rounds.is_loop((&hello.held, id), now, |id| is_unanswered(conns, id)) {
             return false;
         }
         self.say_loop(service);
         self.answer_and_part(id, INTERNAL_ERROR, VisitEnd::Loop);
         true
+    }
+
+    /// Whether a visitor of a service's own port is one of a row that its home sends round.
+    pub(super) fn comes_round(&mut self, id: ConnId, service: ServiceId) -> bool {
+        if !self.is_from_home(id, service) {
+            return false;
+        }
+        let (conns, now) = (&self.core.conns, self.core.now());
+        let is_loop = self.rounds.is_row((service, id), now, |id| is_unanswered(conns, id));
+        if is_loop {
+            self.say_loop(service);
+        }
+        is_loop
+    }
+
+    /// Whether a visitor comes from where the home of a service is.
+    fn is_from_home(&mut self, id: ConnId, service: ServiceId) -> bool {
+        let owner = self.broker.owner(service);
+        let home = owner.and_then(|owner| self.session(owner)).map(|session| session.address.ip());
+        home.is_some() && home == self.visitor(id).map(|visitor| visitor.peer())
     }
 
     /// There is no room for one more visitor.
@@ -98,4 +116,9 @@ impl<N: Net> Server<N> {
             None => format!("home {name}"),
         }
     }
+}
+
+/// Whether nobody has said a word to a visitor.
+fn is_unanswered<S, P, T>(conns: &Table<S, P, T>, id: ConnId) -> bool {
+    conns.get(id).is_some_and(|conn| conn.socket().written() == 0)
 }

@@ -137,8 +137,8 @@ impl<N: Net> Server<N> {
             return Err(Gone::Unexpected);
         };
         let address = visitor.stage.address;
-        let local = match &visitor.stage.local {
-            Some(said) => **said,
+        let local = match visitor.stage.through.as_ref().and_then(|through| through.local) {
+            Some(said) => said,
             None => self.core.io.net.local_addr(visitor.socket.stream()).map_err(Gone::Io)?,
         };
         let (lease, raw) = link.codec().lend(entry, may_be_raw);

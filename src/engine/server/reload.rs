@@ -28,17 +28,21 @@ impl<N: Net> Server<N> {
         let protection = Protection::new(&config.transport, Side::Responder)
             .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
         let net = &mut self.core.io.net;
-        let room = Room::new(net.descriptor_limit(), doors::count(&config), &config)?;
+        let room = Room::new(self.descriptors, doors::count(&config), &config)?;
         let services = self.services.plan(&config.services);
         let doors = doors::plan(&self.doors, &config, &services, net, &mut self.numbers)?;
-        let udp = self.udp.plan(&config, &services, net, &mut self.numbers)?;
+        let udp = self.udp.plan(&config, &services, net)?;
         let changes = changes::server(&self.config, &config);
         let forgiven = self.forgiven(&config, &services);
         // From here on nothing fails.
-        self.core.io.net.set_keepalive(config.tcp.keepalive);
+        self.core.io.net.set_tcp(&config.tcp);
         self.protection = protection;
         self.services.commit(&services, &config.services);
         doors::commit(&mut self.doors, doors);
+        for door in self.doors.values() {
+            // With the former options it is as good as it was.
+            let _ = self.core.io.net.retune(&door.listener);
+        }
         self.knocked.retain(|door| self.doors.contains_key(door));
         self.commit_udp(udp, &services.gone);
         self.https_port = https_port(&config, &self.doors);

@@ -32,6 +32,7 @@ use crate::wire::rathole::Start;
 /// All UDP services.
 pub(super) struct Udp<S> {
     pub(super) doors: BTreeMap<DoorId, Door<S>>,
+    numbers: Numbers,
     /// Doors in which datagrams may wait.
     pub(super) ready: BTreeSet<DoorId>,
     services: ByService<Service>,
@@ -101,6 +102,7 @@ impl<S> Udp<S> {
     pub(super) fn new() -> Udp<S> {
         Udp {
             doors: BTreeMap::new(),
+            numbers: Numbers::UDP,
             ready: BTreeSet::new(),
             services: ByService::default(),
             parcel: Parcel::default(),
@@ -112,11 +114,10 @@ impl<S> Udp<S> {
     /// Opens the ports of a file that are not open yet; nothing changes before
     /// [`Server::commit_udp`].
     pub(super) fn plan<N: Net<Udp = S>>(
-        &self,
+        &mut self,
         config: &ServerConfig,
         services: &Plan,
         net: &mut N,
-        numbers: &mut Numbers,
     ) -> io::Result<UdpPlan<S>> {
         let mut plan = UdpPlan { doors: Vec::new(), opened: BTreeMap::new() };
         let mut free: BTreeMap<DoorId, Opening> =
@@ -138,7 +139,7 @@ impl<S> Udp<S> {
                     plan.doors.push((id, opening));
                     continue;
                 }
-                let id = numbers.next(|id| self.doors.contains_key(&id));
+                let id = self.numbers.next(|id| self.doors.contains_key(&id));
                 let opened_here = net.bind_udp(*at, id.token());
                 let (socket, address) =
                     opened_here.map_err(|error| config.cannot_bind(*at, &error))?;

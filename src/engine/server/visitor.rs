@@ -1,6 +1,6 @@
 //! Visitors: from their first byte to a link, and the answer to those who get none.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use log::debug;
 
@@ -30,8 +30,8 @@ use crate::wire::message::Entry;
 /// A visitor's connection.
 pub(super) struct Visitor {
     pub(super) address: SocketAddr,
-    /// What it dialled, if its proxy has said; else the connection's own address.
-    pub(super) local: Option<Box<SocketAddr>>,
+    /// What brought it, if that is a trusted proxy.
+    pub(super) through: Option<Box<Through>>,
     pub(super) doing: Doing,
     /// Its hello, while its home is asked in PostgreSQL's words whether it speaks TLS.
     pub(super) asking: Option<Box<postgres::Asking>>,
@@ -39,6 +39,20 @@ pub(super) struct Visitor {
     pub(super) seat: Option<Seat>,
     /// `None` without an access log.
     pub(super) account: Option<Box<Account>>,
+}
+
+/// A trusted proxy, which stands between a visitor and us.
+pub(super) struct Through {
+    pub(super) proxy: IpAddr,
+    /// What the visitor has dialled, if the proxy says; else the connection's own address.
+    pub(super) local: Option<SocketAddr>,
+}
+
+impl Visitor {
+    /// Whose connection this is.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.through.as_ref().map_or(self.address.ip(), |through| through.proxy)
+    }
 }
 
 pub(super) enum Doing {

@@ -128,7 +128,7 @@ fn server_services(street: &Street, spare: &[SocketAddr], round: u32) -> String 
         site("kept", "kept.test", list),
         server_service("tls", &["kept.test"]) + list + rate,
         port + rate,
-        server_udp("udp", &quoted(street.udp), ""),
+        server_udp("udp", &quoted(street.udp), "udp_idle_time = 2\n"),
         server_service("ready", &["ready.test"]),
     ];
     let at = spare[(round as usize / 2) % spare.len()];
@@ -216,7 +216,7 @@ fn two_hundred_reloads_in_a_minute_are_no_visitors_business() {
         }
     });
     for (count, longest) in &meanwhile {
-        println!("{count} visitors, {longest:?} at most; {usual:?} without reloads");
+        eprintln!("{count} visitors, {longest:?} at most; {usual:?} without reloads");
         assert!(*count as u128 >= SPAN.as_millis() / PAUSE.as_millis() * 9 / 10, "{count}");
         assert!(*longest <= usual + DELAY, "{longest:?}, and {usual:?} without reloads");
     }
@@ -230,7 +230,7 @@ fn two_hundred_reloads_in_a_minute_are_no_visitors_business() {
     assert!(late.1 < early.1 + 3_000_000, "the client grows: {early:?} {late:?}");
 
     // Back to the first files: no descriptor more, and every place is free.
-    vps.server_extra = base + "max_visitors = 4\n";
+    vps.server_extra = base + "max_visitors = 8\n";
     reload(&vps, &client, "client", &vps.client_file(&client_services(&homes, &vps, 0)));
     let few =
         services.replace("[server.services.tls]\n", "[server.services.tls]\nmax_visitors = 3\n");

@@ -2,6 +2,7 @@
 
 mod client;
 mod load;
+mod rathole;
 mod server;
 
 use std::io::{self, Read, Write};

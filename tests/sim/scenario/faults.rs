@@ -18,8 +18,8 @@ enum Fault {
     Lose(usize),
     /// An engine's process dies and comes back; its connections are reset, or vanish.
     Crash { engine: usize, silent: bool },
-    /// An engine is stopped in order and started again.
-    Restart(usize),
+    /// An engine is stopped in order, at once or when it has drained, and started again.
+    Restart { engine: usize, drains: bool },
     /// An engine's process stands still.
     Pause(usize),
     /// An engine's clock leaps.
@@ -49,7 +49,7 @@ impl Scenario {
                 0 | 1 => Fault::Cut(self.rng.log_between(1, 20)),
                 2 => Fault::Lose(engine),
                 3 => Fault::Crash { engine, silent: self.rng.chance(1, 2) },
-                4 => Fault::Restart(engine),
+                4 => Fault::Restart { engine, drains: self.rng.chance(1, 2) },
                 5 => Fault::Pause(engine),
                 6 => Fault::Jump(engine),
                 7 => Fault::HomeStops(self.rng.below(self.homes.len() as u64) as usize),
@@ -117,10 +117,13 @@ impl Scenario {
                     self.all_closed(process);
                 }
             }
-            (Fault::Restart(engine), Some(_)) => {
+            (Fault::Restart { engine, drains }, Some(_)) => {
                 down[engine] += 1;
                 self.desk.set_process(engine, None);
-                self.stop_in_order(self.engines[engine].1);
+                let task = self.engines[engine].1;
+                if !drains || !self.drain(task) {
+                    self.stop_in_order(task);
+                }
             }
             (Fault::Twin(engine), Some(_)) => {
                 let task = self.driver.add();
@@ -133,10 +136,14 @@ impl Scenario {
                     self.stop_in_order(task);
                 }
             }
-            (Fault::Crash { engine, .. } | Fault::Restart(engine), None) => {
+            (Fault::Crash { engine, .. } | Fault::Restart { engine, .. }, None) => {
                 down[engine] -= 1;
                 if down[engine] == 0 {
-                    self.start_engine(engine, self.engines[engine].1)?;
+                    let task = self.engines[engine].1;
+                    // One that drains still is ended by a second signal.
+                    self.stop_in_order(task);
+                    self.all_closed(self.driver.tasks[task].process);
+                    self.start_engine(engine, task)?;
                 }
             }
             (Fault::Pause(engine), Some(span)) => {
@@ -185,6 +192,17 @@ impl Scenario {
             (_, None) => {}
         }
         Ok(())
+    }
+
+    /// Asks an engine to end; whether it takes its time.
+    fn drain(&mut self, task: usize) -> bool {
+        let drains = match &mut self.driver.tasks[task].program {
+            Some(Actor::Server(server, _)) => server.drain(),
+            Some(Actor::Client(client, _)) => client.drain(),
+            _ => false,
+        };
+        self.driver.touched(task);
+        drains
     }
 
     pub(super) fn stop_in_order(&mut self, task: usize) {
