@@ -12,7 +12,9 @@ use lexopt::prelude::*;
 
 use underpass::access_log::AccessLog;
 use underpass::config::changes::{self, Change};
-use underpass::config::{ClientConfig, Config, HttpTimes, ServerConfig, ServerService, show_ports};
+use underpass::config::{
+    ClientConfig, Config, HttpTimes, ServerConfig, ServerService, nearest, show_ports,
+};
 use underpass::engine::far;
 use underpass::import::File;
 use underpass::limits::HEAD_TIME;
@@ -110,10 +112,20 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         }
         ([Some("import")], None) => Err("`import` takes rathole's file".into()),
         ([Some("demo")], None) => Ok(Command::Demo { once }),
+        ([Some(word), ..], _) if meant(word).is_some() && !Path::new(word).exists() => {
+            let meant = meant(word).unwrap_or_default();
+            Err(format!("{word}: no such file; did you mean `{meant}`?"))
+        }
         ([_], role) => Ok(Command::Run { config: values.remove(0).into(), role }),
-        ([], _) => Err("a configuration file is missing".into()),
+        ([], None) => Err(FIRST.into()),
+        ([], Some(_)) => Err("a configuration file is missing".into()),
         _ => Err("one configuration file, please".into()),
     }
+}
+
+/// The command that a word may be a slip for.
+fn meant(word: &str) -> Option<&'static str> {
+    nearest(word, &["check", "explain", "import", "demo"])
 }
 
 fn one_role(given: Option<Role>, role: Role) -> Result<Option<Role>, String> {
@@ -385,6 +397,12 @@ fn columns(rows: &[[String; 3]]) -> String {
 
 pub(crate) const VERSION: &str = concat!("underpass ", env!("CARGO_PKG_VERSION"), "\n");
 
+/// What to do who does not know yet.
+const FIRST: &str = "\
+a configuration file is missing. To begin: make keys by `underpass --genkey`, write server.toml for
+the VPS and client.toml for each home (README has both), try each by `underpass check FILE`, and
+run it by `underpass FILE`.";
+
 pub(crate) const HELP: &str = "\
 underpass: many home servers behind one VPS
 
@@ -448,7 +466,10 @@ mod tests {
     #[test]
     fn what_is_no_command_says_why() {
         for (args, why) in [
-            ("", "a configuration file is missing"),
+            ("", FIRST),
+            ("chek", "chek: no such file; did you mean `check`?"),
+            ("chek a.toml", "chek: no such file; did you mean `check`?"),
+            ("inport a b", "inport: no such file; did you mean `import`?"),
             ("--server", "a configuration file is missing"),
             ("a b", "one configuration file, please"),
             ("--server --client a", "--server or --client, not both"),

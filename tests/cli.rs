@@ -200,7 +200,13 @@ fn errors_go_to_stderr_with_a_status() {
         ),
         (&["--server", "client.toml"], 1, "client.toml: has no [server]\n"),
         (&["--client", "server.toml"], 1, "server.toml: has no [client]\n"),
-        (&[], 2, "a configuration file is missing\nTry `underpass --help`.\n"),
+        (
+            &[],
+            2,
+            "a configuration file is missing. To begin: make keys by `underpass --genkey`, write \
+             server.toml for\nthe VPS and client.toml for each home (README has both), try each by \
+             `underpass check FILE`, and\nrun it by `underpass FILE`.\nTry `underpass --help`.\n",
+        ),
         (&["--what"], 2, "invalid option '--what'\nTry `underpass --help`.\n"),
     ] {
         assert_eq!(run(args), (status, String::new(), format!("underpass: {stderr}")), "{args:?}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use underpass::config::Config;
+use underpass::config::{Config, keys};
 
 const README: &str = include_str!("../README.md");
 
@@ -43,6 +43,7 @@ fn the_commands_are_known() {
         "cargo run --release -- demo",
         "tests/all",
         "underpass --genkey",
+        "underpass check new.toml --against server.toml",
         "underpass check server.toml",
         "underpass explain server.toml www.pi.example.com",
         "underpass import rathole.server.toml docker-compose.yml > server.toml",
@@ -50,6 +51,31 @@ fn the_commands_are_known() {
     ];
     let commands: BTreeSet<&str> = blocks("sh").into_iter().flat_map(str::lines).collect();
     assert_eq!(commands, BTreeSet::from(known));
+}
+
+/// The table says of each key when a change takes effect, and has no others.
+#[test]
+fn every_key_has_its_time() {
+    let (_, section) = README.split_once("| key | takes effect |\n").expect("the table");
+    let (table, _) = section.split_once("\n\n").expect("its end");
+    let mut listed = Vec::new();
+    for row in table.lines().skip(1) {
+        let [_, keys, when, _] = row.split('|').collect::<Vec<_>>()[..] else { panic!("{row}") };
+        let when = when.trim();
+        let known = ["at once", "next handshake", "next visitor", "not used", "restart"];
+        assert!(known.iter().any(|known| when.starts_with(known)), "{row}");
+        for key in keys.split(',') {
+            let key = key.trim().strip_prefix('`').and_then(|key| key.strip_suffix('`'));
+            listed.push(key.unwrap_or_else(|| panic!("{row}")).to_owned());
+        }
+    }
+    let all: BTreeSet<String> = keys::all().into_iter().collect();
+    assert!(all.len() > 80, "{all:?}");
+    let table: BTreeSet<String> = listed.iter().cloned().collect();
+    let missing: Vec<_> = all.difference(&table).collect();
+    let strange: Vec<_> = table.difference(&all).collect();
+    assert_eq!((missing, strange), (vec![], vec![]), "keys that the table lacks, or invents");
+    assert_eq!(listed.len(), table.len(), "a key twice");
 }
 
 #[test]

@@ -49,6 +49,7 @@ pub(super) fn read(
     if client.services.is_empty() {
         warnings.push(section.place_of("services").warning("there are no services"));
     }
+    warnings.extend(tokens.line_ends());
     hints.extend(tokens.short());
     Ok(client)
 }
@@ -255,7 +256,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "services",
 ];
 
-const SERVICE_KEYS: Keys = Keys {
+pub(super) const SERVICE_KEYS: Keys = Keys {
     known: SERVICE_KEY_NAMES,
     elsewhere: Some((super::server::SERVICE_KEY_NAMES, "server")),
 };

@@ -14,6 +14,7 @@ mod env_file;
 mod error;
 mod files;
 pub(crate) mod interpolate;
+pub mod keys;
 mod networks;
 mod pages;
 mod proxy;
@@ -49,6 +50,7 @@ pub use addr::show_ports;
 pub use error::ConfigError;
 pub use files::SeenFile;
 pub use networks::{AccessList, Networks};
+pub use raw::nearest;
 pub use secret::Secret;
 pub use visitors::{HttpTimes, Rate, VisitorLimits};
 

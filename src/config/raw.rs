@@ -294,9 +294,8 @@ impl Keys {
         {
             return format!("this key belongs in the {role}'s file");
         }
-        let near = self.known.iter().map(|known| (distance(name, known), known));
-        match near.min().filter(|(steps, known)| *steps <= 1 + known.len() / 5) {
-            Some((_, known)) => format!("unknown key; did you mean `{known}`?"),
+        match nearest(name, self.known) {
+            Some(known) => format!("unknown key; did you mean `{known}`?"),
             None => format!("unknown key; known here: {}", self.known.join(", ")),
         }
     }
@@ -355,6 +354,13 @@ fn a(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     }
+}
+
+/// What may have been meant by a word that is none of the known ones.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let near = known.iter().map(|known| (distance(word, known), *known));
+    let near = near.min().filter(|(steps, known)| *steps <= 1 + known.len() / 5);
+    near.map(|(_, known)| known)
 }
 
 /// Levenshtein's: how many single-character edits lead from one to the other.

@@ -82,6 +82,7 @@ pub(super) fn read(
     server.listeners = listeners;
     server.ssh = read_ssh(section, &server, claims.ssh)?;
     warn(section, &server, warnings);
+    warnings.extend(tokens.line_ends());
     hints.extend(tokens.shared());
     hints.extend(tokens.short());
     Ok(server)
@@ -453,7 +454,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "access_log",
 ];
 
-const SERVICE_KEYS: Keys = Keys {
+pub(super) const SERVICE_KEYS: Keys = Keys {
     known: SERVICE_KEY_NAMES,
     elsewhere: Some((super::client::SERVICE_KEY_NAMES, "client")),
 };
@@ -480,10 +481,10 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "idle_timeout",
 ];
 
-const LIMIT_KEYS: Keys =
+pub(super) const LIMIT_KEYS: Keys =
     Keys { known: &["max_visitors", "max_visitors_per_address", "memory"], elsewhere: None };
 
-const ACCESS_LOG_KEYS: Keys = Keys { known: &["path", "format"], elsewhere: None };
+pub(super) const ACCESS_LOG_KEYS: Keys = Keys { known: &["path", "format"], elsewhere: None };
 
 /// Linux's largest `fs.nr_open` that makes sense here.
 const VISITORS_MAX: u64 = 1 << 30;

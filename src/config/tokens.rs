@@ -87,6 +87,15 @@ impl Tokens {
         short.map(hint).collect()
     }
 
+    /// One warning for each token that ends a line, as a file's last line does that became a
+    /// variable: the other side's is another one.
+    pub(super) fn line_ends(&self) -> Vec<String> {
+        let firsts = groups(&self.uses).into_iter().map(|group| group[0]);
+        let ends = firsts.filter(|first| first.token.expose().ends_with(b"\n"));
+        let reason = "the token ends in a line end, which belongs to it: is it meant?";
+        ends.map(|first| first.place.warning(reason)).collect()
+    }
+
     /// One hint for each token whose services look like those of more than one home. For the
     /// server's file: a client's is one home's.
     pub(super) fn shared(&self) -> Vec<String> {

@@ -274,12 +274,12 @@ const DEFAULT_TCP: TcpOptions = TcpOptions {
     congestion: Congestion::Auto,
 };
 
-const TRANSPORT_KEYS: Keys =
+pub(super) const TRANSPORT_KEYS: Keys =
     Keys { known: &["type", "tcp", "tls", "noise", "websocket"], elsewhere: None };
-const TCP_KEYS: Keys =
+pub(super) const TCP_KEYS: Keys =
     Keys { known: &["nodelay", "keepalive_secs", "keepalive_interval", "proxy"], elsewhere: None };
-const NOISE_KEYS: Keys =
+pub(super) const NOISE_KEYS: Keys =
     Keys { known: &["pattern", "local_private_key", "remote_public_key"], elsewhere: None };
-const TLS_KEYS: Keys =
+pub(super) const TLS_KEYS: Keys =
     Keys { known: &["hostname", "trusted_root", "pkcs12", "pkcs12_password"], elsewhere: None };
-const WEBSOCKET_KEYS: Keys = Keys { known: &["tls"], elsewhere: None };
+pub(super) const WEBSOCKET_KEYS: Keys = Keys { known: &["tls"], elsewhere: None };

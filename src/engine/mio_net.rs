@@ -161,7 +161,8 @@ impl MioNet {
         socket.set_tcp_nodelay(true)?;
         match &self.keepalive {
             Some(keepalive) => socket.set_tcp_keepalive(keepalive),
-            None => Ok(()),
+            // A listener that stays may have had it.
+            None => socket.set_keepalive(false),
         }
     }
 
@@ -489,4 +490,33 @@ fn raise_descriptor_limit() -> usize {
     let limit =
         limit.current.map_or(1 << 20, |current| usize::try_from(current).unwrap_or(1 << 20));
     limit.min(MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Congestion, Keepalive};
+
+    #[test]
+    fn keepalive_changes_for_a_listener_that_stays() {
+        let mut net = MioNet::new().expect("a poll");
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (mut listener, address) = net.listen(loopback, Token(1)).expect("a port");
+        let mut accepted = |net: &mut MioNet, keepalive: Option<Keepalive>| {
+            let congestion = Congestion::default();
+            net.set_tcp(&TcpOptions { keepalive, proxy: None, congestion });
+            net.retune(&listener).expect("options");
+            let _visitor = std::net::TcpStream::connect(address).expect("it listens");
+            let (stream, _) = net.accept(&mut listener).expect("a visitor");
+            let socket = SockRef::from(&stream);
+            let is_on = socket.keepalive().expect("an option");
+            is_on.then(|| socket.tcp_keepalive_time().expect("an option"))
+        };
+        let [long, short] = [77, 7].map(Duration::from_secs);
+        for idle in [long, short] {
+            let keepalive = Keepalive { idle, interval: short };
+            assert_eq!(accepted(&mut net, Some(keepalive)), Some(idle));
+        }
+        assert_eq!(accepted(&mut net, None), None);
+    }
 }

@@ -192,6 +192,25 @@ fn a_server_takes_several_tokens_and_a_client_says_one() {
 }
 
 #[test]
+fn a_token_that_ends_a_line_is_a_warning() {
+    let reason = "the token ends in a line end, which belongs to it: is it meant?";
+    let ended = |text: String| {
+        let warnings = parse(&text).expect("it loads").warnings;
+        assert!(!warnings.concat().contains(LONG));
+        warnings.into_iter().filter(|warning| warning.ends_with(reason)).collect::<Vec<_>>()
+    };
+    let with = |token: &str| server(&(service("pi", "'pi.test'", None) + "token = " + token));
+    assert_eq!(ended(with(&format!("\"{LONG}\""))), [""; 0]);
+    assert_eq!(ended(with(&format!("\"{LONG}\\n \""))), [""; 0]);
+    let place = "f.toml:13: server.services.pi.token";
+    assert_eq!(ended(with(&format!("\"{LONG}\\n\""))), [format!("{place}: {reason}")]);
+    let both = with(&format!("['{LONG}', \"{LONG}\\r\\n\"]"));
+    assert_eq!(ended(both), [format!("{place}[1]: {reason}")]);
+    let own = format!("[client.services.x]\nlocal_addr = 'a:1'\ntoken = \"{LONG}\\n\"");
+    assert_eq!(ended(client(&own)), [format!("f.toml:11: client.services.x.token: {reason}")]);
+}
+
+#[test]
 fn each_of_several_tokens_is_looked_at() {
     let short = "a token of under 16 characters can be guessed; `openssl rand -hex 32` makes one \
                  that cannot";
