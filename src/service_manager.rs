@@ -1,9 +1,9 @@
 //! What the service manager is told (sd_notify(3)): systemd, or whoever speaks as it does.
 //!
-//! The messages are sent from the loop itself, so that a watchdog is fed only while it turns;
-//! one that finds the manager's queue full is dropped, since nobody waits for it. They are lines of text
-//! in one datagram, for which the standard library has all that it takes; the crate `sd-notify`
-//! opens a socket for each and waits in `send`.
+//! The messages are sent from the loop itself, so that a watchdog is fed only while it turns; one
+//! that finds the manager's queue full is dropped, since nobody waits for it. They are lines of
+//! text in one datagram, for which the standard library has all that it takes; the crate
+//! `sd-notify` opens a socket for each and waits in `send`.
 
 use std::ffi::OsStr;
 use std::io;
