@@ -111,8 +111,8 @@ fn nobody_is_cut_off_who_would_have_been_done_in_time() {
             let begins = moment + SLACK;
             // Nobody polls when it is asked from outside: its time counts from its last turn.
             let ends_at = match &drained.driver.tasks[task].program {
-                Some(Actor::Server(server)) => server.ends_at(),
-                Some(Actor::Client(client)) => client.ends_at(),
+                Some(Actor::Server(server, _)) => server.ends_at(),
+                Some(Actor::Client(client, _)) => client.ends_at(),
                 _ => None,
             };
             let end = drained.driver.world.borrow().world_time(process, ends_at.unwrap());
