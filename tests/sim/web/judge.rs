@@ -120,9 +120,11 @@ fn most_lines(book: &Ledger, call: &Call) -> usize {
     lines
 }
 
-/// On a kept connection that ends before any byte of the reply, it is sent again on a fresh one.
+/// On a kept connection that ends before any byte of the reply, it is sent again on a fresh one. A
+/// reset may overtake bytes in the client.
 fn is_repeated(ask: &Ask) -> bool {
-    ask.is_repeatable() && !ask.has_body() && ask.reply.cut.is_some_and(|(at, _)| at == 0)
+    let is_lost = |(at, how)| at == 0 || how != How::Fin;
+    ask.is_repeatable() && !ask.has_body() && ask.reply.cut.is_some_and(is_lost)
 }
 
 /// The home's connection lives on after this request.
