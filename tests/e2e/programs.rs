@@ -445,7 +445,10 @@ fn postgres_is_routed_by_the_name_of_its_tls() {
         );
     }
     let server = vps.server(&server);
-    let _client = vps.client_ready("client", &client);
+    let client = vps.client_ready("client", &client);
+    for name in ["one", "two", "clear"] {
+        client.wait_for_log(&[&format!("service {name} is up")]);
+    }
     let ask = |name: &str, mode: &str| {
         let at = vps.https;
         let address = format!(
