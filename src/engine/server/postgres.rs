@@ -14,7 +14,7 @@ use log::debug;
 
 use super::visitor::Doing;
 use super::{Complaint, Server};
-use crate::engine::conn::{Carrier as _, Event};
+use crate::engine::conn::Carrier as _;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -98,8 +98,8 @@ impl<N: Net> Server<N> {
         let hello = match (heard.as_slice(), pulled.end) {
             ([], None) => return false,
             ([YES], None) => self.visitor(visitor).and_then(|details| details.asking.take()),
-            (_, end) => {
-                self.refuse_postgres(link, visitor, end);
+            (said, _) => {
+                self.refuse_postgres(link, visitor, !said.is_empty());
                 return false;
             }
         };
@@ -116,11 +116,11 @@ impl<N: Net> Server<N> {
         }
     }
 
-    /// The home speaks no TLS, or no PostgreSQL.
-    fn refuse_postgres(&mut self, link: ConnId, visitor: ConnId, end: Option<Event>) {
+    /// The home speaks no TLS, or no PostgreSQL; `has_said` something else, or nothing.
+    fn refuse_postgres(&mut self, link: ConnId, visitor: ConnId, has_said: bool) {
         let asking = self.visitor(visitor).and_then(|details| details.asking.as_ref());
         let service = asking.map(|asking| asking.service);
-        if let (Some(service), None) = (service, end) {
+        if let Some(service) = service.filter(|_| has_said) {
             let name = self.services.name(service).to_owned();
             self.complain(Complaint::Answer(service), || {
                 format!("home {name}: its PostgreSQL does not take TLS (`ssl = on`?)")
