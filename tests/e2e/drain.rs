@@ -2,7 +2,7 @@
 //! side is told.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -11,7 +11,7 @@ use crate::harness::{PATIENCE, Proc, SECRET, free_port, wait_until};
 use crate::home::{Connections, Home};
 use crate::house::{Vps, client_port, client_service, server_port, server_service};
 use crate::http_house::{End, Estate, Lot, Peer, get, ok};
-use crate::visitor::{INTERNAL_ERROR, Seen, client_hello, connect, home, visit};
+use crate::visitor::{INTERNAL_ERROR, Seen, client_hello, connect, connect_from, home, visit};
 
 /// Longer than any test: whoever ends sooner ends since nobody is left.
 const LONG: &str = "drain_time = 600\n";
@@ -25,8 +25,13 @@ struct Stage {
 
 impl Stage {
     fn new(drain: &str) -> Stage {
+        Stage::with(drain, "")
+    }
+
+    /// The same, with more lines of the server's.
+    fn with(drain: &str, lines: &str) -> Stage {
         let mut vps = Vps::new();
-        vps.server_extra = drain.to_owned();
+        vps.server_extra = format!("{drain}{lines}");
         vps.client_extra = drain.to_owned();
         let (home, connections) = Home::by_hand(vps.ip);
         let lot = Lot::web("pi", home.address, home.address);
@@ -174,6 +179,23 @@ fn a_kept_connection_is_closed_and_a_request_that_has_begun_is_the_last() {
     flows(&mut visitor, &mut home);
     stage.estate.server.assert_running();
     drop((visitor, home));
+    ends(&mut stage.estate.server);
+}
+
+/// Its next check is refused; one that has begun is answered.
+#[test]
+fn a_load_balancer_s_check_says_that_it_ends() {
+    let source = Ipv4Addr::new(127, 99, 0, 23);
+    let mut stage = Stage::with(LONG, &format!("trusted_proxies = [\"{source}\"]\n"));
+    let check = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let come = || Peer::new(connect_from(source, stage.estate.http).unwrap());
+    let (mut before, mut begun) = (come(), come());
+    before.say(check);
+    assert_eq!(before.response("GET").status(), 200);
+    begun.say(&check[..20]);
+    stop(&stage.estate.server);
+    begun.say(&check[20..]);
+    assert_eq!(begun.response("GET").status(), 503);
     ends(&mut stage.estate.server);
 }
 
