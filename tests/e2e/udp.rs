@@ -38,7 +38,11 @@ impl UdpHome {
             let mut datagram = vec![0; LONGEST + 1];
             while !stopped.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut datagram) else { continue };
-                let _ = socket.send_to(&answer(from, &datagram[..length]), from);
+                let answer = answer(from, &datagram[..length]);
+                // An empty datagram is an answer, too: only to another one.
+                if length == 0 || !answer.is_empty() {
+                    let _ = socket.send_to(&answer, from);
+                }
             }
         });
         UdpHome { address, stop, thread: Some(thread) }
