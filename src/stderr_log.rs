@@ -34,8 +34,9 @@ impl StderrLog {
         // The usual hook alone has backtraces. Who asks for them is there to read them.
         let backtrace = std::env::var_os("RUST_BACKTRACE").is_some_and(|set| set != "0");
         panic::set_hook(Box::new(move |panic| match thread::current().name() {
-            Some(name) if !backtrace && name != THREAD => log_panic(&panicked, name, panic),
-            _ => usual(panic),
+            Some(THREAD) => usual(panic),
+            _ if backtrace => usual(panic),
+            name => log_panic(&panicked, name.unwrap_or("<unnamed>"), panic),
         }));
         Ok(StderrLog(lines))
     }
