@@ -73,9 +73,7 @@ fn services(old: &[Part<'_>], new: &[Part<'_>]) -> Vec<Change> {
             changes
                 .push(Change(format!("service {name}: type {} instead of {}", is.kind, was.kind)));
         }
-        let lacks = |part: &Part<'_>, token: &Secret| {
-            part.tokens.iter().all(|other| other.expose() != token.expose())
-        };
+        let lacks = |part: &Part<'_>, token: &Secret| !part.tokens.contains(token);
         if is.tokens.iter().any(|token| lacks(was, token)) {
             changes.push(Change(format!("service {name}: a new token")));
         }

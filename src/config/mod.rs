@@ -481,7 +481,7 @@ impl ClientService {
 }
 
 /// `[….transport]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
     /// No encryption.
     Tcp,
@@ -490,7 +490,7 @@ pub enum Transport {
 }
 
 /// `[….transport.noise]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoiseConfig {
     /// Any names that snow accepts, at least one. A server takes all of them, in this order; a
     /// client tries one after another.
@@ -535,7 +535,7 @@ impl fmt::Display for Congestion {
 }
 
 /// `proxy` of `[….transport.tcp]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
     /// How it is asked.
     pub scheme: ProxyScheme,
@@ -555,7 +555,7 @@ pub enum ProxyScheme {
 }
 
 /// For a proxy.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     /// 1 to 255 bytes.
     pub user: Secret,

@@ -2,10 +2,20 @@
 
 use std::fmt;
 
-/// Masks itself in `Debug` and `Display`. Compare it in constant time, with `subtle`: for that
-/// reason it is not `PartialEq`.
+use subtle::ConstantTimeEq as _;
+
+/// Masks itself in `Debug` and `Display`. Two of them are compared in a time that tells nothing but
+/// whether they are of one length.
 #[derive(Clone)]
 pub struct Secret(Box<[u8]>);
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Secret) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Secret {}
 
 impl Secret {
     /// Wraps the bytes.

@@ -128,9 +128,9 @@ fn read_tokens(
                  as what `openssl rand -hex 16` prints",
             ));
         }
-        let token = text.value.into_bytes();
-        if tokens.iter().all(|(other, _)| other.expose() != token) {
-            tokens.push((Secret::new(token), text.place));
+        let token = Secret::new(text.value.into_bytes());
+        if tokens.iter().all(|(other, _)| *other != token) {
+            tokens.push((token, text.place));
         }
     }
     Ok(tokens)
@@ -158,7 +158,7 @@ fn shared(group: &[&TokenUse]) -> Option<String> {
 
 /// The services that have the same token, for each token; in the order of the file.
 fn groups(uses: &[TokenUse]) -> Vec<Vec<&TokenUse>> {
-    gather(uses.iter().collect(), |one, other| one.token.expose() == other.token.expose())
+    gather(uses.iter().collect(), |one, other| one.token == other.token)
 }
 
 /// Services that look like one home's, by their names: `pi-http` and `pi-https`, or hosts of which

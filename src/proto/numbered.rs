@@ -70,9 +70,7 @@ impl Numbered {
             if let Some(number) = number
                 && let Some(known) = former.remove(&number)
             {
-                let is_same = known.token.expose() == service.token.expose()
-                    && known.local_ports == service.local_ports;
-                if !is_same {
+                if (&known.token, known.local_ports) != (&service.token, service.local_ports) {
                     news.again.push(number);
                 }
                 self.known.insert(number, Arc::new(service.clone()));

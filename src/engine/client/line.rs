@@ -11,7 +11,7 @@ use log::warn;
 
 use super::session::Control;
 use super::{Client, Complaint, Lookup, Tunnel, in_order};
-use crate::config::{ClientConfig, HostPort, Protocol, Proxy, Secret, Transport};
+use crate::config::{ClientConfig, HostPort, Protocol, Proxy, Transport};
 use crate::engine::conn::{Conn, TunnelConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
@@ -68,23 +68,8 @@ impl Upstream {
 
     /// Whether the same server is reached in the same way: a session with it may go on.
     pub(super) fn is_same(&self, other: &Upstream) -> bool {
-        self.remote_addr == other.remote_addr
-            && self.protocol == other.protocol
-            && is_same(&self.proxy, &other.proxy, |one, other| {
-                let same_login = is_same(&one.login, &other.login, |one, other| {
-                    are_equal(&one.user, &other.user) && are_equal(&one.password, &other.password)
-                });
-                (one.scheme, &one.addr) == (other.scheme, &other.addr) && same_login
-            })
-            && match (&self.transport, &other.transport) {
-                (Transport::Tcp, Transport::Tcp) => true,
-                (Transport::Noise(one), Transport::Noise(other)) => {
-                    one.patterns == other.patterns
-                        && one.remote_public_key == other.remote_public_key
-                        && is_same(&one.local_private_key, &other.local_private_key, are_equal)
-                }
-                _ => false,
-            }
+        (&self.remote_addr, self.protocol, &self.proxy, &self.transport)
+            == (&other.remote_addr, other.protocol, &other.proxy, &other.transport)
     }
 
     /// Whose address is looked up: the server's name is the proxy's to resolve.
@@ -98,19 +83,6 @@ impl Upstream {
             Some(proxy) => format!("server {} through proxy {proxy}", self.remote_addr),
             None => format!("server {address}"),
         }
-    }
-}
-
-/// Of our own file's secrets, whose comparison nobody can time.
-fn are_equal(one: &Secret, other: &Secret) -> bool {
-    one.expose() == other.expose()
-}
-
-fn is_same<T>(one: &Option<T>, other: &Option<T>, are_same: impl Fn(&T, &T) -> bool) -> bool {
-    match (one, other) {
-        (None, None) => true,
-        (Some(one), Some(other)) => are_same(one, other),
-        _ => false,
     }
 }
 

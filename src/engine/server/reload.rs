@@ -105,10 +105,7 @@ impl<N: Net> Server<N> {
         let is_news = |(index, service): &(usize, &ServerService)| {
             let id: ServiceId = plan.at(*index);
             self.services.get(id).is_none_or(|former| {
-                let all = |service: &ServerService| -> Vec<_> {
-                    service.tokens.iter().map(|token| token.expose().to_vec()).collect()
-                };
-                all(former) != all(service) || former.ports() != service.ports()
+                former.tokens != service.tokens || former.ports() != service.ports()
             })
         };
         let news = config.services.iter().enumerate().filter(is_news);
