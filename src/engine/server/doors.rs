@@ -67,6 +67,32 @@ impl Numbers {
     }
 }
 
+/// Doors that are open, by what makes another file's the same. Where a port is 0, one is as good as
+/// another, but for those that know it: there it is also what they lead to, `W`.
+pub(super) struct OpenDoors<W>(BTreeMap<(SocketAddr, Option<W>), Vec<DoorId>>);
+
+impl<W: Copy + Ord> OpenDoors<W> {
+    /// Those that have been opened as at these addresses.
+    pub(super) fn new(
+        doors: impl DoubleEndedIterator<Item = (DoorId, SocketAddr, W)>,
+    ) -> OpenDoors<W> {
+        let mut open: BTreeMap<_, Vec<DoorId>> = BTreeMap::new();
+        for (id, at, leads_to) in doors.rev() {
+            open.entry(OpenDoors::key(at, leads_to)).or_default().push(id);
+        }
+        OpenDoors(open)
+    }
+
+    /// The one to go on with, once.
+    pub(super) fn take(&mut self, at: SocketAddr, leads_to: W) -> Option<DoorId> {
+        self.0.get_mut(&OpenDoors::key(at, leads_to))?.pop()
+    }
+
+    fn key(at: SocketAddr, leads_to: W) -> (SocketAddr, Option<W>) {
+        (at, (at.port() == 0).then_some(leads_to))
+    }
+}
+
 /// What becomes of the doors with another file.
 pub(super) struct DoorPlan<L> {
     /// In the order of the file.
@@ -161,15 +187,9 @@ pub(super) fn plan<N: Net>(
 ) -> io::Result<DoorPlan<N::Listener>> {
     let wanted = wanted(config, services);
     let mut plan = DoorPlan { doors: Vec::new(), opened: BTreeMap::new() };
-    // Where a port is 0, one is as good as another, but for those that know it.
-    let mut free: BTreeMap<(SocketAddr, Option<LeadsTo>), Vec<DoorId>> = BTreeMap::new();
-    let key = |at: SocketAddr, leads_to| (at, (at.port() == 0).then_some(leads_to));
-    for (id, door) in doors.iter().rev() {
-        free.entry(key(door.at, door.leads_to)).or_default().push(*id);
-    }
+    let mut open = OpenDoors::new(doors.iter().map(|(id, door)| (*id, door.at, door.leads_to)));
     for (at, leads_to) in wanted {
-        let same = free.get_mut(&key(at, leads_to)).and_then(Vec::pop);
-        let id = match same {
+        let id = match open.take(at, leads_to) {
             Some(id) => id,
             None => {
                 let id = numbers.next(|id| doors.contains_key(&id));

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use log::{debug, info};
 
-use super::doors::{DoorId, Numbers};
+use super::doors::{DoorId, Numbers, OpenDoors};
 use super::links::LinkUse;
 use super::sessions::Control;
 use super::{Server, Tunnel};
@@ -120,8 +120,8 @@ impl<S> Udp<S> {
         net: &mut N,
     ) -> io::Result<UdpPlan<S>> {
         let mut plan = UdpPlan { doors: Vec::new(), opened: BTreeMap::new() };
-        let mut free: BTreeMap<DoorId, Opening> =
-            self.doors.iter().map(|(id, door)| (*id, door.opening)).collect();
+        let doors = self.doors.iter().map(|(id, door)| (*id, door.opening));
+        let mut open = OpenDoors::new(doors.map(|(id, it)| (id, it.at, (it.service, it.offset))));
         for (index, service) in config.services.iter().enumerate() {
             if service.kind != ServiceKind::Udp {
                 continue;
@@ -129,13 +129,7 @@ impl<S> Udp<S> {
             let mut opened = Vec::new();
             for (at, offset) in service.bind_addrs.iter().zip(service.port_offsets()) {
                 let opening = Opening { at: *at, service: services.at(index), offset };
-                let is_same = |door: &Opening| {
-                    let is_its = (door.service, door.offset) == (opening.service, offset);
-                    door.at == opening.at && (is_its || at.port() != 0)
-                };
-                let same = free.iter().find(|(_, door)| is_same(door)).map(|(id, _)| *id);
-                if let Some(id) = same {
-                    free.remove(&id);
+                if let Some(id) = open.take(*at, (opening.service, offset)) {
                     plan.doors.push((id, opening));
                     continue;
                 }
