@@ -14,8 +14,7 @@ use std::process::ExitCode;
 use underpass::access_log::AccessLog;
 use underpass::config::changes::Change;
 use underpass::config::{
-    AccessLogConfig, ClientConfig, Config, ConfigError, SeenFile, ServerConfig, ServerService,
-    ServiceKind,
+    AccessLogConfig, ClientConfig, Config, SeenFile, ServerConfig, ServerService, ServiceKind,
 };
 use underpass::engine::client::Client;
 use underpass::engine::core::Flow;
@@ -25,7 +24,7 @@ use underpass::engine::server::Server;
 use underpass::proto::access::Sink;
 
 use cli::{Command, Role};
-use service_manager::ServiceManager;
+use service_manager::{Managed, ServiceManager};
 use stderr_log::StderrLog;
 
 fn main() -> ExitCode {
@@ -145,30 +144,46 @@ fn run_server(
     passed: Passed,
     manager: &mut ServiceManager,
 ) -> io::Result<()> {
-    let mut on = config.watch;
-    let access_log = config.access_log.clone();
-    let sink = open_access_log(access_log.as_ref())?;
+    let on = config.watch;
+    let mut at = config.access_log.clone();
+    let sink = open_access_log(at.as_ref())?;
     let mut net = MioNet::with_signals()?;
     let (tcp, udp) = addresses(&config);
     net.take_over(keep_passed(passed, &tcp, &udp));
     let mut server = Server::new(config, net)?;
     server.log_access(sink);
     watch(server.net(), on, seen);
-    let mut at = access_log;
-    manager.ready(&mut server);
+    drive(path, server, on, manager, |server, config| {
+        reload_server(server, server_of(path, config)?, &mut at)
+    })
+}
+
+/// Turns an engine until it stops. It has its files watched if they say so: `on`.
+fn drive<E: Managed>(
+    path: &Path,
+    mut engine: E,
+    mut on: bool,
+    manager: &mut ServiceManager,
+    mut reload: impl FnMut(&mut E, Config) -> Result<(Vec<Change>, bool), String>,
+) -> io::Result<()> {
+    manager.ready(&mut engine);
     loop {
-        let flow = server.turn()?;
-        manager.attend(&mut server);
+        let flow = engine.turn()?;
+        manager.attend(&mut engine);
         match flow {
             Flow::Continue => {}
             Flow::Stop => return Ok(()),
             Flow::Reload => {
                 manager.reloading();
                 let mut seen = Vec::new();
-                let reloaded = Config::load_again(path, &mut seen);
-                let reloaded = reload_server(path, reloaded, &mut server, &mut at, &mut on);
-                manager.reloaded(&server, say_reload(reloaded));
-                watch(server.net(), on, seen);
+                let config = Config::load_again(path, &mut seen).map_err(|error| error.to_string());
+                let reloaded = config.and_then(|config| reload(&mut engine, config));
+                let reloaded = reloaded.map(|(changes, is_on)| {
+                    on = is_on;
+                    changes
+                });
+                manager.reloaded(&engine, say_reload(reloaded));
+                watch(engine.net(), on, seen);
             }
         }
     }
@@ -194,15 +209,12 @@ fn keep_passed(mut passed: Passed, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Pa
     passed
 }
 
-/// Whatever can fail comes before the first change.
+/// Whatever can fail comes before the first change. What has changed, and whether to watch.
 fn reload_server(
-    path: &Path,
-    config: Result<Config, ConfigError>,
     server: &mut Server<MioNet>,
+    config: ServerConfig,
     at: &mut Option<AccessLogConfig>,
-    watch: &mut bool,
-) -> Result<Vec<Change>, String> {
-    let config = server_of(path, config.map_err(|error| error.to_string())?)?;
+) -> Result<(Vec<Change>, bool), String> {
     let on = config.watch;
     let wanted = config.access_log.clone();
     let which = |log: &AccessLogConfig| (log.path.clone(), log.format);
@@ -216,8 +228,7 @@ fn reload_server(
         server.log_access(sink);
         *at = wanted;
     }
-    *watch = on;
-    Ok(changes)
+    Ok((changes, on))
 }
 
 fn open_access_log(config: Option<&AccessLogConfig>) -> io::Result<Option<Box<dyn Sink>>> {
@@ -233,39 +244,15 @@ fn run_client(
     manager: &mut ServiceManager,
 ) -> io::Result<()> {
     drop(keep_passed(passed, &[], &[])); // it listens nowhere
-    let mut on = config.watch;
+    let on = config.watch;
     let mut client = Client::new(config, MioNet::with_signals()?)?;
     watch(client.net(), on, seen);
-    manager.ready(&mut client);
-    loop {
-        let flow = client.turn()?;
-        manager.attend(&mut client);
-        match flow {
-            Flow::Continue => {}
-            Flow::Stop => return Ok(()),
-            Flow::Reload => {
-                manager.reloading();
-                let mut seen = Vec::new();
-                let reloaded = Config::load_again(path, &mut seen);
-                let reloaded = reload_client(path, reloaded, &mut client, &mut on);
-                manager.reloaded(&client, say_reload(reloaded));
-                watch(client.net(), on, seen);
-            }
-        }
-    }
-}
-
-fn reload_client(
-    path: &Path,
-    config: Result<Config, ConfigError>,
-    client: &mut Client<MioNet>,
-    watch: &mut bool,
-) -> Result<Vec<Change>, String> {
-    let config = client_of(path, config.map_err(|error| error.to_string())?)?;
-    let on = config.watch;
-    let changes = client.reload(config).map_err(|error| error.to_string())?;
-    *watch = on;
-    Ok(changes)
+    drive(path, client, on, manager, |client, config| {
+        let config = client_of(path, config)?;
+        let on = config.watch;
+        let changes = client.reload(config).map_err(|error| error.to_string())?;
+        Ok((changes, on))
+    })
 }
 
 /// The files that were read, from now on.

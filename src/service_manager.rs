@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use underpass::engine::client::Client;
+use underpass::engine::core::Flow;
 use underpass::engine::mio_net::MioNet;
 use underpass::engine::server::Server;
 use underpass::proto::time::Time;
@@ -27,19 +28,29 @@ const STATUS_LENGTH: usize = 500;
 /// What the manager waits for beyond `drain_time` before it kills.
 const EXTENSION: Duration = Duration::from_secs(10);
 
-/// An engine, as the manager sees it.
+/// An engine of either role, as the program and the manager see it.
 pub(crate) trait Managed {
+    /// One turn.
+    fn turn(&mut self) -> io::Result<Flow>;
+    /// The network below.
+    fn net(&mut self) -> &mut MioNet;
     /// Its clock.
     fn now(&self) -> Time;
     /// How it is, in one line.
     fn status(&self) -> String;
     /// It is about to end: until then at most.
     fn ends_at(&self) -> Option<Time>;
-    /// It is to turn then, though nothing happens.
-    fn wake_at(&mut self, at: Option<Time>);
 }
 
 impl Managed for Server<MioNet> {
+    fn turn(&mut self) -> io::Result<Flow> {
+        Server::turn(self)
+    }
+
+    fn net(&mut self) -> &mut MioNet {
+        Server::net(self)
+    }
+
     fn now(&self) -> Time {
         Server::now(self)
     }
@@ -52,13 +63,17 @@ impl Managed for Server<MioNet> {
     fn ends_at(&self) -> Option<Time> {
         Server::ends_at(self)
     }
-
-    fn wake_at(&mut self, at: Option<Time>) {
-        self.net().wake_at(at);
-    }
 }
 
 impl Managed for Client<MioNet> {
+    fn turn(&mut self) -> io::Result<Flow> {
+        Client::turn(self)
+    }
+
+    fn net(&mut self) -> &mut MioNet {
+        Client::net(self)
+    }
+
     fn now(&self) -> Time {
         Client::now(self)
     }
@@ -73,10 +88,6 @@ impl Managed for Client<MioNet> {
 
     fn ends_at(&self) -> Option<Time> {
         Client::ends_at(self)
-    }
-
-    fn wake_at(&mut self, at: Option<Time>) {
-        self.net().wake_at(at);
     }
 }
 
@@ -132,7 +143,7 @@ impl ServiceManager {
         self.say("READY=1");
         self.feed(engine.now());
         self.tell_status(engine);
-        engine.wake_at(self.feed_at());
+        engine.net().wake_at(self.feed_at());
     }
 
     /// After each turn: feeds the watchdog, tells what is new, and says when the next turn is due.
@@ -156,7 +167,7 @@ impl ServiceManager {
             self.tell_status(engine);
         }
         let look_at = looks_again.then_some(look_at);
-        engine.wake_at(self.feed_at().into_iter().chain(look_at).min());
+        engine.net().wake_at(self.feed_at().into_iter().chain(look_at).min());
     }
 
     /// A reload is over; an error is part of the status until the next one that succeeds.
