@@ -188,14 +188,13 @@ impl MioNet {
     /// Registered; what is accepted inherits the options (Linux), so that an accept is one call and
     /// not six.
     fn adopt_listener(
-        &self,
+        &mut self,
         socket: Socket,
         token: Token,
     ) -> io::Result<(TcpListener, SocketAddr)> {
         socket.set_nonblocking(true)?;
-        self.tune(SockRef::from(&socket))?;
-        self.far.tune(SockRef::from(&socket));
         let mut listener = TcpListener::from_std(socket.into());
+        self.retune(&listener)?;
         let address = listener.local_addr()?;
         self.poll.registry().register(&mut listener, mio_token(token), Interest::READABLE)?;
         Ok((listener, address))
