@@ -47,6 +47,17 @@ fn read(file: &File) -> Config {
     config.unwrap_or_else(|error| panic!("{error}"))
 }
 
+impl Actor {
+    /// Asks an engine to end; whether it takes its time.
+    pub fn drain(&mut self) -> bool {
+        match self {
+            Actor::Server(server, _) => server.drain(),
+            Actor::Client(client, _) => client.drain(),
+            _ => panic!("it is no engine"),
+        }
+    }
+}
+
 impl Program for Actor {
     fn turn(&mut self) -> io::Result<bool> {
         let (flow, census) = match self {

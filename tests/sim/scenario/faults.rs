@@ -196,11 +196,7 @@ impl Scenario {
 
     /// Asks an engine to end; whether it takes its time.
     fn drain(&mut self, task: usize) -> bool {
-        let drains = match &mut self.driver.tasks[task].program {
-            Some(Actor::Server(server, _)) => server.drain(),
-            Some(Actor::Client(client, _)) => client.drain(),
-            _ => false,
-        };
+        let drains = self.driver.tasks[task].program.as_mut().is_some_and(Actor::drain);
         self.driver.touched(task);
         drains
     }
