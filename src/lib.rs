@@ -7,6 +7,7 @@
 //! - [`config`]: what the user writes, parsed into types that cannot be wrong.
 //! - [`import`]: rathole's files and Traefik's labels as ours.
 //! - [`limits`]: every bound and deadline, with its reason.
+//! - [`status`]: how it is, in one snapshot for whoever looks.
 //! - [`engine`]: the only code that owns sockets. Generic over [`engine::net::Net`], so that the
 //!   same code runs on mio and on the simulated network of `tests/sim`.
 //! - [`file_watch`]: files under watch by inotify.
@@ -25,4 +26,5 @@ pub mod import;
 pub mod limits;
 pub mod line_writer;
 pub mod proto;
+pub mod status;
 pub mod wire;
