@@ -355,6 +355,11 @@ impl<N: Net> Server<N> {
         self.core.now()
     }
 
+    /// What has been counted of visitors so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
     /// What it holds.
     pub fn census(&self) -> Census {
         let (udp_sessions, dropped) = (self.udp.sessions(), self.udp.dropped);

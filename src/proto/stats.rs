@@ -17,6 +17,8 @@ pub struct Stats {
     by_service: ByService<[Option<Box<Traffic>>; Entry::ALL.len()]>,
     /// Of visitors whom no service took.
     strays: [Traffic; Entry::ALL.len()],
+    /// Of services that are gone, so that what all have together never shrinks.
+    former: [Traffic; Entry::ALL.len()],
     /// The newest last: of visitors who had a service, and of others, who are none's fault.
     failures: [VecDeque<Failed>; 2],
 }
@@ -66,6 +68,19 @@ impl Traffic {
         CLASSES.into_iter().zip(self.classes).filter(|(_, count)| *count > 0)
     }
 
+    fn add(&mut self, other: &Traffic) {
+        for (own, others) in self.ends.iter_mut().zip(other.ends) {
+            *own += others;
+        }
+        for (own, others) in self.classes.iter_mut().zip(other.classes) {
+            *own += others;
+        }
+        self.received += other.received;
+        self.sent += other.sent;
+        self.link_wait.add(&other.link_wait);
+        self.first_byte.add(&other.first_byte);
+    }
+
     fn is_empty(&self) -> bool {
         self.ends().next().is_none() && self.received == 0 && self.sent == 0
     }
@@ -83,7 +98,10 @@ impl Stats {
 
     /// A service is gone.
     pub fn forget(&mut self, service: ServiceId) {
-        self.by_service.remove(service);
+        for (slot, former) in self.by_service.remove(service).iter().flatten().zip(&mut self.former)
+        {
+            slot.iter().for_each(|traffic| former.add(traffic));
+        }
     }
 
     /// Bytes have moved.
@@ -147,6 +165,16 @@ impl Stats {
         all.filter(|(_, traffic)| !traffic.is_empty())
     }
 
+    /// All that has passed an entry, of services that are gone too.
+    pub fn of_entry(&self, entry: Entry) -> Traffic {
+        let mut all = self.strays[entry as usize].clone();
+        all.add(&self.former[entry as usize]);
+        for (_, slots) in self.by_service.iter() {
+            slots[entry as usize].iter().for_each(|traffic| all.add(traffic));
+        }
+        all
+    }
+
     fn of(&mut self, service: Option<ServiceId>, entry: Entry) -> &mut Traffic {
         match service.and_then(|service| self.by_service.get_mut(service)) {
             Some(slots) => slots[entry as usize].get_or_insert_default(),
@@ -179,6 +207,8 @@ mod tests {
         assert_eq!(strays, [(Entry::Https, 1), (Entry::Tcp, 0)], "nobody has added b");
         stats.forget(a);
         assert_eq!(stats.of_service(a).count(), 0);
+        let https = stats.of_entry(Entry::Https);
+        assert_eq!((https.received, https.sent), (4, 6), "of both");
     }
 
     #[test]
