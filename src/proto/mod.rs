@@ -13,6 +13,7 @@ mod dh;
 pub mod gate;
 pub mod gates;
 pub mod handshakes;
+pub mod htpasswd;
 pub mod http_entry;
 pub mod keepalive;
 pub mod lease;
