@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -17,11 +16,10 @@ use underpass::config::{
     show_ports,
 };
 use underpass::engine::far;
+use underpass::explain;
 use underpass::import::File;
 use underpass::limits::HEAD_TIME;
-use underpass::proto::route::{AmbiguousPath, Ask, Condition, Entry, Match};
-use underpass::wire::client_hello::Alpn;
-use underpass::wire::host::{HostName, parse_host};
+use underpass::proto::route::Entry;
 
 /// What the arguments ask for.
 #[derive(Debug, PartialEq, Eq)]
@@ -217,116 +215,7 @@ pub(crate) fn explain(path: &Path, asked: &str) -> Result<String, String> {
     let Some(server) = config.server else {
         return Err(format!("{}: has no [server], which alone routes names", path.display()));
     };
-    let (name, target) = match asked.split_once('/') {
-        Some((name, _)) => (name, Some(&asked.as_bytes()[name.len()..])),
-        None => (asked, None),
-    };
-    let address = name.parse::<IpAddr>().map(HostName::Ip); // also IPv6 without brackets
-    let (shown, http, https) = match address.or_else(|_| parse_host(name.as_bytes())) {
-        Ok(host) => {
-            (show(&host), who_over_http(&server, &host, target), who_over_tls(&server, host))
-        }
-        Err(reject) => (
-            format!("invalid: {reject}"),
-            vec!["nobody: status 400".into()],
-            vec!["nobody: a TLS alert".into()],
-        ),
-    };
-    let mut text = format!("name   {shown}\n");
-    for (entry, lines) in [("http", http), ("https", https)] {
-        for line in lines {
-            let _ = writeln!(text, "{entry:5}  {line}"); // writing to a String cannot fail
-        }
-    }
-    Ok(text)
-}
-
-fn show(host: &HostName) -> String {
-    match host {
-        HostName::Dns(name) => name.to_string(),
-        HostName::Ip(address) => address.to_string(),
-        HostName::Empty => "no name".into(),
-    }
-}
-
-/// For one target; without one, for `/` and for each prefix that decides about this name.
-fn who_over_http(server: &ServerConfig, host: &HostName, target: Option<&[u8]>) -> Vec<String> {
-    if let Some(target) = target {
-        return vec![who(server, host, Ask::Http { target })];
-    }
-    let mut lines = vec![who(server, host, Ask::Http { target: b"/" })];
-    for condition in conditions(server, Entry::Http) {
-        let Condition::Path(prefix) = condition else { continue };
-        let ask = Ask::Http { target: prefix.as_str().as_bytes() };
-        if decides(server, host, ask, condition) {
-            lines.push(who(server, host, ask));
-        }
-    }
-    lines
-}
-
-/// Without ALPN, and for each protocol that decides about this name.
-fn who_over_tls(server: &ServerConfig, host: HostName) -> Vec<String> {
-    let (host, note) = match host {
-        HostName::Ip(_) => (HostName::Empty, " (visitors send no SNI for an address)"),
-        HostName::Dns(_) | HostName::Empty => (host, ""),
-    };
-    let bare = who(server, &host, Ask::Https { alpn: Alpn::NONE });
-    let mut lines = vec![bare + note];
-    for condition in conditions(server, Entry::Https) {
-        let Condition::Alpn(protocol) = condition else { continue };
-        // Its length was checked when it was read.
-        let list = [&[protocol.len() as u8], protocol.as_bytes()].concat();
-        let Ok(alpn) = Alpn::parse(&list) else { continue };
-        if decides(server, &host, Ask::Https { alpn }, condition) {
-            lines.push(who(server, &host, Ask::Https { alpn }));
-        }
-    }
-    lines
-}
-
-/// Every condition of an entry once, in the order of the routes.
-fn conditions(server: &ServerConfig, entry: Entry) -> Vec<&Condition> {
-    let mut all: Vec<&Condition> = Vec::new();
-    for condition in server.routes.list(entry).iter().filter_map(|route| route.condition) {
-        if !all.contains(&condition) {
-            all.push(condition);
-        }
-    }
-    all
-}
-
-fn decides(server: &ServerConfig, host: &HostName, ask: Ask<'_>, condition: &Condition) -> bool {
-    matches!(server.routes.find(host, ask), Ok(Some(found)) if found.condition == Some(condition))
-}
-
-fn who(server: &ServerConfig, host: &HostName, ask: Ask<'_>) -> String {
-    let (key, listeners) = match ask.entry() {
-        Entry::Http => ("http_addr", &server.http_addrs),
-        Entry::Https => ("https_addr", &server.https_addrs),
-    };
-    if listeners.is_empty() {
-        return format!("nobody: there is no {key}");
-    }
-    let admin = server.admin.as_ref().and_then(|admin| admin.host);
-    if ask.entry() == Entry::Http && admin.is_some_and(|admin| *host == HostName::Dns(admin)) {
-        return ADMIN.into();
-    }
-    match server.routes.find(host, ask) {
-        Ok(Some(found)) => {
-            format!("service {}, by {}", server.services[found.service].name, route(&found))
-        }
-        Ok(None) => "nobody: no pattern matches".into(),
-        Err(AmbiguousPath) => "nobody: status 400, the path may be read in two ways".into(),
-    }
-}
-
-/// What a service is found by.
-fn route(found: &Match<'_>) -> String {
-    match found.condition {
-        Some(condition) => format!("{} with {condition}", found.pattern),
-        None => found.pattern.into(),
-    }
+    Ok(explain::explain(&server, asked).join("\n") + "\n")
 }
 
 /// What comes in where, and the service that gets it; per entry what wins first.
@@ -338,7 +227,7 @@ fn server_rows(server: &ServerConfig, rows: &mut Vec<[String; 3]>) {
                 Some(_) if entry == Entry::Http => ", sends to https",
                 _ => "",
             };
-            [shown.into(), route(&found), format!("{name}{note}")]
+            [shown.into(), explain::route(&found), format!("{name}{note}")]
         }));
     }
     if let Some(ssh) = server.ssh {
@@ -366,7 +255,8 @@ fn admin_rows(admin: Option<&AdminConfig>, rows: &mut Vec<[String; 3]>) {
         AdminAddr::Unix(_) => ("file", addr.to_string(), "no password"),
     });
     rows.extend(
-        host.chain(addrs).map(|(way, at, users)| [way.into(), at, format!("{ADMIN}: {users}")]),
+        host.chain(addrs)
+            .map(|(way, at, users)| [way.into(), at, format!("{}: {users}", explain::ADMIN)]),
     );
 }
 
@@ -419,9 +309,6 @@ fn columns(rows: &[[String; 3]]) -> String {
     let line = |[a, b, c]: &[String; 3]| format!("{a:first$}  {b:second$}  {c}\n");
     rows.iter().map(line).collect()
 }
-
-/// What `[server.admin]` and `[client.admin]` open.
-const ADMIN: &str = "the admin page";
 
 pub(crate) const VERSION: &str = concat!("underpass ", env!("CARGO_PKG_VERSION"), "\n");
 
