@@ -19,6 +19,7 @@ use underpass::engine::far;
 use underpass::explain;
 use underpass::import::File;
 use underpass::limits::HEAD_TIME;
+use underpass::proto::noise;
 use underpass::proto::route::Entry;
 
 /// What the arguments ask for.
@@ -136,10 +137,9 @@ fn one_role(given: Option<Role>, role: Role) -> Result<Option<Role>, String> {
 
 /// A key pair, printed as rathole prints it.
 pub(crate) fn genkey() -> Result<String, String> {
-    let params = "Noise_NK_25519_ChaChaPoly_BLAKE2s".parse();
-    let pair = params.and_then(|params| snow::Builder::new(params).generate_keypair());
-    let pair = pair.map_err(|error| format!("no key: {error}"))?;
-    let [private, public] = [pair.private, pair.public].map(|key| STANDARD.encode(key));
+    let mut private = [0; 32];
+    getrandom::fill(&mut private).map_err(|error| format!("no key: {error}"))?;
+    let [private, public] = [private, noise::public_key(private)].map(|key| STANDARD.encode(key));
     Ok(format!("Private Key:\n{private}\n\nPublic Key:\n{public}\n"))
 }
 
