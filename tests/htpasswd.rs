@@ -98,7 +98,7 @@ fn openssl_makes_the_same_with_any_salt() {
     }
 }
 
-/// The test vectors of bcrypt's and crypt's authors, with prefixes and rounds that htpasswd has not.
+/// Test vectors of bcrypt's and crypt's authors, with prefixes and rounds that htpasswd has not.
 #[test]
 fn hashes_of_other_programs_are_taken() {
     for (hash, password) in [

@@ -3,8 +3,8 @@
 //!
 //! A request asks. If its password was found right lately it goes on at once; if it has to be
 //! checked, the guard gives a [`Job`], which somebody runs where it may take a second, and tells
-//! the result with the job's ticket. Each network may be wrong [`limits::ADMIN_FAILURES`] times, then
-//! it waits, whatever it says: one that is told whether a password is right can go on guessing.
+//! the result with the job's ticket. Each network may be wrong [`limits::ADMIN_FAILURES`] times,
+//! then it waits, whatever it says: who is told whether a password is right can go on guessing.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -115,8 +115,8 @@ impl Guard {
         }
     }
 
-    /// After a reload. If these are others, nothing is remembered of those who came before, and what
-    /// is being checked counts as wrong.
+    /// After a reload. If these are others, nothing is remembered of those who came before, and
+    /// what is being checked counts as wrong.
     pub fn set_users(&mut self, users: Arc<Users>) {
         if users.digest() != self.users.digest() {
             self.remembered.clear();
