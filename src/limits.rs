@@ -35,6 +35,10 @@ pub const HTTP_IDLE_TIME: Duration = Duration::from_secs(60);
 /// What the kernel keeps for a connection behind what is under way, before the one who sends waits:
 /// two batches, so that a sender has a next one ready.
 pub const UNSENT_BYTES: u32 = 128 * 1024;
+/// Visits that failed, and had a service, whose details are kept for who looks.
+pub const FAILURES_KEPT: usize = 40;
+/// The same of those who had none: strangers of all kinds, all day.
+pub const STRAY_FAILURES_KEPT: usize = 20;
 /// A page of the user's own: it is copied for each visitor that gets it.
 pub const ERROR_PAGE_BYTES: usize = 64 * 1024;
 /// From the end of a request to the home's answer: reports and uploads are slow to digest.

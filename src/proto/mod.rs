@@ -30,6 +30,7 @@ pub mod rathole_server;
 pub mod rounds;
 pub mod route;
 pub mod services;
+pub mod stats;
 pub mod time;
 pub mod tunnel;
 pub mod udp_sessions;
