@@ -58,7 +58,7 @@ fn each_hash_of_htpasswd_is_of_its_password_and_of_no_other() {
     for (options, counts) in KINDS {
         for password in &passwords {
             let line = htpasswd(options, "bob", password);
-            let users = users(&[line.clone()]);
+            let users = users(std::slice::from_ref(&line));
             let is_right = |password: &[u8]| users.is_right(b"bob", password);
             let shown = format!("{options:?} {password:?} {line}");
             assert!(is_right(password.as_bytes()), "{shown}");
