@@ -13,7 +13,8 @@ use lexopt::prelude::*;
 use underpass::access_log::AccessLog;
 use underpass::config::changes::{self, Change};
 use underpass::config::{
-    ClientConfig, Config, HttpTimes, ServerConfig, ServerService, nearest, show_ports,
+    AdminAddr, AdminConfig, ClientConfig, Config, HttpTimes, ServerConfig, ServerService, nearest,
+    show_ports,
 };
 use underpass::engine::far;
 use underpass::import::File;
@@ -307,6 +308,10 @@ fn who(server: &ServerConfig, host: &HostName, ask: Ask<'_>) -> String {
     if listeners.is_empty() {
         return format!("nobody: there is no {key}");
     }
+    let admin = server.admin.as_ref().and_then(|admin| admin.host);
+    if ask.entry() == Entry::Http && admin.is_some_and(|admin| *host == HostName::Dns(admin)) {
+        return ADMIN.into();
+    }
     match server.routes.find(host, ask) {
         Ok(Some(found)) => {
             format!("service {}, by {}", server.services[found.service].name, route(&found))
@@ -343,7 +348,26 @@ fn server_rows(server: &ServerConfig, rows: &mut Vec<[String; 3]>) {
         let ports = show_ports(&service.bind_addrs).into_iter();
         rows.extend(ports.map(|addrs| ["port".into(), addrs, service.name.clone()]));
     }
+    admin_rows(server.admin.as_ref(), rows);
     limit_rows(server, rows);
+}
+
+/// Where it can be looked at, and by whom.
+fn admin_rows(admin: Option<&AdminConfig>, rows: &mut Vec<[String; 3]>) {
+    let Some(admin) = admin else { return };
+    let users = match admin.users.names().count() {
+        0 => "no password".to_owned(),
+        1 => "a password, 1 user".to_owned(),
+        users => format!("a password, {users} users"),
+    };
+    let host = admin.host.iter().map(|host| ("http", host.to_string(), &*users));
+    let addrs = admin.bind_addrs.iter().map(|addr| match addr {
+        AdminAddr::Tcp(_) => ("port", addr.to_string(), &*users),
+        AdminAddr::Unix(_) => ("file", addr.to_string(), "no password"),
+    });
+    rows.extend(
+        host.chain(addrs).map(|(way, at, users)| [way.into(), at, format!("{ADMIN}: {users}")]),
+    );
 }
 
 /// What the file limits, each for all visitors or for those of one service.
@@ -385,6 +409,7 @@ fn client_rows(client: &ClientConfig, rows: &mut Vec<[String; 3]>) {
             }
         }
     }
+    admin_rows(client.admin.as_ref(), rows);
 }
 
 /// The rows with their columns in line.
@@ -394,6 +419,9 @@ fn columns(rows: &[[String; 3]]) -> String {
     let line = |[a, b, c]: &[String; 3]| format!("{a:first$}  {b:second$}  {c}\n");
     rows.iter().map(line).collect()
 }
+
+/// What `[server.admin]` and `[client.admin]` open.
+const ADMIN: &str = "the admin page";
 
 pub(crate) const VERSION: &str = concat!("underpass ", env!("CARGO_PKG_VERSION"), "\n");
 

@@ -8,6 +8,7 @@
 //! - [`import`]: rathole's files and Traefik's labels as ours.
 //! - [`limits`]: every bound and deadline, with its reason.
 //! - [`status`]: how it is, in one snapshot for whoever looks.
+//! - [`admin`]: that snapshot in the forms that programs and people read.
 //! - [`engine`]: the only code that owns sockets. Generic over [`engine::net::Net`], so that the
 //!   same code runs on mio and on the simulated network of `tests/sim`.
 //! - [`file_watch`]: files under watch by inotify.
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access_log;
+pub mod admin;
 pub mod config;
 pub mod engine;
 pub mod file_watch;

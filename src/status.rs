@@ -366,6 +366,14 @@ impl Histogram {
         self.sum += seconds;
     }
 
+    /// Adds those of another one.
+    pub fn add(&mut self, other: &Histogram) {
+        for (own, others) in self.counts.iter_mut().zip(other.counts) {
+            *own += others;
+        }
+        self.sum += other.sum;
+    }
+
     /// How many observations there are.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

@@ -328,3 +328,56 @@ fn check_says_what_a_reload_changes_and_no_secret() {
         "underpass: none.toml: cannot read it: No such file or directory (os error 2)\n"
     );
 }
+
+/// Who may look, and where; names of users, but nothing of their passwords.
+#[test]
+fn the_admin_page_shows_in_what_is_checked_compared_and_explained() {
+    let folder: PathBuf = [env!("CARGO_TARGET_TMPDIR"), "admin"].iter().collect();
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let hash = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=";
+    let write = |name: &str, users: &str, bind_addr: &str| {
+        let text = format!(
+            "[server]\nbind_addr = '[::1]:1'\nhttp_addr = '[::1]:2'\nhttps_addr = '[::1]:3'\n\
+             [server.admin]\nusers = {users}\nhost = 'u.test'\nbind_addr = {bind_addr}\n\
+             [server.transport]\ntype = 'noise'\nnoise = {{ local_private_key = '{KEY}' }}\n\
+             [server.services.all]\ntype = 'web'\ntoken = 'long enough a token'\nhosts = '**'\n"
+        );
+        std::fs::write(folder.join(name), text).expect("a file");
+        folder.join(name).to_str().expect("UTF-8").to_owned()
+    };
+    let old = write("old.toml", &format!("['ann:{hash}']"), "'unix:/a'");
+    let new = write("new.toml", &format!("['ann:{hash}', 'bob:{hash}']"), "['unix:/a', '[::1]:4']");
+    let other = write("other.toml", &format!("['ann:{}']", hash.replace("5en", "6en")), "[]");
+
+    let (status, out, _) = run(&["check", &new]);
+    assert_eq!(status, 0);
+    let rows = "http   **       all\nhttps  **       all\n\
+                http   u.test   the admin page: a password, 2 users\n\
+                file   unix:/a  the admin page: no password\n\
+                port   [::1]:4  the admin page: a password, 2 users\n";
+    let (head, found) = out.split_once("http   **").expect("rows");
+    assert_eq!(format!("http   **{found}"), rows);
+    assert!(
+        head.contains("server.admin.host: a password to `http_addr` crosses the net"),
+        "{head}"
+    );
+
+    done(
+        &["check", &new, "--against", &old],
+        &format!(
+            "{new}: ok, against {old}\nadmin.bind_addr: unix:/a, [::1]:4 instead of unix:/a\n\
+             admin.users: ann, bob instead of ann\n"
+        ),
+    );
+    done(
+        &["check", &other, "--against", &old],
+        &format!(
+            "{other}: ok, against {old}\nadmin.bind_addr: none instead of unix:/a\n\
+             admin.users: another one\n"
+        ),
+    );
+    done(
+        &["explain", &old, "U.test./api"],
+        "name   u.test\nhttp   the admin page\nhttps  service all, by **\n",
+    );
+}

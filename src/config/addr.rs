@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use super::HostPort;
 use super::error::ConfigError;
@@ -18,6 +19,8 @@ pub(super) struct Listeners {
     /// one number are two.
     taken: HashMap<(Layer, u16), Vec<(IpAddr, usize)>>,
     places: Vec<Place>,
+    /// Sockets in the file system.
+    paths: Vec<(PathBuf, Place)>,
     /// At most [`limits::LISTENERS`].
     count: usize,
 }
@@ -34,10 +37,7 @@ impl Listeners {
     pub(super) fn claim(&mut self, texts: Vec<Text>) -> Result<Vec<SocketAddr>, ConfigError> {
         let mut all = Vec::new();
         for text in texts {
-            match parse_listen(&text)? {
-                (addr, 1) => all.push((addr, 1, text.place)),
-                _ => return Err(text.place.error("a range of ports is for a service's bind_addr")),
-            }
+            all.push((parse_port(&text)?, 1, text.place));
         }
         self.take_all(Layer::Tcp, all)
     }
@@ -54,6 +54,15 @@ impl Listeners {
             all.push((first, count, text.place));
         }
         self.take_all(layer, all)
+    }
+
+    /// Takes a socket's path, if it is free so far.
+    pub(super) fn claim_path(&mut self, path: PathBuf, place: Place) -> Result<(), ConfigError> {
+        if let Some((_, owner)) = self.paths.iter().find(|(taken, _)| *taken == path) {
+            return Err(place.error(format!("this path is taken by {}", owner.mention())));
+        }
+        self.paths.push((path, place));
+        Ok(())
     }
 
     /// What to say when `at` cannot be listened on: with file, line and key.
@@ -185,6 +194,14 @@ impl std::fmt::Display for HostPort {
             true => write!(f, "[{}]:{}", self.host, self.port),
             false => write!(f, "{}:{}", self.host, self.port),
         }
+    }
+}
+
+/// One address, without a range of ports.
+pub(super) fn parse_port(text: &Text) -> Result<SocketAddr, ConfigError> {
+    match parse_listen(text)? {
+        (addr, 1) => Ok(addr),
+        _ => Err(text.place.error("a range of ports is for a service's bind_addr")),
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::quantity::show_size;
 use super::{
-    AccessLogConfig, AccessLogFormat, ClientConfig, ClientService, HttpTimes, NoiseConfig, Secret,
-    ServerConfig, ServerLimits, ServerService, Ssh, TcpOptions, Transport, UdpOptions,
-    VisitorLimits, show_ports,
+    AccessLogConfig, AccessLogFormat, AdminAddr, AdminConfig, ClientConfig, ClientService,
+    HttpTimes, NoiseConfig, Secret, ServerConfig, ServerLimits, ServerService, Ssh, TcpOptions,
+    Transport, UdpOptions, VisitorLimits, show_ports,
 };
 use crate::proto::http_entry::Redirect;
 use crate::proto::route::Entry;
@@ -199,6 +199,7 @@ impl Facts {
             trusted_http_proxies,
             forwarded,
             access_log,
+            admin,
             listeners: _, // the addresses above
         } = config;
         let mut facts = Facts::below("");
@@ -237,6 +238,7 @@ impl Facts {
                 }),
             );
         }
+        facts.admin(admin.as_ref());
         facts
     }
 
@@ -252,6 +254,7 @@ impl Facts {
             drain_time,
             retry_interval,
             services: _,
+            admin,
         } = config;
         let mut facts = Facts::below("");
         facts.say("remote_addr", Some(remote_addr));
@@ -262,7 +265,18 @@ impl Facts {
         facts.seconds("heartbeat_timeout", *heartbeat_timeout);
         facts.seconds("drain_time", Some(*drain_time));
         facts.seconds("retry_interval", Some(*retry_interval));
+        facts.admin(admin.as_ref());
         facts
+    }
+
+    fn admin(&mut self, admin: Option<&AdminConfig>) {
+        let Some(AdminConfig { bind_addrs, host, users, place: _ }) = admin else { return };
+        self.say_all("admin.bind_addr", bind_addrs.iter().map(AdminAddr::to_string).collect());
+        self.say("admin.host", host.as_ref());
+        let names: Vec<&str> = users.names().collect();
+        let shown = Some(names.join(", "));
+        let fact = Fact { shown, whole: users.digest().to_vec() };
+        self.add("admin.users", (!users.is_empty()).then_some(fact));
     }
 
     fn transport(&mut self, transport: &Transport, tcp: &TcpOptions) {

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::addr::Listeners;
+use super::admin;
+use super::env_file::ReadFile;
 use super::error::ConfigError;
 use super::raw::{Keys, Section, Text};
 use super::service::{UDP_KEYS, check_name, or_never, read_drain_time, read_kind, read_udp};
@@ -13,6 +16,8 @@ use crate::wire::proxy_header::Version;
 
 pub(super) fn read(
     section: &Section<'_>,
+    file: ReadFile<'_>,
+    listeners: &mut Listeners,
     warnings: &mut Vec<String>,
     hints: &mut Vec<String>,
 ) -> Result<ClientConfig, ConfigError> {
@@ -40,6 +45,7 @@ pub(super) fn read(
         drain_time: read_drain_time(section)?,
         retry_interval: read_retry(section, warnings)?.unwrap_or(limits::RETRY_INTERVAL),
         services: Vec::new(),
+        admin: admin::read_client(section, file, listeners, hints)?,
     };
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
         check_name(&name, &service)?;
@@ -254,6 +260,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "retry_interval",
     "prefer_ipv6",
     "services",
+    "admin",
 ];
 
 pub(super) const SERVICE_KEYS: Keys = Keys {

@@ -4,7 +4,6 @@
 //! quotes: `AUTH=admin:$apr1$…`. Compose would take it for variables that are not set.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use super::error::ConfigError;
 use super::interpolate::{Chosen, DEPTH, Piece, is_variable, pieces};
@@ -18,7 +17,6 @@ pub(super) type ReadFile<'a> = &'a dyn Fn(&str, usize) -> std::io::Result<Vec<u8
 /// before them all.
 pub(super) fn read(
     root: &Section<'_>,
-    configuration: &str,
     env: Env<'_>,
     file: ReadFile<'_>,
 ) -> Result<HashMap<String, String>, ConfigError> {
@@ -31,8 +29,7 @@ pub(super) fn read(
             Ok(bytes) => bytes,
             Err(error) => return Err(name.place.error(format!("cannot read the file: {error}"))),
         };
-        let path = Path::new(configuration).parent().unwrap_or(Path::new("")).join(&name.value);
-        let path = path.display().to_string();
+        let path = name.place.beside(&name.value);
         let text = super::text(&path, bytes)?;
         parse(&text, env, &mut variables).map_err(|wrong| ConfigError {
             file: path,

@@ -2,7 +2,7 @@
 //! people must have.
 
 use super::raw::Keys;
-use super::{ROOT_KEYS, client, server, transport, visitors};
+use super::{ROOT_KEYS, admin, client, server, transport, visitors};
 
 /// Each key with dots. `NAME` is a service's name, `STATUS` a page's.
 pub fn all() -> Vec<String> {
@@ -27,6 +27,7 @@ const TABLES: &[(&str, &Keys)] = &[
     ("server.rate", &visitors::RATE_KEYS),
     ("server.limits", &server::LIMIT_KEYS),
     ("server.access_log", &server::ACCESS_LOG_KEYS),
+    ("server.admin", &admin::SERVER_ADMIN_KEYS),
     ("server.transport", &transport::TRANSPORT_KEYS),
     ("server.transport.tcp", &transport::TCP_KEYS),
     ("server.transport.noise", &transport::NOISE_KEYS),
@@ -35,6 +36,7 @@ const TABLES: &[(&str, &Keys)] = &[
     ("server.services.NAME", &server::SERVICE_KEYS),
     ("server.services.NAME.rate", &visitors::RATE_KEYS),
     ("client", &client::KEYS),
+    ("client.admin", &admin::CLIENT_ADMIN_KEYS),
     ("client.transport", &transport::TRANSPORT_KEYS),
     ("client.transport.tcp", &transport::TCP_KEYS),
     ("client.transport.noise", &transport::NOISE_KEYS),

@@ -7,6 +7,7 @@
 //! version cannot do is an error that says so, never silence.
 
 mod addr;
+mod admin;
 pub mod changes;
 mod client;
 mod coalescing;
@@ -47,6 +48,7 @@ use crate::wire::http::forwarded;
 use crate::wire::proxy_header;
 
 pub use addr::show_ports;
+pub use admin::{AdminAddr, AdminConfig};
 pub use error::ConfigError;
 pub use files::SeenFile;
 pub use networks::{AccessList, Networks};
@@ -125,7 +127,7 @@ impl Config {
         let source = raw::Source::new(file_name, text, env);
         let tree = source.parse()?;
         let root = source.root(tree.get_ref(), &ROOT_KEYS)?;
-        let variables = env_file::read(&root, file_name, env, file)?;
+        let variables = env_file::read(&root, env, file)?;
         let env = |name: &str| env(name).or_else(|| variables.get(name).cloned());
         let with_variables = source.with_env_file(&env);
         let root = match root.has("env_file") {
@@ -138,8 +140,10 @@ impl Config {
             .map(|section| server::read(&section, file, &mut warnings, &mut hints))
             .transpose()?;
         let client = root.section("client", &client::KEYS)?;
-        let client =
-            client.map(|section| client::read(&section, &mut warnings, &mut hints)).transpose()?;
+        let mut listeners = server.as_ref().map(|it| it.listeners.clone()).unwrap_or_default();
+        let client = client
+            .map(|section| client::read(&section, file, &mut listeners, &mut warnings, &mut hints))
+            .transpose()?;
         if server.is_none() && client.is_none() {
             return Err(root.place.error("neither [server] nor [client] is here"));
         }
@@ -198,6 +202,8 @@ pub struct ServerConfig {
     pub forwarded: forwarded::Form,
     /// `None`: no access log.
     pub access_log: Option<AccessLogConfig>,
+    /// `None`: nobody can look at it.
+    pub admin: Option<AdminConfig>,
     /// Which key says that an address is listened on.
     listeners: Listeners,
 }
@@ -420,6 +426,8 @@ pub struct ClientConfig {
     pub retry_interval: Duration,
     /// In the order of the file.
     pub services: Vec<ClientService>,
+    /// `None`: nobody can look at it.
+    pub admin: Option<AdminConfig>,
 }
 
 /// `protocol = "…"` of `[client]`.

@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -113,6 +114,12 @@ impl Place {
     /// Another error's way to point here: `server.services.pi.hosts (line 12)`.
     pub(super) fn mention(&self) -> String {
         format!("{} (line {})", self.key, self.line)
+    }
+
+    /// The path of a file that lies beside this one.
+    pub(super) fn beside(&self, name: &str) -> String {
+        let folder = Path::new(&self.file).parent().unwrap_or(Path::new(""));
+        folder.join(name).display().to_string()
     }
 
     /// A key that is absent below this place, which lends its line.

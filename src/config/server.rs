@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::addr::{Layer, Listeners};
+use super::admin;
 use super::env_file::ReadFile;
 use super::error::ConfigError;
 use super::pages;
@@ -69,6 +70,7 @@ pub(super) fn read(
         trusted_http_proxies: Networks::read(section.texts("trusted_http_proxies")?)?,
         forwarded: read_form(section)?,
         access_log: read_access_log(section)?,
+        admin: None,
         listeners: Listeners::default(),
     };
     let mut claims = Claims { ssh: section.text("ssh_service")?, ..Claims::default() };
@@ -79,6 +81,14 @@ pub(super) fn read(
             read_service(name, &service, &mut tokens, &mut server, &mut listeners, &mut claims)?;
         server.services.push(service);
     }
+    server.admin = admin::read_server(
+        section,
+        file,
+        &mut listeners,
+        &server.http_addrs,
+        &server.routes,
+        hints,
+    )?;
     server.listeners = listeners;
     server.ssh = read_ssh(section, &server, claims.ssh)?;
     warn(section, &server, warnings);
@@ -452,6 +462,7 @@ pub(super) const KEY_NAMES: &[&str] = &[
     "ssh_service",
     "ssh_wait",
     "access_log",
+    "admin",
 ];
 
 pub(super) const SERVICE_KEYS: Keys = Keys {

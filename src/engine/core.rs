@@ -233,7 +233,8 @@ impl<N: Net, P, T> Core<N, P, T> {
     pub fn charge(&mut self, id: ConnId, bytes: usize, written: u64) {
         let now = self.now();
         let Some(seat) = self.conns.seat(id) else { return };
-        let moved = std::mem::replace(&mut seat.written_when_charged, written) != written;
+        let moved =
+            std::mem::replace(&mut seat.written_when_charged, written as u32) != written as u32;
         if let Some(permit) = &seat.permit {
             self.admission.charge(permit, bytes, moved, now);
         }

@@ -64,6 +64,7 @@ use crate::proto::noise::{Protection, Side};
 use crate::proto::quiet::Quiet;
 use crate::proto::rounds::Rounds;
 use crate::proto::services::{ServiceId, Services};
+use crate::proto::stats::Stats;
 use crate::proto::time::Time;
 use crate::wire::message::{Message, Registration};
 
@@ -101,6 +102,7 @@ pub struct Server<N: Net> {
     rounds: Rounds<ConnId>,
     /// It is about to end: until then at most.
     draining: Option<Time>,
+    stats: Stats,
     /// Takes the records of visitors; `None` without an access log.
     access: Option<Box<dyn Sink>>,
 }
@@ -199,8 +201,12 @@ impl<N: Net> Server<N> {
             takeovers: Quiet::default(),
             rounds: Rounds::default(),
             draining: None,
+            stats: Stats::default(),
             access: None,
         };
+        for (service, _) in server.services.iter() {
+            server.stats.add(service);
+        }
         server.commit_udp(udp_ports, &[]);
         Ok(server)
     }
@@ -254,7 +260,7 @@ impl<N: Net> Server<N> {
                     }
                 }
                 Wake::Signal(Signal::Reload) => flow = Flow::Reload,
-                Wake::Resolved { .. } => {}
+                Wake::Resolved { .. } | Wake::Checked { .. } => {}
             }
         }
         self.core.put_back(wakes);
@@ -347,6 +353,11 @@ impl<N: Net> Server<N> {
     /// The time of the last turn.
     pub fn now(&self) -> Time {
         self.core.now()
+    }
+
+    /// What has been counted of visitors so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     /// What it holds.

@@ -27,13 +27,14 @@ pub struct Socket<S> {
     /// An error waits to be read.
     broken: bool,
     pending: Vec<u8>,
-    sent: usize,
+    /// Of `pending`, which is far below 4 GB.
+    sent: u32,
     fin: Fin,
     /// Bytes so far.
     read: u64,
     written: u64,
     /// What the last read gave.
-    last_read: usize,
+    last_read: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +105,7 @@ impl<S> Socket<S> {
 
     /// Bytes that wait to be written.
     pub fn backlog(&self) -> usize {
-        self.pending.len() - self.sent
+        self.pending.len() - self.sent as usize
     }
 
     /// Bytes of memory that they take, also what of it has been written already.
@@ -124,7 +125,7 @@ impl<S> Socket<S> {
 
     /// Whether the next read may be expected to give `worth` bytes, and a splice as many.
     pub fn is_busy(&self, worth: usize) -> bool {
-        self.last_read >= worth && self.may_splice()
+        self.last_read as usize >= worth && self.may_splice()
     }
 
     /// Whether a splice gives what a read does.
@@ -182,7 +183,7 @@ impl<S> Socket<S> {
                 Ok(0) => return Ok(Received::End),
                 Ok(length) => {
                     self.read += length as u64;
-                    self.last_read = length;
+                    self.last_read = length as u32; // a batch at most
                     return Ok(Received::Bytes(length));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
@@ -252,11 +253,11 @@ impl<S> Socket<S> {
             return Ok(false);
         }
         let pending = std::mem::take(&mut self.pending);
-        let result = self.write(net, &pending[self.sent..]);
+        let result = self.write(net, &pending[self.sent as usize..]);
         self.pending = pending;
         let written = result?;
-        self.sent += written;
-        if self.sent == self.pending.len() {
+        self.sent += written as u32;
+        if self.sent as usize == self.pending.len() {
             self.sent = 0;
             buffers.give_back(&mut self.pending);
             if self.fin == Fin::BehindPending {

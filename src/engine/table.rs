@@ -23,8 +23,9 @@ pub(super) struct Seat<S, P, T> {
     pub(super) queued: bool,
     /// Its place in the house; goes back when it is closed.
     pub(super) permit: Option<Permit>,
-    /// Bytes that had been written for it when it was charged last.
-    pub(super) written_when_charged: u64,
+    /// Bytes that had been written for it when it was charged last; the lower half tells whether
+    /// there are more.
+    pub(super) written_when_charged: u32,
 }
 
 impl<S, P, T> Table<S, P, T> {

@@ -54,7 +54,7 @@ pub struct Record<'a> {
 }
 
 /// The way in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Entry {
     /// Plain HTTP, by Host.
     Http,
@@ -67,6 +67,9 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// All of them, each at the index that it is as a number.
+    pub const ALL: [Entry; 4] = [Entry::Http, Entry::Https, Entry::Tcp, Entry::Udp];
+
     /// Its word in the log.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -134,7 +137,7 @@ pub enum VisitEnd {
 }
 
 impl VisitEnd {
-    /// All of them, for tests and documentation.
+    /// All of them, each at the index that it is as a number.
     pub const ALL: [VisitEnd; 25] = [
         VisitEnd::Done,
         VisitEnd::VisitorReset,
@@ -191,6 +194,43 @@ impl VisitEnd {
             VisitEnd::RateLimited => "rate_limited",
             VisitEnd::Stopped => "stopped",
             VisitEnd::Loop => "loop",
+        }
+    }
+
+    /// Whether the visitor did not get what it came for, and did not leave by itself.
+    pub fn is_failure(self) -> bool {
+        use VisitEnd::{Done, Idle, Redirected, Stopped, VisitorLeft, VisitorReset};
+        !matches!(self, Done | VisitorReset | VisitorLeft | Idle | Redirected | Stopped)
+    }
+
+    /// What happened, for who does not know the words.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            VisitEnd::Done => "both sides have said all that they had to say",
+            VisitEnd::VisitorReset => "the visitor's connection broke",
+            VisitEnd::VisitorLeft => "the visitor left before it said what it wants",
+            VisitEnd::HomeReset => "what runs at home broke the connection off",
+            VisitEnd::HomeRefused => "nothing at home took the connection: is the program running?",
+            VisitEnd::HomeSilent => "what runs at home did not begin to answer in time",
+            VisitEnd::BadAnswer => "what runs at home gave an answer that is no HTTP",
+            VisitEnd::Idle => "one side had ended, and the other was silent for too long",
+            VisitEnd::Timeout => "the visitor did not say in time what it wants",
+            VisitEnd::Malformed => "what the visitor sent was malformed",
+            VisitEnd::WrongProtocol => "the visitor does not speak what this port speaks",
+            VisitEnd::NoName => "the visitor named nobody, and no service takes such visitors",
+            VisitEnd::UnknownName => "no service has the name that the visitor asked for",
+            VisitEnd::Offline => "the home of this service is offline",
+            VisitEnd::NoLink => "the home is online, and had no link free in time",
+            VisitEnd::TunnelLost => "the tunnel to the home broke",
+            VisitEnd::Redirected => "the visitor was sent to HTTPS",
+            VisitEnd::Crowded => "too many came from the visitor's network",
+            VisitEnd::MadeRoom => "there was no room left, and the visitor had waited longest",
+            VisitEnd::Stalled => "the visitor did not read, and others needed the memory",
+            VisitEnd::Denied => "the file's allow and deny lists do not let the visitor in",
+            VisitEnd::ServiceFull => "as many visitors as the file allows were there",
+            VisitEnd::RateLimited => "the visitor's network came more often than the file allows",
+            VisitEnd::Stopped => "this program was stopped",
+            VisitEnd::Loop => "the home leads back to this server: a loop",
         }
     }
 
@@ -327,6 +367,12 @@ mod tests {
         let lengths = [line.method(), line.target(), line.referer(), line.user_agent()];
         let expected = [METHOD_BYTES, TARGET_BYTES, FIELD_BYTES, FIELD_BYTES];
         assert_eq!(lengths.map(<[u8]>::len), expected);
+    }
+
+    #[test]
+    fn each_stands_where_its_number_says() {
+        assert!(VisitEnd::ALL.iter().enumerate().all(|(at, end)| *end as usize == at));
+        assert!(Entry::ALL.iter().enumerate().all(|(at, entry)| *entry as usize == at));
     }
 
     #[test]

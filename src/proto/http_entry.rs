@@ -67,8 +67,8 @@ use crate::wire::http::{HeadScan, Kind, Reject, Slots, Version};
 use order::{Order, Traits};
 use page::Pages;
 pub use redirect::{Redirect, is_challenge};
-use summary::Ledger;
-pub use summary::Summary;
+use summary::Tally;
+pub use summary::{Concluded, Ended, Summary};
 pub use why::Why;
 
 /// The state machine.
@@ -91,8 +91,8 @@ pub struct HttpEntry {
     requests: u32,
     turn: u32,
     refusal: Option<Why>,
-    /// For the access log.
-    ledger: Option<Box<Ledger>>,
+    /// How requests end.
+    tally: Tally,
 }
 
 /// Bytes for both sides, appended to.
@@ -229,7 +229,7 @@ impl HttpEntry {
             requests: 0,
             turn: 0,
             refusal: None,
-            ledger: None,
+            tally: Tally::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! State machines: bytes and the time go in, bytes and decisions come out. No sockets, no clock.
 
 pub mod access;
+pub mod admin_guard;
 pub mod admission;
 pub mod backoff;
 pub mod bandwidth;
@@ -13,6 +14,7 @@ mod dh;
 pub mod gate;
 pub mod gates;
 pub mod handshakes;
+pub mod htpasswd;
 pub mod http_entry;
 pub mod keepalive;
 pub mod lease;
@@ -28,6 +30,7 @@ pub mod rathole_server;
 pub mod rounds;
 pub mod route;
 pub mod services;
+pub mod stats;
 pub mod time;
 pub mod tunnel;
 pub mod udp_sessions;

@@ -4,6 +4,7 @@
 //! links and its visitors. One that is gone keeps its settings as long as somebody is still on it;
 //! its slot is given to another one only after that, with another generation.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::config::ServerService;
@@ -12,23 +13,25 @@ use crate::config::ServerService;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceId {
     index: u32,
-    generation: u32,
+    /// Never 0, so that an `Option` of one is no larger.
+    generation: NonZeroU32,
 }
 
 impl ServiceId {
     /// The first service in a slot; of a server that has read one file, the file's at this place.
     pub const fn nth(index: usize) -> ServiceId {
-        ServiceId { index: index as u32, generation: 1 }
+        ServiceId { index: index as u32, generation: NonZeroU32::MIN }
     }
 
     /// As one number, for who cannot know what a service is.
     pub fn to_bits(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
+        u64::from(self.generation.get()) << 32 | u64::from(self.index)
     }
 
     /// What [`ServiceId::to_bits`] gave.
     pub fn from_bits(bits: u64) -> ServiceId {
-        ServiceId { index: bits as u32, generation: (bits >> 32) as u32 }
+        let generation = NonZeroU32::new((bits >> 32) as u32).unwrap_or(NonZeroU32::MIN);
+        ServiceId { index: bits as u32, generation }
     }
 
     fn index(self) -> usize {
@@ -39,7 +42,7 @@ impl ServiceId {
 /// Something for each service; an id of an earlier generation finds nothing.
 #[derive(Debug)]
 pub struct ByService<T> {
-    slots: Vec<Option<(u32, T)>>,
+    slots: Vec<Option<(NonZeroU32, T)>>,
 }
 
 impl<T> Default for ByService<T> {
@@ -113,7 +116,7 @@ pub struct Services {
     /// Those, and those that are gone and still needed.
     known: ByService<Known>,
     /// Of each slot, that of the last service in it.
-    generations: Vec<u32>,
+    generations: Vec<Option<NonZeroU32>>,
 }
 
 #[derive(Debug)]
@@ -185,10 +188,13 @@ impl Services {
                 // The slots have no end.
                 let index = free.next().unwrap_or(usize::MAX);
                 if generations.len() <= index {
-                    generations.resize(index + 1, 0);
+                    generations.resize(index + 1, None);
                 }
-                generations[index] = generations[index].wrapping_add(1).max(1);
-                let id = ServiceId { index: index as u32, generation: generations[index] };
+                let last = generations[index];
+                let generation =
+                    last.and_then(|last| last.checked_add(1)).unwrap_or(NonZeroU32::MIN);
+                generations[index] = Some(generation);
+                let id = ServiceId { index: index as u32, generation };
                 new.push(id);
                 id
             }));
@@ -208,9 +214,9 @@ impl Services {
             let settings = Arc::new(service.clone());
             self.known.insert(*id, Known { settings, is_listed: true });
             if self.generations.len() <= id.index() {
-                self.generations.resize(id.index() + 1, 0);
+                self.generations.resize(id.index() + 1, None);
             }
-            self.generations[id.index()] = id.generation;
+            self.generations[id.index()] = Some(id.generation);
         }
         self.listed = plan.listed.clone();
     }

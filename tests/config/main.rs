@@ -1,5 +1,6 @@
 //! Configuration files, good and bad: what loads, and the exact text of what does not.
 
+mod admin;
 mod client;
 mod env_file;
 mod limits;

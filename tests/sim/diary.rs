@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use underpass::proto::access::{Entry, Record, Sink, VisitEnd};
+use underpass::proto::stats::Stats;
 use underpass::proto::time::Time;
 
 use super::web::plan::{Ask, AskId, Begins, Fault, Ledger, Outcome};
@@ -77,6 +78,42 @@ pub fn judge(
     let mut wrong = connections(diary, world, crashed);
     wrong.extend(sessions(diary));
     wrong.extend(requests(diary, !crashed.is_empty(), calls));
+    wrong
+}
+
+/// What a server process that has no visitors any more has counted is what its records say.
+pub fn judge_counters(diary: &[Written], process: ProcessId, stats: &Stats) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for entry in Entry::ALL {
+        let records = || diary.iter().filter(|it| it.process == process && it.entry == entry);
+        let mut ends = BTreeMap::<VisitEnd, u64>::new();
+        let mut classes = BTreeMap::<u16, u64>::new();
+        for record in records() {
+            *ends.entry(record.end).or_default() += 1;
+            if let Some(status) = record.status {
+                *classes.entry(status / 100).or_default() += 1;
+            }
+        }
+        let counted = stats.of_entry(entry);
+        let counted_ends: BTreeMap<_, _> = counted.ends().collect();
+        if counted_ends != ends {
+            wrong.push(format!("{entry:?}: counted {counted_ends:?}, recorded {ends:?}"));
+        }
+        let classes: Vec<_> =
+            classes.iter().map(|(it, count)| (format!("{it}xx"), *count)).collect();
+        let counted_classes: Vec<_> =
+            counted.classes().map(|(it, count)| (it.to_owned(), count)).collect();
+        if counted_classes != classes {
+            wrong.push(format!("{entry:?}: counted {counted_classes:?}, recorded {classes:?}"));
+        }
+        let bytes = (counted.received, counted.sent);
+        let recorded = records()
+            .fold((0, 0), |(received, sent), it| (received + it.bytes_in, sent + it.bytes_out));
+        // Over HTTP a record has the bodies alone, and they are framed anew on the way.
+        if entry != Entry::Http && bytes != recorded {
+            wrong.push(format!("{entry:?}: counted {bytes:?} bytes, recorded {recorded:?}"));
+        }
+    }
     wrong
 }
 

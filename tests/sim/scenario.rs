@@ -380,7 +380,14 @@ impl Scenario {
         wrong.extend(self.count_descriptors());
         let calls = self.calls.borrow();
         let world = self.world().borrow();
-        wrong.extend(diary::judge(&self.diary.borrow(), &world, &self.crashed, &calls));
+        let diary = self.diary.borrow();
+        wrong.extend(diary::judge(&diary, &world, &self.crashed, &calls));
+        for task in &self.driver.tasks {
+            if let Some(Actor::Server(server, _)) = &task.program {
+                wrong.extend(diary::judge_counters(&diary, task.process, server.stats()));
+            }
+        }
+        drop(diary);
         drop((calls, world));
         wrong.extend(std::mem::take(&mut self.book.borrow_mut().wrong));
         wrong.extend(std::mem::take(&mut self.calls.borrow_mut().wrong));

@@ -4,6 +4,7 @@
 
 pub(crate) mod http;
 pub(crate) mod http_rows;
+pub(crate) mod statuses;
 
 use std::fs;
 use std::path::PathBuf;

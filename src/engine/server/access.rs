@@ -1,8 +1,9 @@
-//! What the access log says of a visitor, gathered while it is here; nothing without the log.
+//! What is counted of a visitor, and what the access log says of it: gathered while it is here,
+//! the one always, the other where there is a log.
 //!
-//! A connection that is passed through gives one record, when it is closed. A visitor of the HTTP
-//! entry gives one for each request, from what [`crate::proto::http_entry`] sums up; a connection
-//! on which no byte of a request came gives none. Behind 101 the request's record waits for the
+//! A connection that is passed through is one visit, over when it is closed. A visitor of the HTTP
+//! entry makes one for each request, from what [`crate::proto::http_entry`] concludes; a connection
+//! on which no byte of a request came makes none. Behind 101 the request's visit goes on to the
 //! connection's end.
 
 use std::fmt::Write as _;
@@ -17,27 +18,76 @@ use crate::config::ServerService;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::proto::access::{Entry, Record, Sink, VisitEnd};
-use crate::proto::http_entry::Summary;
+use crate::proto::http_entry::{Concluded, Ended, Summary};
 use crate::proto::services::ServiceId;
+use crate::proto::stats::{Failed, Stats};
 use crate::proto::time::Time;
 use crate::wire::host::HostName;
 
+/// A visitor's part of the counters.
+pub(super) struct Visit {
+    entry: Entry,
+    /// It is a load balancer's own: none, unless a service takes it.
+    is_check: bool,
+    /// A byte of the answer has gone out.
+    has_answer: bool,
+    /// Its request has led to 101.
+    is_upgraded: bool,
+    /// Why it was told to go, if it was: whatever follows is no longer of interest.
+    end: Option<VisitEnd>,
+    /// That it has asked for last.
+    service: Option<ServiceId>,
+    /// Of a connection, its accept; of a request, its first byte. [`NEVER`] between requests.
+    began: Time,
+    /// Since when it waits for a link; [`NEVER`] if it does not.
+    routed: Time,
+    /// What has been counted of what its socket has read: the lower half, which is enough, since no
+    /// turn moves more.
+    read: u32,
+    /// And written.
+    written: u32,
+}
+
+/// Later than any moment; smaller than an `Option`, in something that each visitor has.
+const NEVER: Time = Time(u64::MAX);
+
+impl Visit {
+    fn new(entry: Entry, now: Time) -> Visit {
+        Visit {
+            entry,
+            is_check: false,
+            has_answer: false,
+            is_upgraded: false,
+            end: None,
+            service: None,
+            began: if entry == Entry::Http { NEVER } else { now },
+            routed: NEVER,
+            read: 0,
+            written: 0,
+        }
+    }
+
+    /// Counts what has moved since this was asked last.
+    fn count(&mut self, stats: &mut Stats, read: u64, written: u64) {
+        let (read, written) = (read as u32, written as u32);
+        if (self.read, self.written) != (read, written) {
+            let (received, sent) =
+                (read.wrapping_sub(self.read), written.wrapping_sub(self.written));
+            (self.read, self.written) = (read, written);
+            stats.moved(self.service, self.entry, received.into(), sent.into());
+        }
+    }
+}
+
 /// A visitor's part of the log.
 pub(super) struct Account {
-    entry: Entry,
-    /// Of a connection, its accept; of a request, its first byte. `None` between requests.
-    began: Option<Time>,
     first_byte: Option<Time>,
     name: String,
     /// What it is called, also when the file has it no more.
     service: Option<Arc<ServerService>>,
     client: Option<SocketAddr>,
-    /// It is a load balancer's own: no line, unless a service takes it.
-    is_check: bool,
-    /// Why it was told to go, if it was: whatever follows is no longer of interest.
-    end: Option<VisitEnd>,
     /// The request that led to 101, and what the socket had read and written by then.
-    upgrade: Option<(Summary, u64, u64)>,
+    upgrade: Option<(Concluded, u64, u64)>,
 }
 
 impl<N: Net> Server<N> {
@@ -47,34 +97,33 @@ impl<N: Net> Server<N> {
     }
 
     /// For a visitor that comes in through a door.
-    pub(super) fn open_account(&self, leads_to: LeadsTo) -> Option<Box<Account>> {
-        let now = self.core.now();
-        self.access.as_ref()?;
-        let entry = leads_to.entry();
-        let began = (entry != Entry::Http).then_some(now);
-        Some(Box::new(Account {
-            entry,
-            began,
-            first_byte: None,
-            name: String::new(),
-            service: None,
-            client: None,
-            is_check: false,
-            end: None,
-            upgrade: None,
-        }))
+    pub(super) fn open_visit(&self, leads_to: LeadsTo) -> (Visit, Option<Box<Account>>) {
+        let account = self.access.as_ref().map(|_| {
+            Box::new(Account {
+                first_byte: None,
+                name: String::new(),
+                service: None,
+                client: None,
+                upgrade: None,
+            })
+        });
+        (Visit::new(leads_to.entry(), self.core.now()), account)
     }
 
     /// A visitor was not let in at all.
     pub(super) fn log_refused(&mut self, visitor: SocketAddr, leads_to: LeadsTo, end: VisitEnd) {
         let (now, entry) = (self.core.now(), leads_to.entry());
         let service = match leads_to {
-            LeadsTo::Service { service, .. } => Some(self.services.name(service)),
+            LeadsTo::Service { service, .. } => Some(service),
             _ => None,
         };
-        if let Some(sink) = &mut self.access
-            && entry != Entry::Http
-        {
+        if entry == Entry::Http {
+            return;
+        }
+        self.stats.ended(service, entry, end);
+        let (name, address) = (String::new(), visitor.ip());
+        self.stats.failed(Failed { at: now, entry, visitor: address, name, service, end });
+        if let Some(sink) = &mut self.access {
             sink.record(&Record {
                 now,
                 duration: Duration::ZERO,
@@ -83,7 +132,7 @@ impl<N: Net> Server<N> {
                 peer: None,
                 entry,
                 name: "",
-                service,
+                service: service.map(|service| self.services.name(service)),
                 client: None,
                 request: None,
                 status: None,
@@ -102,40 +151,54 @@ impl<N: Net> Server<N> {
     /// What the visitor asks for, and who has it.
     pub(super) fn note_name(&mut self, id: ConnId, name: &HostName) {
         if let Some(account) = self.account(id) {
-            account.name.clear();
-            // Writing to a String cannot fail.
-            let _ = match name {
-                HostName::Dns(name) => account.name.write_str(name.as_str()),
-                HostName::Ip(address) => write!(account.name, "{address}"),
-                HostName::Empty => Ok(()),
-            };
+            write_name(&mut account.name, name);
         }
     }
 
     /// No visitor is behind the connection.
     pub(super) fn note_check(&mut self, id: ConnId) {
-        if let Some(account) = self.account(id) {
-            account.is_check = true;
+        if let Some(visitor) = self.visitor(id) {
+            visitor.visit.is_check = true;
         }
     }
 
     /// The visitor counts as one of a service's own port.
     pub(super) fn note_port(&mut self, id: ConnId) {
-        if let Some(account) = self.account(id) {
-            account.entry = Entry::Tcp;
+        if let Some(visitor) = self.visitor(id) {
+            visitor.visit.entry = Entry::Tcp;
         }
     }
 
     /// Who has what the visitor asks for.
     pub(super) fn note_service(&mut self, id: ConnId, service: ServiceId) {
-        if self.access.is_none() {
-            return;
+        let now = self.core.now();
+        let Some(Visitor { visit, account, .. }) = self.visitor(id) else { return };
+        visit.service = Some(service);
+        visit.routed = visit.routed.min(now);
+        if account.is_some() {
+            let owner = self.broker.owner(service);
+            let client = owner.and_then(|owner| self.session(owner)).map(|owner| owner.address);
+            let service = self.services.get(service).cloned();
+            if let Some(account) = self.account(id) {
+                (account.service, account.client) = (service, client);
+            }
         }
-        let owner = self.broker.owner(service);
-        let client = owner.and_then(|owner| self.session(owner)).map(|session| session.address);
-        let service = self.services.get(service).cloned();
-        if let Some(account) = self.account(id) {
-            (account.service, account.client) = (service, client);
+    }
+
+    /// The visitor has a link.
+    pub(super) fn note_link(&mut self, id: ConnId) {
+        let now = self.core.now();
+        let Some(conn) = self.core.conns.plain(id) else { return };
+        let visit = &mut conn.stage.visit;
+        let routed = std::mem::replace(&mut visit.routed, NEVER);
+        self.stats.linked(visit.service, visit.entry, now - routed);
+    }
+
+    /// Bytes may have moved.
+    pub(super) fn count_bytes(&mut self, id: ConnId) {
+        if let Some(conn) = self.core.conns.plain(id) {
+            let (read, written) = (conn.socket.read(), conn.socket.written());
+            conn.stage.visit.count(&mut self.stats, read, written);
         }
     }
 
@@ -143,13 +206,19 @@ impl<N: Net> Server<N> {
     pub(super) fn note_first_byte(&mut self, id: ConnId) {
         let now = self.core.now();
         let Some(conn) = self.core.conns.plain(id) else { return };
-        let Visitor { doing, account: Some(account), .. } = &mut conn.stage else { return };
-        let has_answer = match doing {
+        let Visitor { doing, visit, account, .. } = &mut conn.stage;
+        if visit.has_answer {
+            return;
+        }
+        visit.has_answer = match doing {
             Doing::Http(http) => http.has_answered(),
             _ => conn.socket.written() > 0,
         };
-        if has_answer && account.first_byte.is_none() {
-            account.first_byte = Some(now);
+        if visit.has_answer {
+            self.stats.first_byte(visit.service, visit.entry, now - visit.began);
+            if let Some(account) = account {
+                account.first_byte = Some(now);
+            }
         }
     }
 
@@ -157,86 +226,143 @@ impl<N: Net> Server<N> {
     pub(super) fn note_request(&mut self, id: ConnId) {
         let now = self.core.now();
         let Some(visitor) = self.visitor(id) else { return };
-        if let (Some(account), Doing::Http(http)) = (&mut visitor.account, &visitor.doing)
-            && account.began.is_none()
+        if let Doing::Http(http) = &visitor.doing
+            && visitor.visit.began == NEVER
             && !http.is_idle()
         {
-            account.began = Some(now);
+            visitor.visit.began = now;
+            visitor.visit.service = None;
         }
     }
 
     /// The visitor is told to go: why it ends, whatever comes after it.
     pub(super) fn note_end(&mut self, id: ConnId, end: VisitEnd) {
-        if let Some(account) = self.account(id)
-            && account.end.is_none()
-        {
-            account.end = Some(end);
+        let Some(visitor) = self.visitor(id) else { return };
+        if visitor.visit.end.is_none() {
+            visitor.visit.end = Some(end);
+            if visitor.visit.entry != Entry::Http {
+                self.note_failure(id, end);
+            }
         }
     }
 
+    /// A visit ends so, and not as the visitor wished.
+    fn note_failure(&mut self, id: ConnId, end: VisitEnd) {
+        if !end.is_failure() {
+            return;
+        }
+        let at = self.core.now();
+        let Some(Visitor { address, doing, visit, account, .. }) = self.visitor(id) else { return };
+        let mut name = String::new();
+        match (account, doing) {
+            (Some(account), _) => name.push_str(&account.name),
+            (None, Doing::Http(http)) => write_name(&mut name, http.name()),
+            (None, Doing::Hello(hello)) => {
+                name.push_str(hello.name.as_ref().map_or("", |it| it.as_str()))
+            }
+            (None, Doing::Waiting(waiting)) => {
+                name.push_str(waiting.name.as_ref().map_or("", |it| it.as_str()));
+            }
+            _ => {}
+        }
+        let (entry, visitor, service) = (visit.entry, address.ip(), visit.service);
+        self.stats.failed(Failed { at, entry, visitor, name, service, end });
+    }
+
     /// A request is over.
-    pub(super) fn log_request(&mut self, id: ConnId, summary: &Summary) {
-        let (bytes_in, bytes_out) = (summary.bytes_in, summary.bytes_out);
-        self.write_record(id, Some(summary), (bytes_in, bytes_out), summary.end);
-        if let Some(account) = self.account(id) {
-            (account.began, account.first_byte) = (None, None);
+    pub(super) fn log_request(&mut self, id: ConnId, (ended, summary): Concluded) {
+        self.count_bytes(id);
+        let bytes = summary.as_ref().map_or((0, 0), |it| (it.bytes_in, it.bytes_out));
+        if let Some(visitor) = self.visitor(id)
+            && let Some(status) = ended.status
+            && !visitor.visit.is_upgraded
+        {
+            let service = visitor.visit.service;
+            self.stats.answered(service, status);
+        }
+        self.write_record(id, ended, summary.as_ref(), bytes);
+        let Some(Visitor { visit, account, .. }) = self.visitor(id) else { return };
+        (visit.began, visit.routed, visit.has_answer) = (NEVER, NEVER, false);
+        if let Some(account) = account {
+            account.first_byte = None;
             (account.service, account.client) = (None, None);
             account.name.clear();
         }
     }
 
-    /// After 101: the request's record is written at the connection's end.
-    pub(super) fn note_upgrade(&mut self, id: ConnId, summary: Option<Summary>, unread: usize) {
+    /// After 101: the request's visit is over at the connection's end.
+    pub(super) fn note_upgrade(&mut self, id: ConnId, upgrade: Option<Concluded>, unread: usize) {
         let Some(conn) = self.core.conns.plain(id) else { return };
-        let visitor = &mut conn.stage;
-        if let (Some(account), Some(summary)) = (&mut visitor.account, summary) {
+        let Visitor { visit, account, .. } = &mut conn.stage;
+        let Some(upgrade) = upgrade else { return };
+        visit.is_upgraded = true;
+        if let Some(status) = upgrade.0.status {
+            self.stats.answered(visit.service, status);
+        }
+        if let Some(account) = account {
             let read = conn.socket.read().saturating_sub(unread as u64);
             let written = conn.socket.written() + conn.socket.backlog() as u64;
-            account.upgrade = Some((summary, read, written));
+            account.upgrade = Some((upgrade, read, written));
         }
     }
 
     /// The visitor's connection is about to be closed.
     pub(super) fn log_end(&mut self, id: ConnId, end: VisitEnd) {
+        self.count_bytes(id);
         let Some(conn) = self.core.conns.plain(id) else { return };
         let (read, written) = (conn.socket.read(), conn.socket.written());
-        let Visitor { doing, account: Some(account), .. } = &mut conn.stage else { return };
-        if let Some((mut summary, read_before, written_before)) = account.upgrade.take() {
-            summary.bytes_in = read.saturating_sub(read_before);
-            summary.bytes_out = written.saturating_sub(written_before);
-            summary.end = end;
-            return self.log_request(id, &summary);
+        let Visitor { doing, visit, account, .. } = &mut conn.stage;
+        if visit.is_upgraded {
+            let upgrade = account.as_mut().and_then(|account| account.upgrade.take());
+            let concluded = match upgrade {
+                Some(((ended, summary), read_before, written_before)) => {
+                    let summary = summary.map(|summary| Summary {
+                        bytes_in: read.saturating_sub(read_before),
+                        bytes_out: written.saturating_sub(written_before),
+                        ..summary
+                    });
+                    (Ended { end, ..ended }, summary)
+                }
+                None => (Ended { end, status: None }, None),
+            };
+            return self.log_request(id, concluded);
         }
         if matches!(doing, Doing::Proxied(proxied) if proxied.held.is_empty()) {
             // A load balancer has looked whether the port is open.
         } else if let Doing::Http(http) = doing {
-            if let Some(summary) = http.abandon(end) {
-                self.log_request(id, &summary);
+            if let Some(concluded) = http.abandon(end) {
+                self.log_request(id, concluded);
             }
-        } else if account.entry != Entry::Http {
-            let end = account.end.unwrap_or(end);
-            self.write_record(id, None, (read, written), end);
+        } else if visit.entry != Entry::Http {
+            let ended = Ended { end: visit.end.unwrap_or(end), status: None };
+            self.write_record(id, ended, None, (read, written));
         }
     }
 
+    /// A visit is over: it is counted, and the log says of it what it has gathered.
     fn write_record(
         &mut self,
         id: ConnId,
+        Ended { end, status }: Ended,
         summary: Option<&Summary>,
         (bytes_in, bytes_out): (u64, u64),
-        end: VisitEnd,
     ) {
         let now = self.core.now();
-        let Some(sink) = &mut self.access else { return };
-        let Some(visitor) = self.core.plain(id) else { return };
-        let Visitor { address, account: Some(account), .. } = &visitor.stage else { return };
-        if account.is_check && account.service.is_none() {
+        let Some(conn) = self.core.conns.plain(id) else { return };
+        let visit = &conn.stage.visit;
+        if visit.is_check && visit.service.is_none() {
             return;
         }
-        let began = account.began.unwrap_or(now);
+        self.stats.ended(visit.service, visit.entry, end);
+        if visit.end.is_none() || visit.entry == Entry::Http {
+            self.note_failure(id, end);
+        }
+        let Some(sink) = &mut self.access else { return };
+        let Some(conn) = self.core.conns.plain(id) else { return };
+        let Visitor { address, visit, account: Some(account), .. } = &conn.stage else { return };
+        let began = visit.began.min(now);
         let brought = summary.and_then(|summary| summary.visitor);
         let why = summary.and_then(|summary| summary.why).filter(|_| end == VisitEnd::BadAnswer);
-        let status = summary.and_then(|summary| summary.status);
         let first_byte = account.first_byte.or(status.map(|_| now));
         sink.record(&Record {
             now,
@@ -244,7 +370,7 @@ impl<N: Net> Server<N> {
             first_byte: first_byte.map(|first| first - began),
             visitor: brought.map_or(*address, |ip| SocketAddr::new(ip, 0)),
             peer: brought.map(|_| *address),
-            entry: account.entry,
+            entry: visit.entry,
             name: &account.name,
             service: account.service.as_ref().map(|service| &*service.name),
             client: account.client,
@@ -256,4 +382,14 @@ impl<N: Net> Server<N> {
             reason: why.and_then(|why| why.reason()),
         });
     }
+}
+
+fn write_name(into: &mut String, name: &HostName) {
+    into.clear();
+    // Writing to a String cannot fail.
+    let _ = match name {
+        HostName::Dns(name) => into.write_str(name.as_str()),
+        HostName::Ip(address) => write!(into, "{address}"),
+        HostName::Empty => Ok(()),
+    };
 }

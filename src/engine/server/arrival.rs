@@ -56,9 +56,10 @@ impl<N: Net> Server<N> {
                 return self.core.io.net.abort(stream);
             }
         };
-        let account = self.open_account(leads_to);
+        let (visit, account) = self.open_visit(leads_to);
         let doing = Doing::Arriving;
-        let visitor = Visitor { address, through: None, doing, asking: None, seat: None, account };
+        let (through, asking, seat) = (None, None, None);
+        let visitor = Visitor { address, through, doing, asking, seat, visit, account };
         let conn = PlainConn { socket: Socket::accepted(stream), stage: visitor };
         let id = match self.core.adopt(Conn::Plain(conn), Some(permit)) {
             Ok(id) => id,

@@ -26,7 +26,7 @@ use crate::proto::admission::Standing;
 use crate::proto::bandwidth::Way;
 use crate::proto::gates::Refused;
 use crate::proto::http_entry::page::Pages;
-use crate::proto::http_entry::{Action, HalfEnd, HttpEntry, Routed, Summary, Wait, is_challenge};
+use crate::proto::http_entry::{Action, Concluded, HalfEnd, HttpEntry, Routed, Wait, is_challenge};
 use crate::proto::route::{AmbiguousPath, Ask};
 use crate::proto::services::ServiceId;
 use crate::wire::host::HostName;
@@ -114,6 +114,11 @@ impl Http {
         self.entry.renew(config.pages.clone(), config.forwarded, is_proxy);
     }
 
+    /// The name of the request at hand.
+    pub(super) fn name(&self) -> &HostName {
+        &self.name
+    }
+
     /// See [`HttpEntry::is_idle`].
     pub(super) fn is_idle(&self) -> bool {
         self.entry.is_idle()
@@ -145,7 +150,7 @@ impl Http {
     }
 
     /// See [`HttpEntry::abandon`].
-    pub(super) fn abandon(&mut self, end: VisitEnd) -> Option<Summary> {
+    pub(super) fn abandon(&mut self, end: VisitEnd) -> Option<Concluded> {
         self.entry.abandon(end)
     }
 
@@ -397,8 +402,8 @@ impl<N: Net> Server<N> {
                 return false;
             }
             self.note_first_byte(id);
-            if let Some(summary) = self.http(id).and_then(|http| http.entry.take_summary()) {
-                self.log_request(id, &summary);
+            if let Some(concluded) = self.http(id).and_then(|http| http.entry.take_concluded()) {
+                self.log_request(id, concluded);
             }
             let Some(http) = self.http(id) else { return false };
             if let Some(why) = http.entry.take_refusal() {

@@ -67,6 +67,7 @@ impl<N: Net> Server<N> {
         if !self.services.is_listed(service) && self.gates.forget(service) {
             self.bandwidths.forget(service);
             self.services.forget(service);
+            self.stats.forget(service);
             self.complaints.retain(|kind, _| kind.service() != Some(service));
         }
     }

@@ -118,6 +118,7 @@ impl<N: Net> Server<N> {
         session_id: ConnId,
         opening: Opening<'_>,
     ) -> Result<(), Gone> {
+        self.note_link(visitor_id);
         let number = match self.session(session_id).map(|session| &session.control) {
             Some(Control::Native(control)) => control.number_of(opening.service),
             Some(Control::Rathole(_)) => {
@@ -276,6 +277,7 @@ impl<N: Net> Server<N> {
         let link = link.and_then(|link| self.core.conns.get(link));
         let on_link = link.map_or(0, Conn::held);
         let moved_on_link = link.map_or(0, |link| link.socket().written());
+        self.count_bytes(payer);
         let Some(conn) = self.core.conns.get(payer) else { return };
         let held = match conn {
             Conn::Plain(visitor) => visitor.stage.held(),

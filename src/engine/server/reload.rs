@@ -57,6 +57,7 @@ impl<N: Net> Server<N> {
         self.core.admission.set_capacity(room.capacity);
         for service in &services.new {
             self.broker.add(*service);
+            self.stats.add(*service);
         }
         for service in &services.gone {
             self.broker.remove(*service);

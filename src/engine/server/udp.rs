@@ -23,6 +23,7 @@ use crate::limits;
 use crate::proto::access::{self, VisitEnd};
 use crate::proto::bandwidth::Way;
 use crate::proto::services::{ByService, Plan, ServiceId, Services};
+use crate::proto::stats::Failed;
 use crate::proto::time::Time;
 use crate::proto::udp_sessions::{UdpSessionId, UdpSessions};
 use crate::wire::datagram::{self, Begin, MAX_DATAGRAM, Record, SessionName};
@@ -251,6 +252,7 @@ impl<N: Net> Server<N> {
         };
         if let Some(session) = sessions.get_mut(id) {
             session.bytes_in += length as u64;
+            self.stats.moved(Some(service), access::Entry::Udp, length as u64, 0);
         }
         let session = id.to_bits();
         if known.is_none() && !rathole {
@@ -399,6 +401,7 @@ impl<N: Net> Server<N> {
         if let Some(session) = sessions.ok().and_then(|sessions| sessions.get_mut(id)) {
             session.first_answer.get_or_insert(now);
             session.bytes_out += datagram.len() as u64;
+            self.stats.moved(Some(service), access::Entry::Udp, 0, datagram.len() as u64);
         }
         if let Ok(service) = self.udp_service(service) {
             service.sessions.answered(id);
@@ -557,6 +560,12 @@ impl<N: Net> Server<N> {
         end: VisitEnd,
     ) {
         let now = self.core.now();
+        let entry = access::Entry::Udp;
+        self.stats.ended(Some(service), entry, end);
+        if end.is_failure() {
+            let (name, visitor, service) = (String::new(), visitor.ip(), Some(service));
+            self.stats.failed(Failed { at: now, entry, visitor, name, service, end });
+        }
         let Some(sink) = &mut self.access else { return };
         sink.record(&access::Record {
             now,
@@ -564,7 +573,7 @@ impl<N: Net> Server<N> {
             first_byte: session.first_answer.map(|first| first - session.began),
             visitor,
             peer: None,
-            entry: access::Entry::Udp,
+            entry,
             name: "",
             service: Some(self.services.name(service)),
             client: Some(session.client),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use log::debug;
 
 use super::Server;
-use super::access::Account;
+use super::access::{Account, Visit};
 use super::arrival::Proxied;
 use super::http::Http;
 use super::postgres;
@@ -37,6 +37,7 @@ pub(super) struct Visitor {
     pub(super) asking: Option<Box<postgres::Asking>>,
     /// At the service that it is with.
     pub(super) seat: Option<Seat>,
+    pub(super) visit: Visit,
     /// `None` without an access log.
     pub(super) account: Option<Box<Account>>,
 }
@@ -70,11 +71,11 @@ pub(super) enum Doing {
     Relayed { link: ConnId },
     /// The last bytes go out. `listen`: it has not ended its side and gets time to read ours, since
     /// closing on unread bytes would reset the connection and our answer with it.
-    Parting { listen: Option<Linger> },
+    Parting { listen: Option<Box<Linger>> },
 }
 
 /// How much longer a visitor that was told no may go on sending.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Linger {
     until: Time,
     bytes: u64,
@@ -89,6 +90,8 @@ impl Linger {
 /// A visitor before its route.
 pub(super) struct Hello {
     pub(super) scan: HelloScan,
+    /// Whom it asks for, once it is whole.
+    pub(super) name: Option<Hostname>,
     /// All that it has said.
     pub(super) held: Vec<u8>,
     /// PostgreSQL's requests that it may still make before its hello.
@@ -110,7 +113,7 @@ pub(super) struct Waiting {
 
 impl Hello {
     pub(super) fn new(held: Vec<u8>, until: Option<Time>) -> Hello {
-        Hello { scan: HelloScan::new(), held, requests: postgres::REQUESTS, until }
+        Hello { scan: HelloScan::new(), name: None, held, requests: postgres::REQUESTS, until }
     }
 
     /// It has until then for its first byte, if that has not come; whether it has not.
@@ -221,8 +224,9 @@ impl<N: Net> Server<N> {
             Ok(Status::Partial) => return true,
             Ok(Status::Complete(found)) => {
                 let asked = hello.requests < postgres::REQUESTS;
+                let name = found.name;
+                hello.name = name;
                 let hello = found;
-                let name = hello.name;
                 let host = name.map_or(HostName::Empty, HostName::Dns);
                 // No path decides here, so none is ambiguous.
                 let routed = self.config.routes.find(&host, Ask::Https { alpn: hello.alpn });
@@ -399,7 +403,7 @@ impl<N: Net> Server<N> {
         let Some(conn) = self.core.conns.plain(id) else { return };
         let visitor = &mut conn.stage;
         debug!("visitor {}: {end}", visitor.address);
-        visitor.doing = Doing::Parting { listen: Some(Linger::new(now)) };
+        visitor.doing = Doing::Parting { listen: Some(Box::new(Linger::new(now))) };
         self.core.set_standing(id, Standing::Idle);
         let Some(conn) = self.core.conns.plain(id) else { return };
         let io = &mut self.core.io;
@@ -428,29 +432,29 @@ impl<N: Net> Server<N> {
     pub(super) fn part(&mut self, id: ConnId) {
         let now = self.core.now();
         let Some(conn) = self.core.conns.plain(id) else { return };
-        let Doing::Parting { listen } = conn.stage.doing else { return };
+        let Doing::Parting { listen } = &conn.stage.doing else { return };
+        let lingers = listen.is_some();
         let was_clear = conn.socket.is_clear();
         match self.core.part(id) {
             Parting::Broken => return self.abort_visitor(id, VisitEnd::VisitorReset),
-            Parting::Clear if listen.is_none() => return self.close_visitor(id, VisitEnd::Done),
-            Parting::Waits if listen.is_none() => return,
+            Parting::Clear if !lingers => return self.close_visitor(id, VisitEnd::Done),
+            Parting::Waits if !lingers => return,
             Parting::Clear if !was_clear => {
                 self.core.set_deadline(id, Some(now + limits::PARTING_TIME));
             }
             Parting::Clear | Parting::Waits => {}
         }
-        if let Some(linger) = listen {
-            self.linger(id, linger);
+        if lingers {
+            self.linger(id);
         }
     }
 
     /// Throws away what a visitor still sends: an upload that was refused. It is stayed with while
     /// bytes come, within bounds, since it may read the answer only behind its last byte.
-    fn linger(&mut self, id: ConnId, mut linger: Linger) {
+    fn linger(&mut self, id: ConnId) {
         let now = self.core.now();
         for _ in 0..BUDGET {
             let Some(conn) = self.core.conns.plain(id) else { return };
-            conn.stage.doing = Doing::Parting { listen: Some(linger) };
             let pulled = match conn.pull(&mut self.core.io) {
                 Ok(pulled) => pulled,
                 Err(_) => return self.abort_visitor(id, VisitEnd::VisitorReset),
@@ -467,13 +471,14 @@ impl<N: Net> Server<N> {
             if !pulled.moved {
                 return;
             }
+            let Doing::Parting { listen: Some(linger) } = &mut conn.stage.doing else { return };
             let Some(left) = linger.bytes.checked_sub(pulled.data as u64) else {
                 return self.give_up_parting(id);
             };
             linger.bytes = left;
+            let until = linger.until;
             if is_clear {
-                let at = (now + limits::PARTING_TIME).min(linger.until);
-                self.core.set_deadline(id, Some(at));
+                self.core.set_deadline(id, Some((now + limits::PARTING_TIME).min(until)));
             }
         }
         self.core.enqueue(id);
@@ -554,6 +559,6 @@ mod tests {
     #[test]
     fn a_connection_is_small() {
         let row = size_of::<Row<mio::net::TcpStream, Visitor, Tunnel>>();
-        assert!(row <= 216, "{row}"); // 8 of them for debug assertions
+        assert!(row <= 232, "{row}"); // 8 of them for debug assertions
     }
 }

@@ -1,8 +1,9 @@
-//! What the access log says of each request; kept only where it is asked for.
+//! How each request ended, for the counters, and what the access log says of it, which is kept only
+//! where it is asked for.
 //!
-//! A summary is opened when a request's head is whole, and concluded exactly once: when its
-//! response is whole, when a page has answered it, or when it is broken off. What never became a
-//! request, and of which a byte has come, is concluded too, without a line.
+//! A request is opened when its head is whole, and concluded exactly once: when its response is
+//! whole, when a page has answered it, or when it is broken off. What never became a request, and
+//! of which a byte has come, is concluded too, without a line.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -14,28 +15,46 @@ use crate::wire::http::body::Body;
 use crate::wire::http::forwarded;
 use crate::wire::http::request::{Request, Target};
 
-/// One request, from its head to its end.
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// For this reason.
+    pub end: VisitEnd,
+    /// That went out to the visitor.
+    pub status: Option<u16>,
+}
+
+/// What the access log says of a request besides.
 #[derive(Debug)]
 pub struct Summary {
     /// `None` if there was no head to read.
     pub line: Option<RequestLine>,
-    /// That went out to the visitor.
-    pub status: Option<u16>,
     /// Content of the request's body.
     pub bytes_in: u64,
     /// Content of the response's body.
     pub bytes_out: u64,
-    /// How it ended.
-    pub end: VisitEnd,
     /// What was wrong with the home's answer, if it was that.
     pub why: Option<Why>,
     /// Whom a trusted HTTP proxy has brought.
     pub visitor: Option<IpAddr>,
 }
 
-/// At most one of the two is there.
+/// A request that is over; the summary is there where it is asked for.
+pub type Concluded = (Ended, Option<Summary>);
+
+/// The request at hand and the one before it. At most one of the two is there.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct Tally {
+    /// The status that has gone out for the request at hand.
+    open: Option<Option<u16>>,
+    concluded: Option<Ended>,
+    /// For the access log.
+    ledger: Option<Box<Ledger>>,
+}
+
+/// The same two.
+#[derive(Debug, Default)]
+struct Ledger {
     open: Option<Summary>,
     concluded: Option<Summary>,
     /// The visitor is an HTTP proxy of these.
@@ -43,38 +62,44 @@ pub(super) struct Ledger {
 }
 
 impl HttpEntry {
-    /// From now on each request is summed up: ask [`HttpEntry::take_summary`] whenever actions are
-    /// polled.
+    /// From now on each request is summed up.
     pub fn keep_summaries(&mut self) {
-        self.ledger = Some(Box::default());
+        self.tally.ledger = Some(Box::default());
     }
 
     /// The visitor is one of these HTTP proxies: a summary says whom it brings.
     pub fn look_behind(&mut self, proxies: Networks) {
-        if let Some(ledger) = &mut self.ledger {
+        if let Some(ledger) = &mut self.tally.ledger {
             ledger.proxies = Some(proxies);
         }
     }
 
-    /// The request that has ended, once.
-    pub fn take_summary(&mut self) -> Option<Summary> {
-        self.ledger.as_mut()?.concluded.take()
+    /// The request that has ended, once: ask whenever actions are polled.
+    pub fn take_concluded(&mut self) -> Option<Concluded> {
+        let ended = self.tally.concluded.take()?;
+        let ledger = self.tally.ledger.as_mut();
+        Some((ended, ledger.and_then(|ledger| ledger.concluded.take())))
     }
 
     /// After [`super::Action::Relay`]: the request that asked for it, which goes on.
-    pub fn take_upgrade(&mut self) -> Option<Summary> {
-        self.ledger.as_mut()?.open.take()
+    pub fn take_upgrade(&mut self) -> Option<Concluded> {
+        let status = self.tally.open.take()?;
+        let ledger = self.tally.ledger.as_mut();
+        let summary = ledger.and_then(|ledger| ledger.open.take());
+        Some((Ended { end: VisitEnd::Done, status }, summary))
     }
 
     /// The visitor's connection is gone: what was under way.
-    pub fn abandon(&mut self, end: VisitEnd) -> Option<Summary> {
-        match self.take_summary() {
+    pub fn abandon(&mut self, end: VisitEnd) -> Option<Concluded> {
+        match self.take_concluded() {
             // It was on its way out.
-            Some(summary) if summary.end == VisitEnd::Done => Some(Summary { end, ..summary }),
-            Some(summary) => Some(summary),
+            Some((ended, summary)) if ended.end == VisitEnd::Done => {
+                Some((Ended { end, ..ended }, summary))
+            }
+            Some(concluded) => Some(concluded),
             None => {
                 self.conclude(end);
-                self.take_summary()
+                self.take_concluded()
             }
         }
     }
@@ -90,12 +115,13 @@ impl HttpEntry {
 
     /// Whether an answer to the request has begun; interim ones are none.
     pub fn has_answered(&self) -> bool {
-        let summaries = self.ledger.iter().flat_map(|ledger| [&ledger.open, &ledger.concluded]);
-        summaries.flatten().any(|summary| summary.status.is_some())
+        let Tally { open, concluded, .. } = &self.tally;
+        open.flatten().or(concluded.and_then(|ended| ended.status)).is_some()
     }
 
     pub(super) fn note_request(&mut self, request: &Request<'_, '_>) {
-        let Some(ledger) = &mut self.ledger else { return };
+        self.tally.open = Some(None);
+        let Some(ledger) = &mut self.tally.ledger else { return };
         let target = match request.target {
             Target::Origin(target) | Target::Absolute(target) => target,
             Target::Asterisk => b"*",
@@ -113,39 +139,40 @@ impl HttpEntry {
     }
 
     pub(super) fn note_status(&mut self, status: u16) {
-        if let Some(open) = self.ledger.as_mut().and_then(|ledger| ledger.open.as_mut()) {
-            open.status = Some(status);
+        if let Some(open) = &mut self.tally.open {
+            *open = Some(status);
         }
     }
 
     /// The request that was just concluded ended for this.
     pub(super) fn note_why(&mut self, why: Why) {
-        if let Some(concluded) = self.ledger.as_mut().and_then(|ledger| ledger.concluded.as_mut()) {
+        let ledger = self.tally.ledger.as_mut();
+        if let Some(concluded) = ledger.and_then(|ledger| ledger.concluded.as_mut()) {
             concluded.why = Some(why);
         }
     }
 
     /// The request at hand was none of a visitor's.
     pub(super) fn forget(&mut self) {
-        if let Some(ledger) = &mut self.ledger {
+        self.tally.open = None;
+        if let Some(ledger) = &mut self.tally.ledger {
             ledger.open = None;
         }
     }
 
     /// The request at hand ends so; to be called before the stage is left.
     pub(super) fn conclude(&mut self, end: VisitEnd) {
-        let (bytes_in, bytes_out) = match &self.stage {
-            Stage::Exchange { order, reply: Reply::Body { body, .. } } => {
-                (order.body.content(), body.content())
-            }
-            Stage::Exchange { order, .. } => (order.body.content(), 0),
-            _ => (0, 0),
-        };
-        let is_idle = self.is_idle();
-        let Some(ledger) = &mut self.ledger else { return };
-        let open = ledger.open.take().or_else(|| (!is_idle).then(Summary::nothing));
-        if let Some(open) = open {
-            ledger.concluded = Some(Summary { bytes_in, bytes_out, end, ..open });
+        let is_open = self.tally.open.is_some() || !self.is_idle();
+        if is_open {
+            let bytes = match &self.stage {
+                Stage::Exchange { order, reply: Reply::Body { body, .. } } => {
+                    (order.body.content(), body.content())
+                }
+                Stage::Exchange { order, .. } => (order.body.content(), 0),
+                _ => (0, 0),
+            };
+            let status = self.tally.open.take().flatten();
+            self.tally.conclude(Ended { end, status }, bytes);
         }
     }
 
@@ -156,14 +183,23 @@ impl HttpEntry {
         body: Option<&Body>,
         answer: &[u8],
     ) {
-        let Some(ledger) = &mut self.ledger else { return };
-        let open = ledger.open.take().unwrap_or_else(Summary::nothing);
         let status =
             answer.get(STATUS).and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
         let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
         let bytes_out = head.map_or(0, |head| answer.len() - head - 4) as u64;
         let bytes_in = body.map_or(0, Body::content);
-        ledger.concluded = Some(Summary { status, bytes_in, bytes_out, end, ..open });
+        self.tally.open = None;
+        self.tally.conclude(Ended { end, status }, (bytes_in, bytes_out));
+    }
+}
+
+impl Tally {
+    fn conclude(&mut self, ended: Ended, (bytes_in, bytes_out): (u64, u64)) {
+        self.concluded = Some(ended);
+        if let Some(ledger) = &mut self.ledger {
+            let open = ledger.open.take().unwrap_or_else(Summary::nothing);
+            ledger.concluded = Some(Summary { bytes_in, bytes_out, ..open });
+        }
     }
 }
 
@@ -172,14 +208,6 @@ const STATUS: Range<usize> = 9..12;
 
 impl Summary {
     fn nothing() -> Summary {
-        Summary {
-            line: None,
-            status: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            end: VisitEnd::Done,
-            why: None,
-            visitor: None,
-        }
+        Summary { line: None, bytes_in: 0, bytes_out: 0, why: None, visitor: None }
     }
 }
