@@ -1,7 +1,8 @@
 """The page in headless Chromium, in every case of fixtures.py: what it shows, to whom, and that it
 shows nothing else. tests/page.rs runs this; the last line says how many checks passed.
 
-    page.py [CHECK...]
+    page.py [CHECK...]            these, or all
+    page.py --but CHECK...        all but these
 """
 
 import importlib.util
@@ -177,6 +178,9 @@ def check_verdicts(page):
         page.open(CASES[name])
         equal(page.text("h1"), verdict)
         equal(page.tab.run("document.querySelector('h1').dataset.kind"), kind)
+        if name == "one_offline":
+            equal(page.text("#summary"),
+                  "offline for 4 min, 1 home connected, running for 12 days")
         title = "all well" if kind == "good" else verdict
         equal(page.tab.run("document.title"), f"{title} – underpass")
     for name in ("nothing_yet", "client_nothing"):
@@ -235,10 +239,10 @@ def check_changes_in_place(page):
     equal(page.text("#announcer"), "local is online.")
     wrong = later(CASES["wrong_file"], 8)
     page.update(wrong)
-    equal(page.text("#notice-file + pre"), wrong["configuration"]["error"])
-    assert page.tab.run("document.querySelector('#notices > section').offsetHeight > 50")
+    equal(page.text("#wrong-file pre"), wrong["configuration"]["error"])
+    assert page.tab.run("document.getElementById('wrong-file').offsetHeight > 50")
     page.update(later(status, 10))
-    assert page.tab.run("document.querySelector('#notices > section').hidden")
+    assert page.tab.run("document.getElementById('wrong-file').hidden")
     page.tidy("changes")
 
 
@@ -396,11 +400,11 @@ def check_no_news(page):
     status = CASES["two_homes"]
     page.open(status)
     page.site.set_up(False)
-    page.tab.wait("document.querySelector('#notice-news')?.textContent === "
+    page.tab.wait("document.getElementById('no-news-title').textContent === "
                   "'No news from underpass since 14:13:20'", 12)
     equal(page.text("#live"), "No news")
     equal(page.tab.run("document.title"), "no news – underpass")
-    words = page.text("#notices > section p")
+    words = page.text("#no-news p")
     assert re.fullmatch(r"That is \d+ s ago, and what you see is from then: it cannot be reached\. "
                         r"Trying again by itself\.", words), words
     equal(page.text("#announcer"), "No news from underpass since 14:13:20.")
@@ -408,9 +412,26 @@ def check_no_news(page):
     page.site.set_up(True)
     page.tab.wait("document.getElementById('live').textContent === "
                   "'Live, 14:14:20'", 12)
-    assert page.tab.run("document.querySelector('#notices > section').hidden")
+    assert page.tab.run("document.getElementById('no-news').hidden")
     equal(page.text("#announcer"), "The news from underpass is back.")
     page.update(later(status, 62))  # by a stream again
+    page.site.refuses = True
+    page.tab.go("about:blank")
+    page.tab.go(page.site.url)
+    page.tab.wait("document.querySelector('#no-news p')?.textContent === "
+                  "'Now it answers with status 503. Trying again by itself.'")
+    page.site.refuses = False
+    page.upto(later(status, 62))
+    page.site.streams = False
+    try:
+        page.open(status)
+        page.site.asked.clear()
+        time.sleep(3)
+        polls = page.site.asked.count("/api/v1/status")
+        assert polls in (1, 2), f"it asked {polls} times in 3 s"
+        equal(page.text("#live"), "Live, 14:13:20", "without streams")
+    finally:
+        page.site.streams = True
     # The browser says that it could not connect. Nothing else.
     for complaint in page.tab.complaints():
         assert "net::ERR" in complaint or "Failed to load" in complaint, complaint
@@ -420,9 +441,13 @@ def main(*names):
     page = Page()
     checks = {name.removeprefix("check_"): check for name, check in globals().items()
               if name.startswith("check_")}
+    if names[:1] == ("--but",):
+        chosen = [name for name in checks if name not in names]
+    else:
+        chosen = names or list(checks)
     failed = 0
     try:
-        for name in names or checks:
+        for name in chosen:
             began = time.monotonic()
             try:
                 checks[name](page)
@@ -432,7 +457,7 @@ def main(*names):
                 print(f"wrong {name}\n{traceback.format_exc()}", flush=True)
     finally:
         page.browser.close()
-    print(f"{len(names or checks) - failed} of {len(names or checks)} checks passed")
+    print(f"{len(chosen) - failed} of {len(chosen)} checks passed")
     return 1 if failed else 0
 
 

@@ -59,7 +59,6 @@ const lasting = (time) => [`for ${span(now() - time)}`, `since ${at(exactTime, t
 
 /** A short time: a round trip, a turn. */
 function brief(seconds) {
-  if (typeof seconds !== "number") return NONE;
   const ms = seconds * 1000;
   const text = ms >= 59950 ? span(seconds) : ms >= 999.5 ? `${seconds.toFixed(1)} s`
     : ms > 0 && ms < 0.05 ? "under 0.1 ms" : `${ms.toFixed(ms < 9.95 ? 1 : 0)} ms`;
@@ -328,11 +327,11 @@ const busy = [
   flow("From visitors", "received"),
 ];
 
-const trip = (line) => line && typeof line.round_trip_seconds === "number"
+const trip = (line) => line && line.round_trip_seconds !== null
   ? brief(line.round_trip_seconds) : "not measured";
 const quality = [
-  ["Round trip", ".num", (line) => [trip(line), typeof line.least_round_trip_seconds === "number"
-    ? with_(brief(line.least_round_trip_seconds), "", "least ") : ""]],
+  ["Round trip", ".num", (line) => [trip(line), line.least_round_trip_seconds === null
+    ? "" : with_(brief(line.least_round_trip_seconds), "", "least ")]],
   ["Links", ".num", (line) =>
     [with_(count(line.used_links), " used"), with_(count(line.spare_links), " spare")]],
 ];
@@ -448,7 +447,7 @@ const homeServiceTable = {
     } }],
     ["At home", "", ({ answers, asked, error }) => {
       const [word, kind] = ANSWERS.get(answers) || ["Nobody has asked yet", "none"];
-      return [word, typeof asked === "number" ? ago(asked) : "", kind, error];
+      return [word, asked === null ? "" : ago(asked), kind, error];
     }],
     ...busy,
   ],
@@ -525,11 +524,13 @@ function render() {
   put($("verdict"), text, kind);
   const connected = isServer() ? many(state.homes.length, "home")
     : many(state.servers.filter((one) => one.state === "connected").length, "server");
-  show($("summary"), with_(lasting(state.started), "", `${connected} connected, running `));
+  const gone = isServer() ? state.services.filter(isWrong) : [];
+  const since = gone.length === 1 ? `offline ${lasting(gone[0].since)[0]}, ` : "";
+  show($("summary"), with_(lasting(state.started), "", `${since}${connected} connected, running `));
   document.title = `${kind === "good" ? "all well" : text} – underpass`;
   icon(kind);
   const { file, error, loaded } = state.configuration;
-  notice("file", error && ["The file as it is now does not run", error, with_(ago(loaded),
+  notice("wrong-file", error && ["The file as it is now does not run", error, with_(ago(loaded),
     ". Correct the file: it is read again once it is saved.", `What runs is ${file} as read `)]);
   renderFigures();
   renderServices();
@@ -579,11 +580,11 @@ function verdict() {
   return are(wrong, "cannot be reached", "cannot be reached");
 }
 
-const ICON = "M2 28V16a14 14 0 0 1 28 0v12h-6V16a8 8 0 0 0-16 0v12z";
 function icon(kind) {
   const colour = { good: "0d8075", bad: "c2411c" }[kind] || "85817a";
   set($("icon"), "href", "data:image/svg+xml," + encodeURIComponent(
-    `<svg xmlns="${SVG}" viewBox="0 0 32 32"><path fill="#${colour}" d="${ICON}"/></svg>`));
+    `<svg xmlns="${SVG}" viewBox="0 0 32 32"><path fill="#${colour}" d="${
+      document.querySelector(".arch").getAttribute("d")}"/></svg>`));
 }
 
 function renderFigures() {
@@ -592,7 +593,7 @@ function renderFigures() {
   const passed = (way) => with_(bytes(sum(all.map((one) => one[way]))), " so far");
   const of = (name) => sum(services.map((service) => service[name]));
   const [slowest, ...others] = (homes || servers)
-    .filter((line) => typeof line.round_trip_seconds === "number")
+    .filter((line) => line.round_trip_seconds !== null)
     .sort((a, b) => b.round_trip_seconds - a.round_trip_seconds);
   const online = services.filter((one) => isServer() ? one.online : registered(one)).length;
   facts($("figures"), [
@@ -602,8 +603,9 @@ function renderFigures() {
       isServer() && of("waiting") > 0 ? with_(count(of("waiting")), " wait for a link") : ""],
     ["To visitors", rateOf("", "sent"), passed("sent")],
     ["From visitors", rateOf("", "received"), passed("received")],
-    [others.length > 0 ? "Slowest line" : "The line", trip(slowest),
-      slowest && (homes && slowest.services.length > 0 ? few(slowest.services) : slowest.address)],
+    slowest ? [others.length > 0 ? "Slowest line" : "The line", trip(slowest),
+      homes && slowest.services.length > 0 ? few(slowest.services) : slowest.address]
+      : ["The line", "–", "not measured"],
   ]);
 }
 
@@ -651,16 +653,9 @@ function renderProgram() {
   show($("version"), `underpass ${state.version}`);
 }
 
-const notices = new Map();
 /** One that may stand at the top: `[title, quoted, text]`, or nothing. */
-function notice(name, parts) {
-  if (!parts && !notices.has(name)) return;
-  if (!notices.has(name)) {
-    const id = `notice-${name}`;
-    notices.set(name, $("notices").appendChild(
-      el("section.notice", { "aria-labelledby": id }, el("h2", { id }), el("pre"), el("p"))));
-  }
-  const node = notices.get(name);
+function notice(id, parts) {
+  const node = $(id);
   node.hidden = !parts;
   if (parts) [...node.children].forEach((part, place) => show(part, parts[place]));
 }
@@ -745,6 +740,7 @@ function drawPlot() {
   const rule = (y, kind) =>
     marks.push(draw("path", { class: kind, d: `M${GUTTER} ${Math.round(y) + 0.5}H${width}` }));
   const level = (y, words) => {
+    if (y < 6) return; // its word would be cut
     rule(y, "rule");
     text(GUTTER - 8, Math.round(y) + 4, words.replace(".0", ""), "level");
   };
@@ -873,20 +869,27 @@ function announce(former) {
   if (words.length > 0) show($("announcer"), `${listed(words)}.`);
 }
 
+/** What the API answers; `{ error }` if it refuses, nothing if it cannot be reached. */
+async function get(path) {
+  try {
+    const answer = await fetch(`api/v1/${path}`, { cache: "no-store" });
+    if (answer.ok || answer.status === 400) return await answer.json();
+    return { error: `it answers with status ${answer.status}` };
+  } catch {
+    return null;
+  }
+}
+
 async function ask() {
   clearTimeout(trying);
   trying = null;
-  let next;
-  try {
-    const answer = await fetch("api/v1/status", { cache: "no-store" });
-    if (!answer.ok) return fail(`it answers with status ${answer.status}`);
-    next = await answer.json();
-  } catch {
-    return fail("it cannot be reached");
-  }
+  const next = await get("status");
+  if (!next || next.error) return fail(next ? next.error : "it cannot be reached");
   source = new EventSource("api/v1/events");
   source.addEventListener("status", (event) => take(JSON.parse(event.data)));
-  source.addEventListener("error", () => fail("its stream of news has ended", 500));
+  const began = performance.now(); // where streams are cut at once, it asks as often as they tell
+  source.addEventListener("error", () =>
+    fail("its stream of news has ended", performance.now() - began > 5000 ? 500 : 2000));
   take(next);
 }
 
@@ -912,7 +915,7 @@ function tick() {
     document.title = "no news – underpass";
     icon("none");
   } else if (state) put($("live"), [`Live, ${since}`, at(exactTime, state.time)], "good");
-  notice("news", lost && (state ? [`No news from underpass since ${since}`, "",
+  notice("no-news", lost && (state ? [`No news from underpass since ${since}`, "",
     `That is ${ago(state.time)[0]}, and what you see is from then: ${
       trouble}. Trying again by itself.`]
     : ["underpass does not answer yet", "", `Now ${trouble}. Trying again by itself.`]));
@@ -929,17 +932,11 @@ async function remember() {
   clearTimeout(asking);
   const range = chosenRange();
   const began = performance.now();
-  let answer = null;
-  try {
-    const response = await fetch(`api/v1/history?range=${range}`, { cache: "no-store" });
-    if (response.ok) answer = await response.json();
-  } catch {
-    // The snapshots fail too, and say so.
-  }
+  const answer = await get(`history?range=${range}`);
   if (range !== chosenRange()) return;
   clearTimeout(asking);
   asking = setTimeout(remember, Math.max(15000, 100 * (performance.now() - began)));
-  if (!answer) {
+  if (!answer || answer.error) {
     if (past) return;
     show($("no-traffic"), "What has passed lately cannot be had just now.");
     $("no-traffic").hidden = false;
@@ -956,14 +953,8 @@ async function explain(event) {
   event.preventDefault();
   const asked = $("asked").value.trim().replace(/^[a-z]+:\/\//i, "");
   const [, name, path] = /^([^/]*)(.*)$/.exec(asked);
-  let answer;
-  try {
-    const query = new URLSearchParams(path ? { name, path } : { name });
-    const response = await fetch(`api/v1/explain?${query}`, { cache: "no-store" });
-    answer = await response.json();
-  } catch {
-    answer = { error: "No answer: underpass cannot be reached. Try again." };
-  }
+  const answer = await get(`explain?${new URLSearchParams(path ? { name, path } : { name })}`)
+    || { error: "No answer: underpass cannot be reached. Try again." };
   const bdi = (text) => el("bdi", {}, text);
   $("answer").replaceChildren(...(answer.error ? [el("p.wrong", {}, bdi(answer.error))] : [
     el("h3", {}, bdi(answer.name)),
