@@ -744,7 +744,7 @@ function drawPlot() {
     rule(y, "rule");
     text(GUTTER - 8, Math.round(y) + 4, words.replace(".0", ""), "level");
   };
-  const step = round((up + down) / 5);
+  const step = round((up + down) / 6);
   for (let value = step; value <= up; value += step) level(zero - value * scale, perSecond(value));
   for (let value = step; value <= down; value += step) {
     level(zero + value * scale, perSecond(value));
