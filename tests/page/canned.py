@@ -25,7 +25,8 @@ class Site(http.server.ThreadingHTTPServer):
         self.version = 0
         self.status = self.first = None
         self.histories = {}
-        self.up = True
+        self.up = self.streams = True
+        self.refuses = False
         self.asked = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -58,6 +59,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if url.path in FILES:
             name, kind = FILES[url.path]
             return self.answer(200, f"{kind}; charset=utf-8", (PAGE / name).read_bytes())
+        if self.server.refuses:
+            return self.answer(503, "text/plain", b"not now\n")
         if not self.server.up:
             self.close_connection = True
             return None
@@ -67,7 +70,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.json(200, self.server.histories[query["range"]])
         if url.path == "/api/v1/explain":
             return self.explain(query)
-        if url.path == "/api/v1/events":
+        if url.path == "/api/v1/events" and self.server.streams:
             return self.events()
         return self.answer(404, "text/plain", b"not here\n")
 

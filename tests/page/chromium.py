@@ -1,5 +1,6 @@
 """A headless Chromium, driven over its DevTools pipe: no driver program, no websocket."""
 
+import base64
 import json
 import os
 import select
@@ -10,7 +11,8 @@ import time
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
              "--no-first-run", "--disable-background-networking", "--disable-sync",
              "--disable-component-update", "--disable-extensions", "--no-proxy-server",
-             "--force-color-profile=srgb", "--hide-scrollbars", "--remote-debugging-pipe"]
+             "--force-color-profile=srgb", "--hide-scrollbars",
+             "--remote-debugging-pipe"]
 
 
 class Failed(Exception):
@@ -118,12 +120,11 @@ class Tab:
         return result["result"].get("value")
 
     def wait(self, expression, seconds=10):
-        """Until it is true; its value."""
+        """Until it is true."""
         deadline = time.monotonic() + seconds
         while True:
-            value = self.run(expression)
-            if value:
-                return value
+            if self.run(f"Boolean({expression})"):
+                return
             if time.monotonic() > deadline:
                 raise Failed(f"still not so after {seconds} s: {expression}")
             self.browser.read(time.monotonic() + 0.03)
@@ -133,11 +134,13 @@ class Tab:
             self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name,
                       windowsVirtualKeyCode=code, text=text if kind == "keyDown" else "")
 
-    def screenshot(self, whole=True):
+    def screenshot(self, height=None, scale=1):
+        """A PNG of the whole page, or of its top."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        more = {"clip": clip, "captureBeyondViewport": True} if whole else {}
-        return self.call("Page.captureScreenshot", format="png", **more)["data"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"]}
+        return base64.b64decode(self.call(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=True,
+            clip=clip | {"scale": scale})["data"])
 
     def complaints(self):
         """Errors, warnings and breaches of the policy since it was last asked, as text."""

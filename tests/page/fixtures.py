@@ -130,7 +130,7 @@ def server(services, homes, **other):
         ],
         "strays": [
             traffic("http", 30, 91_003, 44_120, no_name=412, unknown_name=207, malformed=31),
-            traffic("https", 0, 61_977, 12_404, unknown_name=1903, wrong_protocol=88, timeout=61),
+            traffic("https", 4, 61_977, 12_404, unknown_name=1903, wrong_protocol=88, timeout=61),
         ],
         "tunnel": {
             "strangers": 1,
@@ -310,7 +310,7 @@ def client_nothing():
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror="alert(2)">'
 RIGHT = "\u202egnp.exe\u202c\u200f\u2067abc"
-LONG = "very-long-" * 200  # 2,000 characters
+LONG = "verylong" * 250  # 2,000 characters
 EVIL = [SCRIPT, IMAGE, RIGHT, LONG, "javascript:alert(3)", "__proto__", "constructor", "{{7*7}}",
         "'\"`&lt;&amp;", "\u0000\u0007\ufffd", " ", "א ב ג"]
 

@@ -59,43 +59,17 @@ const lasting = (time) => [`for ${span(now() - time)}`, `since ${at(exactTime, t
 
 /** A short time: a round trip, a turn. */
 function brief(seconds) {
-  if (typeof seconds !== "number") return NONE;
   const ms = seconds * 1000;
   const text = ms >= 59950 ? span(seconds) : ms >= 999.5 ? `${seconds.toFixed(1)} s`
     : ms > 0 && ms < 0.05 ? "under 0.1 ms" : `${ms.toFixed(ms < 9.95 ? 1 : 0)} ms`;
   return [text, `${ms} ms`];
 }
 
-const ENDS = new Map(Object.entries({
-  visitor_reset: "broken off by the visitor",
-  visitor_left: "gone before they asked",
-  home_reset: "broken off by the home",
-  home_refused: "refused at home",
-  home_silent: "not answered at home",
-  bad_answer: "badly answered at home",
-  idle: "idle for too long",
-  timeout: "too slow to ask",
-  wrong_protocol: "in another protocol",
-  no_name: "without a name",
-  unknown_name: "for an unknown name",
-  offline: "while the home was offline",
-  no_link: "without a link in time",
-  tunnel_lost: "cut by a lost tunnel",
-  redirected: "sent to https",
-  crowded: "too many from one address",
-  made_room: "gone to make room",
-  stalled: "too slow to read",
-  denied: "not allowed",
-  service_full: "at a full service",
-  rate_limited: "too often",
-  stopped: "ended by a stop",
-  loop: "in a circle",
-}));
-
+/** How many of each kind: its word is that of the access log and of the metrics. */
 function counts(list) {
-  const word = (kind) => ENDS.get(kind) || kind.replaceAll("_", " ");
+  const named = ({ kind, count }) => `${short(count)} ${kind.replaceAll("_", " ")}`;
   return [
-    list.map(({ kind, count }) => `${short(count)} ${word(kind)}`).join(", ") || "none",
+    list.map(named).join(", ") || "none",
     list.map(({ kind, count }) => `${kind}: ${grouped.format(count)}`).join("\n"),
   ];
 }
@@ -105,7 +79,8 @@ const BOUNDS = [0.001, 0.0025, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10]; /
 /** Durations in buckets: up to which bound half of them are, and nearly all. */
 function spread({ counts }) {
   const all = sum(counts);
-  const bound = (bucket) => BOUNDS[bucket] < 1 ? `${BOUNDS[bucket] * 1000} ms` : `${BOUNDS[bucket]} s`;
+  const bound = (bucket) =>
+    BOUNDS[bucket] < 1 ? `${BOUNDS[bucket] * 1000} ms` : `${BOUNDS[bucket]} s`;
   const within = (part) => {
     let seen = 0;
     const bucket = counts.findIndex((number) => (seen += number) >= all * part);
@@ -152,9 +127,6 @@ function show(node, value = "") {
   if (title) set(node, "title", title);
   else node.removeAttribute("title");
 }
-function hide(node, hidden) {
-  if (node.hidden !== hidden) node.hidden = hidden;
-}
 /** Children of `node`, as many as there are items, made once for each place. */
 function repeat(node, items, make, update) {
   while (node.children.length > items.length) node.lastChild.remove();
@@ -182,9 +154,10 @@ function put(node, value, kind) {
 
 /** A value and its kind, below it a note, and what is wrong: `[value, note, kind, wrong]`. */
 const pile = (tag) => el(tag, {}, sign(), el("small"), el("small.wrong"));
+const visible = (value) => typeof value === "string" && !value.trim() ? "(blank)" : value;
 function lay(node, [value, note, kind, wrong]) {
   const [word, below, error] = node.children;
-  put(word, value, kind);
+  put(word, visible(value), kind);
   show(below, note);
   show(error, wrong || "");
 }
@@ -259,7 +232,7 @@ function table(place, { caption, things, columns, key, empty, more }) {
       button.append(sign());
       updates[0] = (item) => {
         const [value, note] = columns[0][2](item);
-        put(button.firstChild, value.trim() || "(blank)");
+        put(button.firstChild, visible(value));
         show(name.children[1], note);
         set(button, "aria-expanded", String(!rest.hidden));
       };
@@ -292,16 +265,16 @@ function table(place, { caption, things, columns, key, empty, more }) {
       rows.delete(id);
     }
     [...wanted.values()].flat().forEach((row, place) => moveTo(body, row, place));
-    hide(node, items.length === 0);
-    hide(nothing, items.length > 0 || filtered);
-    hide(unfit, items.length > 0 || !filtered);
-    hide(all, filtered || items.length <= LIMIT);
+    node.hidden = items.length === 0;
+    nothing.hidden = items.length > 0 || filtered;
+    unfit.hidden = items.length > 0 || !filtered;
+    all.hidden = filtered || items.length <= LIMIT;
     set(all, "aria-expanded", String(open));
     show(all, open ? `Show the first ${LIMIT}` : `Show all ${many(items.length, ...things)}`);
   };
 }
 
-/** Puts a row in its place, and keeps the focus that may be in it. */
+/** Keeps the focus that may be in what moves. */
 function moveTo(parent, child, place) {
   const there = parent.children[place] || null;
   if (there === child) return;
@@ -320,7 +293,6 @@ function totals({ traffic, received_bytes: received, sent_bytes: sent }) {
   return { received: of("received_bytes"), sent: of("sent_bytes") };
 }
 const registered = (service) => service.registrations.some((one) => one.state === "registered");
-/** A service that needs somebody's look. */
 const isWrong = (service) =>
   isServer() ? !service.online : !registered(service) || service.answers === false;
 
@@ -330,7 +302,8 @@ const flow = (title, way) => [title, ".num", (service) =>
 
 const spark = { fill: (cell) => {
   const line = draw("path", { class: "sent" });
-  const chart = draw("svg", { viewBox: "0 0 120 28", preserveAspectRatio: "none", role: "img" }, line);
+  const chart = draw("svg",
+    { viewBox: "0 0 120 28", preserveAspectRatio: "none", role: "img" }, line);
   const note = el("small");
   cell.append(chart, note);
   let drawn;
@@ -354,11 +327,11 @@ const busy = [
   flow("From visitors", "received"),
 ];
 
-const trip = (line) =>
-  line && typeof line.round_trip_seconds === "number" ? brief(line.round_trip_seconds) : "not measured";
+const trip = (line) => line && line.round_trip_seconds !== null
+  ? brief(line.round_trip_seconds) : "not measured";
 const quality = [
-  ["Round trip", ".num", (line) => [trip(line), typeof line.least_round_trip_seconds === "number"
-    ? with_(brief(line.least_round_trip_seconds), "", "least ") : ""]],
+  ["Round trip", ".num", (line) => [trip(line), line.least_round_trip_seconds === null
+    ? "" : with_(brief(line.least_round_trip_seconds), "", "least ")]],
   ["Links", ".num", (line) =>
     [with_(count(line.used_links), " used"), with_(count(line.spare_links), " spare")]],
 ];
@@ -376,9 +349,9 @@ const serviceTable = {
   columns: [
     ["Service", "", (service) => [service.name,
       with_([few([...service.names, ...service.ports])].flat(), "", `${service.type}: `)]],
-    ["State", "", ({ online, since }) =>
+    ["State", ".state", ({ online, since }) =>
       [online ? "Online" : "Offline", lasting(since), online ? "good" : "bad"]],
-    ["Home", "", ({ home }) => home === null ? ["no home is here"] : [home,
+    ["Home", ".far", ({ home }) => home === null ? ["no home is here"] : [home,
       with_([trip(state.homes.find((one) => one.address === home))].flat(), "", "round trip ")]],
     ...busy,
   ],
@@ -387,7 +360,8 @@ const serviceTable = {
     const list = cell.appendChild(el("div.entries"));
     const make = () => el("div", {}, el("p.entry"), el("dl.facts"));
     return ({ names: hosts, ports, traffic }) => {
-      show(names, [...hosts, ...ports].join(", ") + (traffic.length ? "" : ": no visitor so far"));
+      const all = [...hosts, ...ports];
+      show(names, all.length > 3 ? all.join(", ") : traffic.length ? "" : "No visitor so far.");
       repeat(list, traffic, make, ({ firstChild, lastChild }, one) => {
         show(firstChild, one.entry);
         facts(lastChild, [
@@ -413,19 +387,22 @@ const homeTable = {
   columns: [
     ["Home", "", (home) => [home.services.length > 0 ? few(home.services) : "without a service",
       `${home.address}, ${home.program}`]],
-    ["State", "", ({ draining, since }) =>
+    ["State", ".state", ({ draining, since }) =>
       [draining ? "Leaving" : "Connected", lasting(since), draining ? "wait" : "good"]],
     ...quality,
     ["Came back", ".num", ({ reconnects }) => [many(reconnects, "time")]],
   ],
 };
 
-const UPSTREAM = new Map(Object.entries({
+/** By a map: a stranger may say "constructor". */
+const lookup = (table) => new Map(Object.entries(table));
+
+const UPSTREAM = lookup({
   connected: ["Connected", "good"],
   connecting: ["Connecting", "wait"],
   waiting: ["Waiting to try again", "bad"],
   leaving: ["Leaving", "wait"],
-}));
+});
 
 const upstreamTable = {
   caption: "Servers, and how good the line to each is",
@@ -434,7 +411,7 @@ const upstreamTable = {
   empty: ["No servers yet. Say ", code("remote_addr"), " in ", code("[client]"), " of the file."],
   columns: [
     ["Server", "", (server) => [server.address, "", "", server.error]],
-    ["State", "", (server) => {
+    ["State", ".state", (server) => {
       const [word, kind] = UPSTREAM.get(server.state) || [server.state, "wait"];
       return [word, lasting(server.since), kind];
     }],
@@ -443,12 +420,12 @@ const upstreamTable = {
   ],
 };
 
-const REGISTRATION = new Map(Object.entries({
+const REGISTRATION = lookup({
   registered: ["Registered", "good"],
   pending: ["Asked, no answer yet", "wait"],
   refused: ["Refused", "bad"],
   withdrawn: ["Taken away", "bad"],
-}));
+});
 const ANSWERS = new Map([
   [true, ["Answers", "good"]],
   [false, ["Does not answer", "bad"]],
@@ -470,7 +447,7 @@ const homeServiceTable = {
     } }],
     ["At home", "", ({ answers, asked, error }) => {
       const [word, kind] = ANSWERS.get(answers) || ["Nobody has asked yet", "none"];
-      return [word, typeof asked === "number" ? ago(asked) : "", kind, error];
+      return [word, asked === null ? "" : ago(asked), kind, error];
     }],
     ...busy,
   ],
@@ -488,7 +465,7 @@ const failureTable = {
   caption: "Visitors who were not served as they wished, the newest first",
   things: ["failure"],
   key: (failure) => [failure.time, failure.visitor, failure.name, failure.end].join(" "),
-  empty: ["Nothing has failed lately. Who is not served as they wish stands here, with the reason."],
+  empty: ["Nothing has failed lately. Who is not served stands here, with the reason."],
   columns: [
     ["Visitor", "", (failure) => [failure.visitor, ago(failure.time)]],
     ["Asked for", "", ({ name, entry }) => [name ? [name, name] : "no name", `over ${entry}`]],
@@ -539,20 +516,21 @@ function build() {
     : { services: homeServiceTable, servers: upstreamTable };
   tables = Object.fromEntries(Object.entries(all).map(([id, what]) => [id, table($(id), what)]));
   if (isServer()) $("explain").addEventListener("submit", explain);
-  hide($("all"), false);
+  $("all").hidden = false;
 }
 
-/** Puts the last snapshot on the page. */
 function render() {
   const [text, kind] = verdict();
   put($("verdict"), text, kind);
   const connected = isServer() ? many(state.homes.length, "home")
     : many(state.servers.filter((one) => one.state === "connected").length, "server");
-  show($("summary"), with_(lasting(state.started), "", `${connected} connected, running `));
+  const gone = isServer() ? state.services.filter(isWrong) : [];
+  const since = gone.length === 1 ? `offline ${lasting(gone[0].since)[0]}, ` : "";
+  show($("summary"), with_(lasting(state.started), "", `${since}${connected} connected, running `));
   document.title = `${kind === "good" ? "all well" : text} – underpass`;
   icon(kind);
   const { file, error, loaded } = state.configuration;
-  notice("file", error && ["The file as it is now does not run", error, with_(ago(loaded),
+  notice("wrong-file", error && ["The file as it is now does not run", error, with_(ago(loaded),
     ". Correct the file: it is read again once it is saved.", `What runs is ${file} as read `)]);
   renderFigures();
   renderServices();
@@ -575,7 +553,8 @@ function render() {
 function verdict() {
   const { services, servers } = state;
   const wrong = services.filter(isWrong);
-  const names = (list) => listed(list.map((name) => name.length > 40 ? `${name.slice(0, 40)}…` : name));
+  const names = (list) =>
+    listed(list.map((name) => name.length > 40 ? `${name.slice(0, 40)}…` : name));
   const are = (list, one, more) => [`${list.length <= 3 ? names(list.map((each) => each.name))
     : `${list.length} of ${services.length} services`} ${list.length === 1 ? one : more}`, "bad"];
   const all = (one, more) => [services.length === 1 ? `${names([services[0].name])} ${one}`
@@ -591,18 +570,21 @@ function verdict() {
   }
   if (services.length === 0) return ["No services yet", "none"];
   if (isServer()) {
-    return wrong.length > 0 ? are(wrong, "is offline", "are offline") : all("is online", "are online");
+    if (wrong.length > 0) return are(wrong, "is offline", "are offline");
+    return all("is online", "are online");
   }
   if (wrong.length === 0) return all("can be reached", "can be reached");
-  if (wrong.every(registered)) return are(wrong, "does not answer at home", "do not answer at home");
+  if (wrong.every(registered)) {
+    return are(wrong, "does not answer at home", "do not answer at home");
+  }
   return are(wrong, "cannot be reached", "cannot be reached");
 }
 
-const ICON = "M2 28V16a14 14 0 0 1 28 0v12h-6V16a8 8 0 0 0-16 0v12z";
 function icon(kind) {
   const colour = { good: "0d8075", bad: "c2411c" }[kind] || "85817a";
   set($("icon"), "href", "data:image/svg+xml," + encodeURIComponent(
-    `<svg xmlns="${SVG}" viewBox="0 0 32 32"><path fill="#${colour}" d="${ICON}"/></svg>`));
+    `<svg xmlns="${SVG}" viewBox="0 0 32 32"><path fill="#${colour}" d="${
+      document.querySelector(".arch").getAttribute("d")}"/></svg>`));
 }
 
 function renderFigures() {
@@ -611,17 +593,19 @@ function renderFigures() {
   const passed = (way) => with_(bytes(sum(all.map((one) => one[way]))), " so far");
   const of = (name) => sum(services.map((service) => service[name]));
   const [slowest, ...others] = (homes || servers)
-    .filter((line) => typeof line.round_trip_seconds === "number")
+    .filter((line) => line.round_trip_seconds !== null)
     .sort((a, b) => b.round_trip_seconds - a.round_trip_seconds);
   const online = services.filter((one) => isServer() ? one.online : registered(one)).length;
   facts($("figures"), [
-    [`Services ${isServer() ? "online" : "registered"}`, `${short(online)} of ${short(services.length)}`],
+    [`Services ${isServer() ? "online" : "registered"}`,
+      `${short(online)} of ${short(services.length)}`],
     ["Visitors now", count(of("visitors")),
       isServer() && of("waiting") > 0 ? with_(count(of("waiting")), " wait for a link") : ""],
     ["To visitors", rateOf("", "sent"), passed("sent")],
     ["From visitors", rateOf("", "received"), passed("received")],
-    [others.length > 0 ? "Slowest line" : "The line", trip(slowest),
-      slowest && (homes && slowest.services.length > 0 ? few(slowest.services) : slowest.address)],
+    slowest ? [others.length > 0 ? "Slowest line" : "The line", trip(slowest),
+      homes && slowest.services.length > 0 ? few(slowest.services) : slowest.address]
+      : ["The line", "–", "not measured"],
   ]);
 }
 
@@ -630,7 +614,7 @@ function renderServices() {
   const fits = (...texts) =>
     !words || texts.flat().some((text) => text && text.toLowerCase().includes(words));
   const { services, homes } = state;
-  hide($("tools"), services.length + (homes || []).length <= 8);
+  $("tools").hidden = services.length + (homes || []).length <= 8;
   const all = (service) => ((past && past.series.get(service.name)) || { all: 0 }).all;
   const order = $("order").value === "traffic" ? all : isWrong;
   tables.services(services.filter((one) =>
@@ -669,17 +653,10 @@ function renderProgram() {
   show($("version"), `underpass ${state.version}`);
 }
 
-const notices = new Map();
 /** One that may stand at the top: `[title, quoted, text]`, or nothing. */
-function notice(name, parts) {
-  if (!parts && !notices.has(name)) return;
-  if (!notices.has(name)) {
-    const id = `notice-${name}`;
-    notices.set(name, $("notices").appendChild(
-      el("section.notice", { "aria-labelledby": id }, el("h2", { id }), el("pre"), el("p"))));
-  }
-  const node = notices.get(name);
-  hide(node, !parts);
+function notice(id, parts) {
+  const node = $(id);
+  node.hidden = !parts;
   if (parts) [...node.children].forEach((part, place) => show(part, parts[place]));
 }
 
@@ -692,7 +669,8 @@ const amounts = (series) =>
 /** `values` in `number` groups of nearly the same size, each as `combine` makes it. */
 function bins(values, number, combine) {
   const begin = (bin) => Math.floor((bin * values.length) / number);
-  return Array.from({ length: number }, (_, bin) => combine(values.slice(begin(bin), begin(bin + 1))));
+  return Array.from({ length: number }, (_, bin) =>
+    combine(values.slice(begin(bin), begin(bin + 1))));
 }
 const mean = (values) => sum(values) / values.length;
 const path = (points) =>
@@ -724,10 +702,10 @@ const across = (bin) => GUTTER + ((plot.width - GUTTER) * bin) / (plot.number - 
 function drawPlot() {
   const series = past.series.get("");
   const quiet = !series || series.all + sum(series.visitors) === 0;
-  hide($("plot"), quiet);
-  hide($("no-traffic"), !quiet);
-  show($("no-traffic"), `Nothing has passed in the last ${past.range}. Once visitors come, what they ` +
-    "use is drawn here: open one of your names in a browser.");
+  $("plot").hidden = quiet;
+  $("no-traffic").hidden = !quiet;
+  show($("no-traffic"), `Nothing has passed in the last ${past.range}. Once visitors come, what ` +
+    "they use is drawn here: open one of your names in a browser.");
   plot = null;
   if (quiet) return;
   const width = Math.max(240, Math.floor($("canvas").clientWidth));
@@ -762,12 +740,15 @@ function drawPlot() {
   const rule = (y, kind) =>
     marks.push(draw("path", { class: kind, d: `M${GUTTER} ${Math.round(y) + 0.5}H${width}` }));
   const level = (y, words) => {
+    if (y < 6) return; // its word would be cut
     rule(y, "rule");
     text(GUTTER - 8, Math.round(y) + 4, words.replace(".0", ""), "level");
   };
-  const step = round((up + down) / 5);
+  const step = round((up + down) / 6);
   for (let value = step; value <= up; value += step) level(zero - value * scale, perSecond(value));
-  for (let value = step; value <= down; value += step) level(zero + value * scale, perSecond(value));
+  for (let value = step; value <= down; value += step) {
+    level(zero + value * scale, perSecond(value));
+  }
   level(RATES + GAP, short(top));
   rule(zero, "zero");
   rule(FLOOR, "zero");
@@ -785,8 +766,8 @@ function drawPlot() {
   const picture = draw("svg", { width, height: FLOOR + TIMES, role: "img",
     "aria-label": `Plot of the last ${past.range}: ${amounts(series)}. The highest rates are ${
       perSecond(up)} to and ${perSecond(down)} from visitors.` },
-  area("sent", zero, -scale), area("received", zero, scale), area("visitors", FLOOR, -PEOPLE / top),
-  ...marks, draw("path", { class: "cursor", id: "cursor" }));
+  ...marks, area("sent", zero, -scale), area("received", zero, scale),
+  area("visitors", FLOOR, -PEOPLE / top), draw("path", { class: "cursor", id: "cursor" }));
   const old = $("canvas").querySelector("svg");
   if (old) old.replaceWith(picture);
   else $("canvas").prepend(picture);
@@ -806,7 +787,8 @@ function readOut() {
     : [rate(plot.sent[bin]), rate(plot.received[bin]), count(plot.visitors[bin])];
   const bin = looking === null ? null : Math.min(looking, plot.number - 1);
   const shown = bin !== null ? values(bin)
-    : [bytes(sum(series.sent)), bytes(sum(series.received)), `up to ${short(most(series.visitors))}`];
+    : [bytes(sum(series.sent)), bytes(sum(series.received)),
+      `up to ${short(most(series.visitors))}`];
   show($("when"), bin === null ? `Last ${past.range}` : time(bin));
   document.querySelectorAll("#plot b").forEach((node, place) => show(node, shown[place]));
   set($("cursor"), "d", bin === null ? "" : `M${across(bin).toFixed(1)} 0V${FLOOR}`);
@@ -854,7 +836,10 @@ function measure() {
     for (const [name, { received, sent }] of current) {
       const old = base.totals.get(name);
       if (!old || received < old.received || sent < old.sent) continue;
-      const one = { received: (received - old.received) / between, sent: (sent - old.sent) / between };
+      const one = {
+        received: (received - old.received) / between,
+        sent: (sent - old.sent) / between,
+      };
       rates.set(name, one);
       all.received += one.received;
       all.sent += one.sent;
@@ -867,7 +852,8 @@ function measure() {
 /** Says aloud what has changed for the better or worse, and nothing else. */
 function announce(former) {
   const words = [];
-  const [bad, good] = isServer() ? ["is offline", "is online"] : ["cannot be reached", "can be reached"];
+  const [bad, good] = isServer() ? ["is offline", "is online"]
+    : ["cannot be reached", "can be reached"];
   const then = new Map(former.services.map((service) => [service.name, isWrong(service)]));
   for (const service of state.services) {
     const wrong = isWrong(service);
@@ -883,20 +869,27 @@ function announce(former) {
   if (words.length > 0) show($("announcer"), `${listed(words)}.`);
 }
 
+/** What the API answers; `{ error }` if it refuses, nothing if it cannot be reached. */
+async function get(path) {
+  try {
+    const answer = await fetch(`api/v1/${path}`, { cache: "no-store" });
+    if (answer.ok || answer.status === 400) return await answer.json();
+    return { error: `it answers with status ${answer.status}` };
+  } catch {
+    return null;
+  }
+}
+
 async function ask() {
   clearTimeout(trying);
   trying = null;
-  let next;
-  try {
-    const answer = await fetch("api/v1/status", { cache: "no-store" });
-    if (!answer.ok) return fail(`it answers with status ${answer.status}`);
-    next = await answer.json();
-  } catch {
-    return fail("it cannot be reached");
-  }
+  const next = await get("status");
+  if (!next || next.error) return fail(next ? next.error : "it cannot be reached");
   source = new EventSource("api/v1/events");
   source.addEventListener("status", (event) => take(JSON.parse(event.data)));
-  source.addEventListener("error", () => fail("its stream of news has ended", 500));
+  const began = performance.now(); // where streams are cut at once, it asks as often as they tell
+  source.addEventListener("error", () =>
+    fail("its stream of news has ended", performance.now() - began > 5000 ? 500 : 2000));
   take(next);
 }
 
@@ -922,8 +915,9 @@ function tick() {
     document.title = "no news – underpass";
     icon("none");
   } else if (state) put($("live"), [`Live, ${since}`, at(exactTime, state.time)], "good");
-  notice("news", lost && (state ? [`No news from underpass since ${since}`, "",
-    `That is ${ago(state.time)[0]}, and what you see is from then: ${trouble}. Trying again by itself.`]
+  notice("no-news", lost && (state ? [`No news from underpass since ${since}`, "",
+    `That is ${ago(state.time)[0]}, and what you see is from then: ${
+      trouble}. Trying again by itself.`]
     : ["underpass does not answer yet", "", `Now ${trouble}. Trying again by itself.`]));
   if (lost && was === "good") show($("announcer"), `No news from underpass since ${since}.`);
   if (!lost && was === "bad") show($("announcer"), "The news from underpass is back.");
@@ -938,17 +932,16 @@ async function remember() {
   clearTimeout(asking);
   const range = chosenRange();
   const began = performance.now();
-  let answer = null;
-  try {
-    const response = await fetch(`api/v1/history?range=${range}`, { cache: "no-store" });
-    if (response.ok) answer = await response.json();
-  } catch {
-    // The snapshots fail too, and say so.
-  }
+  const answer = await get(`history?range=${range}`);
   if (range !== chosenRange()) return;
   clearTimeout(asking);
   asking = setTimeout(remember, Math.max(15000, 100 * (performance.now() - began)));
-  if (!answer) return;
+  if (!answer || answer.error) {
+    if (past) return;
+    show($("no-traffic"), "What has passed lately cannot be had just now.");
+    $("no-traffic").hidden = false;
+    return;
+  }
   const { step, time, services } = answer;
   for (const series of services) series.all = sum(series.sent) + sum(series.received);
   past = { range, step, time, series: new Map(services.map((one) => [one.name, one])) };
@@ -960,14 +953,8 @@ async function explain(event) {
   event.preventDefault();
   const asked = $("asked").value.trim().replace(/^[a-z]+:\/\//i, "");
   const [, name, path] = /^([^/]*)(.*)$/.exec(asked);
-  let answer;
-  try {
-    const query = new URLSearchParams(path ? { name, path } : { name });
-    const response = await fetch(`api/v1/explain?${query}`, { cache: "no-store" });
-    answer = await response.json();
-  } catch {
-    answer = { error: "No answer: underpass cannot be reached. Try again." };
-  }
+  const answer = await get(`explain?${new URLSearchParams(path ? { name, path } : { name })}`)
+    || { error: "No answer: underpass cannot be reached. Try again." };
   const bdi = (text) => el("bdi", {}, text);
   $("answer").replaceChildren(...(answer.error ? [el("p.wrong", {}, bdi(answer.error))] : [
     el("h3", {}, bdi(answer.name)),
@@ -981,8 +968,12 @@ const scrub = $("scrub");
 for (const choice of document.querySelectorAll("[name=range]")) {
   choice.addEventListener("change", remember);
 }
-for (const id of ["filter", "order"]) $(id).addEventListener("input", () => state && renderServices());
-for (const kind of ["input", "focus"]) scrub.addEventListener(kind, () => look(Number(scrub.value)));
+for (const id of ["filter", "order"]) {
+  $(id).addEventListener("input", () => state && renderServices());
+}
+for (const kind of ["input", "focus"]) {
+  scrub.addEventListener(kind, () => look(Number(scrub.value)));
+}
 scrub.addEventListener("blur", () => look(null));
 scrub.addEventListener("pointermove", (event) => plot && look(Math.max(0, Math.min(plot.number - 1,
   Math.round((event.offsetX / (plot.width - GUTTER)) * (plot.number - 1))))));
