@@ -10,7 +10,7 @@ use super::samples::{Number, Samples};
 use super::source::Source;
 use crate::status::{Home, Listener, ServerStatus, Status, Traffic};
 
-/// One of them. Its full name is `name`, the unit, and `total` or `info` where the kind asks for it.
+/// One of them. Its full name is `name`, the unit, and `total` or `info` if the kind asks for it.
 pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) unit: Option<Unit>,
@@ -156,7 +156,7 @@ pub(super) static ALL: &[Family] = &[
     counter(
         "underpass_visitors",
         "Visits that are over, by how they ended, in the words of the access log: over HTTP \
-         requests, elsewhere connections and UDP sessions. Without a service: those that none took.",
+         requests, elsewhere connections and UDP sessions. Those without a service none took.",
         Source::Traffic(|service, traffic, out| {
             let labels = [("service", service), ("entry", &*traffic.entry)];
             // So that there is a series to count from before the first visitor.
