@@ -4,6 +4,7 @@
 mod api;
 mod command;
 mod metrics;
+mod rules;
 
 #[path = "../support/mod.rs"]
 mod support;
