@@ -5,6 +5,7 @@ mod api;
 mod command;
 mod metrics;
 mod rules;
+mod scrape;
 
 #[path = "../support/mod.rs"]
 mod support;
