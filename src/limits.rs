@@ -167,6 +167,22 @@ pub const DATAGRAMS_A_TURN: usize = 64;
 pub const UDP_HELD: usize = 16;
 /// Bytes of all such datagrams.
 pub const UDP_HELD_BYTES: usize = 1024 * 1024;
+/// Wrong passwords of one network at the admin door: so many at once, and one more in each
+/// [`ADMIN_FAILURE_TIME`], which is ten a minute. People mistype; programs guess.
+pub const ADMIN_FAILURES: u32 = 10;
+/// See [`ADMIN_FAILURES`].
+pub const ADMIN_FAILURE_TIME: Duration = Duration::from_secs(6);
+/// Passwords that wait to be checked, in all: at bcrypt's usual cost they are done in a second.
+pub const ADMIN_CHECKS: usize = 8;
+/// Those of one network, so that nobody has all of them.
+pub const ADMIN_CHECKS_PER_NETWORK: usize = 4;
+/// A password that was right is not checked again for so long: a page asks every few seconds.
+pub const ADMIN_REMEMBERED_TIME: Duration = Duration::from_secs(5 * 60);
+/// Passwords that are remembered as right: more people do not look at once.
+pub const ADMIN_REMEMBERED: usize = 64;
+/// User and password together, in base64: of each, `htpasswd` takes 255 bytes.
+pub const ADMIN_LOGIN_BYTES: usize = 1024;
+
 /// Visitors in all, at most, where the descriptor limit allows as many: 64 MB at 1 KB each.
 pub const MAX_VISITORS: usize = 65_536;
 

@@ -167,6 +167,7 @@ impl<N: Net> Client<N> {
                     Err(socket) => _ = self.udp.ready.insert(socket),
                 },
                 Wake::Resolved { query, result } => self.looked_up(query, result),
+                Wake::Checked { .. } => {}
                 // Its log is the service manager's.
                 Wake::Signal(Signal::ReopenLogs) => {}
                 Wake::Signal(Signal::Stop) => is_to_stop = true,

@@ -1,5 +1,5 @@
-//! The real network: mio (epoll) behind [`Net`]. The only place that reads the clock, and with
-//! `resolve.rs` the only one that knows mio.
+//! The real network: mio (epoll) behind [`Net`]. The only place that reads the clock, and
+//! the only one that knows mio.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
@@ -23,9 +23,11 @@ use super::far::Far;
 use super::net::{Net, Readiness, Signal, Token, Wake};
 use super::passed::Passed;
 use super::resolve::Resolver;
+use super::worker::Worker;
 use crate::config::{SeenFile, TcpOptions};
 use crate::file_watch::FileWatch;
 use crate::limits;
+use crate::proto::admin_guard::Job;
 use crate::proto::time::Time;
 
 const WAKER: MioToken = MioToken(usize::MAX);
@@ -36,7 +38,7 @@ pub const UNWATCHED: &str = "not every change of the files will be seen (SIGHUP 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
-/// mio's poll, the signals, the resolver's thread and the clock.
+/// mio's poll, the signals, the helper threads and the clock.
 pub struct MioNet {
     poll: Poll,
     events: Events,
@@ -46,6 +48,7 @@ pub struct MioNet {
     files: Option<FileWatch>,
     stop: Arc<Stop>,
     resolver: Resolver,
+    passwords: Worker<Job, bool>,
     descriptor_limit: usize,
     keepalive: Option<TcpKeepalive>,
     far: Far,
@@ -91,7 +94,7 @@ impl MioNet {
             waker: Waker::new(poll.registry(), WAKER)?,
         });
         let wake = Arc::clone(&stop);
-        let resolver = Resolver::new(move || {
+        let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
             let _ = wake.waker.wake();
         });
         Ok(MioNet {
@@ -102,7 +105,8 @@ impl MioNet {
             signals: None,
             files: None,
             stop,
-            resolver,
+            resolver: Resolver::new(wake.clone()),
+            passwords: Worker::new("passwords", Job::run, wake),
             descriptor_limit: raise_descriptor_limit(),
             keepalive: Some(probes(limits::KEEPALIVE_IDLE, limits::KEEPALIVE_INTERVAL)),
             far: Far::default(),
@@ -212,6 +216,9 @@ impl MioNet {
         }
         while let Some((query, result)) = self.resolver.answer() {
             wakes.push(Wake::Resolved { query, result });
+        }
+        while let Some((ticket, is_right)) = self.passwords.answer() {
+            wakes.push(Wake::Checked { ticket, is_right });
         }
     }
 }
@@ -402,6 +409,10 @@ impl Net for MioNet {
 
     fn resolve(&mut self, query: u64, host: &str, port: u16) {
         self.resolver.ask(query, host, port);
+    }
+
+    fn check_password(&mut self, ticket: u64, job: Job) {
+        self.passwords.ask(ticket, job, || false);
     }
 
     fn poll(&mut self, until: Option<Time>, wakes: &mut Vec<Wake>) -> io::Result<()> {

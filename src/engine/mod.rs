@@ -18,6 +18,7 @@ pub mod table;
 pub mod timers;
 pub mod tunnel;
 pub mod udp;
+mod worker;
 
 pub mod client;
 pub mod server;

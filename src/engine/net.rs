@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::config::TcpOptions;
+use crate::proto::admin_guard::Job;
 use crate::proto::time::Time;
 
 /// What the engine calls a socket; comes back with each of its events.
@@ -22,6 +23,13 @@ pub enum Wake {
         query: u64,
         /// The addresses, in the order to try them; never empty.
         result: io::Result<Vec<SocketAddr>>,
+    },
+    /// A password given to [`Net::check_password`] has been looked at.
+    Checked {
+        /// The number given to [`Net::check_password`].
+        ticket: u64,
+        /// What the job has found.
+        is_right: bool,
     },
     /// Someone wants the process to do something.
     Signal(Signal),
@@ -169,6 +177,9 @@ pub trait Net {
 
     /// Looks `host` up without blocking; ends as [`Wake::Resolved`], always. Literal addresses too.
     fn resolve(&mut self, query: u64, host: &str, port: u16);
+
+    /// Runs `job` without blocking; ends as [`Wake::Checked`], always.
+    fn check_password(&mut self, ticket: u64, job: Job);
 
     /// Waits for events until `until` (`None`: as long as it takes; the past: not at all), moves
     /// the clock, and appends what happened to `wakes`.

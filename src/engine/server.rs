@@ -260,7 +260,7 @@ impl<N: Net> Server<N> {
                     }
                 }
                 Wake::Signal(Signal::Reload) => flow = Flow::Reload,
-                Wake::Resolved { .. } => {}
+                Wake::Resolved { .. } | Wake::Checked { .. } => {}
             }
         }
         self.core.put_back(wakes);

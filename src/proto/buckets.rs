@@ -22,7 +22,11 @@ impl Rate {
     /// Both at least one.
     pub const fn new(per_second: u32, burst: u32) -> Rate {
         let per_second = if per_second == 0 { 1 } else { per_second };
-        let interval = Duration::from_nanos(1_000_000_000 / per_second as u64);
+        Rate::every(Duration::from_nanos(1_000_000_000 / per_second as u64), burst)
+    }
+
+    /// One token in each of these.
+    pub const fn every(interval: Duration, burst: u32) -> Rate {
         let burst = if burst == 0 { 1 } else { burst };
         Rate { interval, whole: interval.saturating_mul(burst) }
     }
@@ -40,6 +44,12 @@ impl Bucket {
         self.look(rate, now)?;
         self.full_at = self.full_at.max(now) + rate.interval;
         Ok(())
+    }
+
+    /// Gives back a token that was taken.
+    pub fn give_back(&mut self, rate: Rate) {
+        let nanos = u64::try_from(rate.interval.as_nanos()).unwrap_or(u64::MAX);
+        self.full_at = Time(self.full_at.0.saturating_sub(nanos));
     }
 
     /// Whether there is a token, or when.
@@ -92,6 +102,16 @@ impl Buckets {
         self.networks.entry(network, now).take(self.each, now)
     }
 
+    /// Gives back the network's token, and that of all.
+    pub fn give_back(&mut self, network: Network, now: Time) {
+        if self.networks.get(network).is_some() {
+            self.networks.entry(network, now).give_back(self.each);
+        }
+        if let Some(all) = self.all {
+            self.common.give_back(all);
+        }
+    }
+
     /// Other rates from now on; what was taken stays taken.
     pub fn set_rates(&mut self, each: Rate, all: Option<Rate>) {
         (self.each, self.all) = (each, all);
@@ -138,6 +158,18 @@ mod tests {
         assert_eq!(drain(&mut buckets, B, at(0)), (3, at(50)));
         assert_eq!(buckets.take(A, at(0)), Err(at(100)), "the later of both");
         assert_eq!(drain(&mut buckets, B, at(50)).0, 1);
+    }
+
+    #[test]
+    fn what_is_given_back_was_never_taken() {
+        let every_minute = Rate::every(Duration::from_secs(60), 3);
+        let mut buckets = Buckets::new(every_minute, Some(Rate::new(1, 4)), 100);
+        assert_eq!(drain(&mut buckets, A, at(0)).0, 3);
+        buckets.give_back(A, at(0));
+        buckets.give_back(A, at(0));
+        buckets.give_back(B, at(0));
+        assert_eq!(drain(&mut buckets, A, at(0)).0, 2);
+        assert_eq!(drain(&mut buckets, B, at(0)).0, 2, "what all have left");
     }
 
     #[test]

@@ -4,11 +4,14 @@
 //! (the default) and `{SHA}` (`-s`); refused are what is no hash (`-p`) and DES crypt (`-d`), of
 //! which eight characters count. No error quotes a hash, and nothing here shows one.
 
+mod crypt64;
 mod hash;
+mod md5_crypt;
 
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
+use subtle::Choice;
 
 use hash::Hash;
 
@@ -27,6 +30,8 @@ pub struct Users {
 struct User {
     name: Box<str>,
     hash: Hash,
+    /// Of both: another user, or another hash, has another one.
+    mark: [u8; 32],
 }
 
 impl Users {
@@ -58,8 +63,35 @@ impl Users {
         if self.samples.iter().all(|sample| sample.scheme() != hash.scheme()) {
             self.samples.push(hash.clone());
         }
-        self.users.push(User { name: name.into(), hash });
+        let mut mark = Sha256::new();
+        mark.update((name.len() as u64).to_be_bytes());
+        mark.update(name);
+        hash.feed(&mut mark);
+        self.users.push(User { name: name.into(), hash, mark: mark.finalize().into() });
         Ok(())
+    }
+
+    /// Whether there is such a user with this password. It takes as long for a user whom there is
+    /// not, or whose hash is a cheap one: a hash of each scheme that is used is made in any case.
+    pub fn is_right(&self, name: &[u8], password: &[u8]) -> bool {
+        let user = self.find(name);
+        let mut is_right = Choice::from(0);
+        for sample in &self.samples {
+            let own = user.map(|user| &user.hash).filter(|own| own.scheme() == sample.scheme());
+            let fits = own.unwrap_or(sample).is_of(password);
+            is_right |= fits & Choice::from(u8::from(own.is_some()));
+        }
+        // In C a password ends at a zero: no hash is of one with a zero in it.
+        bool::from(is_right) && !password.contains(&0)
+    }
+
+    /// Stands for the user with the hash that is stored; `None`: there is no such user.
+    pub(super) fn mark(&self, name: &[u8]) -> Option<&[u8; 32]> {
+        self.find(name).map(|user| &user.mark)
+    }
+
+    fn find(&self, name: &[u8]) -> Option<&User> {
+        self.users.iter().find(|user| user.name.as_bytes() == name)
     }
 
     /// There is nobody.
@@ -76,19 +108,8 @@ impl Users {
     pub fn digest(&self) -> [u8; 32] {
         let mut whole = Sha256::new();
         for user in &self.users {
-            whole.update(user.digest());
+            whole.update(user.mark);
         }
-        whole.finalize().into()
-    }
-}
-
-impl User {
-    /// Of the line: other ones have other digests.
-    fn digest(&self) -> [u8; 32] {
-        let mut whole = Sha256::new();
-        whole.update((self.name.len() as u64).to_be_bytes());
-        whole.update(self.name.as_bytes());
-        self.hash.feed(&mut whole);
         whole.finalize().into()
     }
 }

@@ -1,6 +1,7 @@
 //! State machines: bytes and the time go in, bytes and decisions come out. No sockets, no clock.
 
 pub mod access;
+pub mod admin_guard;
 pub mod admission;
 pub mod backoff;
 pub mod bandwidth;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use underpass::config::TcpOptions;
 use underpass::engine::net::{Net, Token, Wake};
+use underpass::proto::admin_guard::Job;
 use underpass::proto::time::Time;
 
 use super::world::{ConnId, ProcessId, Shared};
@@ -214,6 +215,11 @@ impl Net for SimNet {
 
     fn resolve(&mut self, query: u64, host: &str, port: u16) {
         self.world.borrow_mut().resolve(self.process, query, host, port);
+    }
+
+    fn check_password(&mut self, ticket: u64, job: Job) {
+        let wake = Wake::Checked { ticket, is_right: job.run() };
+        self.world.borrow_mut().tell_later(self.process, wake);
     }
 
     fn poll(&mut self, _until: Option<Time>, wakes: &mut Vec<Wake>) -> io::Result<()> {

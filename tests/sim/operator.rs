@@ -84,6 +84,6 @@ impl World {
 
     /// The next `poll` of a process reports this.
     pub fn report(&mut self, process: ProcessId, wake: Wake) {
-        self.processes[process].resolved.push_back(wake);
+        self.processes[process].told.push_back(wake);
     }
 }

@@ -161,7 +161,8 @@ pub(super) struct Process {
     splice_rng: Rng,
     /// In the order of their first change since the last `poll`; each at most once.
     ready: VecDeque<Source>,
-    pub(super) resolved: VecDeque<Wake>,
+    /// What its helper threads have found.
+    pub(super) told: VecDeque<Wake>,
     open: usize,
     pub(super) limit: usize,
     /// Descriptors that it asked for and did not get.
@@ -197,8 +198,8 @@ pub(super) enum Happening {
     SynAnswer(ConnId, bool),
     /// A wake-up that nothing caused.
     Spurious(Source),
-    /// A look-up ends.
-    Resolved(ProcessId, u64, Option<Vec<SocketAddr>>),
+    /// A look-up ends, or the check of a password.
+    Told(ProcessId, Wake),
     /// A datagram reaches its host.
     Datagram(Box<Flight>),
     /// A connected UDP socket learns that nobody took its datagram.
@@ -304,7 +305,7 @@ impl World {
             rng,
             splice_rng,
             ready: VecDeque::new(),
-            resolved: VecDeque::new(),
+            told: VecDeque::new(),
             open: 0,
             limit,
             denied: 0,
@@ -374,7 +375,7 @@ impl World {
     /// Whether `poll` would report something.
     pub fn has_wakes(&self, process: ProcessId) -> bool {
         let process = &self.processes[process];
-        !process.ready.is_empty() || !process.resolved.is_empty()
+        !process.ready.is_empty() || !process.told.is_empty()
     }
 
     pub(super) fn at(&mut self, at: Time, happening: Happening) {
@@ -396,10 +397,7 @@ impl World {
             Happening::Unreachable(socket) => self.unreachable(socket),
             Happening::Probe(conn, side) => self.probe(conn, side),
             Happening::Spurious(source) => self.wake(source),
-            Happening::Resolved(process, query, addresses) => {
-                let result = addresses.ok_or_else(|| io::Error::other("simulated: no such name"));
-                self.processes[process].resolved.push_back(Wake::Resolved { query, result });
-            }
+            Happening::Told(process, wake) => self.processes[process].told.push_back(wake),
             Happening::GiveUp(host, down_until) => {
                 if self.hosts[host].down_until == down_until {
                     self.give_up(host);
@@ -415,7 +413,7 @@ impl World {
         let now = self.process_time(process);
         self.processes[process].now = now;
         self.processes[process].turn += 1;
-        while let Some(wake) = self.processes[process].resolved.pop_front() {
+        while let Some(wake) = self.processes[process].told.pop_front() {
             self.note(1);
             wakes.push(wake);
         }
@@ -563,8 +561,14 @@ impl World {
         };
         let found = addresses
             .map(|list| list.into_iter().map(|ip| SocketAddr::new(ip, port)).collect::<Vec<_>>());
+        let result = found.ok_or_else(|| io::Error::other("simulated: no such name"));
+        self.tell_later(process, Wake::Resolved { query, result });
+    }
+
+    /// What a helper thread of the process has found, after the time that a look-up takes.
+    pub(super) fn tell_later(&mut self, process: ProcessId, wake: Wake) {
         let delay = self.rng.between(0, self.tuning.lookup);
-        self.after(delay, Happening::Resolved(process, query, found));
+        self.after(delay, Happening::Told(process, wake));
     }
 
     // Addresses and lines.

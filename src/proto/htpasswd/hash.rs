@@ -6,15 +6,29 @@ use std::ops::RangeInclusive;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, NO_PAD, STANDARD};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use sha_crypt::{Params, sha256_crypt, sha512_crypt};
 use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq as _};
+
+use super::crypt64::{self, MD5, SHA256, SHA512};
+use super::md5_crypt;
 
 /// A hash and what it was made with. Not `Debug`: it can be guessed at.
 #[derive(Clone)]
 pub(super) struct Hash {
     scheme: Scheme,
-    salt: Box<[u8]>,
+    salt: Salt,
     /// As the scheme's text has it, but for bcrypt and `{SHA}`, whose bytes these are.
     digest: Box<[u8]>,
+}
+
+/// `bytes[..len]`, then zeroes.
+#[derive(Clone, Copy)]
+struct Salt {
+    bytes: [u8; SALT_BYTES],
+    /// `len <= SALT_BYTES`; bcrypt's is that.
+    len: usize,
 }
 
 /// How a hash is made. Equal ones take the same time.
@@ -27,9 +41,9 @@ pub(super) enum Scheme {
     /// `{SHA}`
     Sha1,
     /// `$5$`
-    Sha256Crypt { rounds: u32 },
+    Sha256Crypt { rounds: Params },
     /// `$6$`
-    Sha512Crypt { rounds: u32 },
+    Sha512Crypt { rounds: Params },
     /// `$2a$`, `$2b$`, `$2y$`: one scheme, under names that tell of bugs of former programs.
     Bcrypt { cost: u32 },
 }
@@ -53,8 +67,9 @@ impl Hash {
     pub(super) fn parse(text: &str) -> Result<Hash, BadHash> {
         if let Some(digest) = text.strip_prefix("{SHA}") {
             let digest = STANDARD.decode(digest).ok().filter(|digest| digest.len() == 20);
-            let digest = digest.ok_or(BadHash::Broken("{SHA}"))?;
-            return Ok(Hash { scheme: Scheme::Sha1, salt: [].into(), digest: digest.into() });
+            let broken = BadHash::Broken("{SHA}");
+            let digest = digest.ok_or(broken)?;
+            return Hash::new(Scheme::Sha1, &[], digest).ok_or(broken);
         }
         let parts = text.strip_prefix('$').and_then(|text| text.split_once('$'));
         match parts {
@@ -69,7 +84,7 @@ impl Hash {
                 crypt(Scheme::Sha512Crypt { rounds }, "SHA-512 crypt", rest)
             }
             Some(("2a" | "2b" | "2y", rest)) => bcrypt(rest),
-            _ if text.len() == DES_BYTES && text.bytes().all(is_crypt64) => Err(BadHash::Des),
+            _ if text.len() == DES_BYTES && text.bytes().all(crypt64::has) => Err(BadHash::Des),
             _ => Err(BadHash::None),
         }
     }
@@ -78,20 +93,38 @@ impl Hash {
         self.scheme
     }
 
+    /// Whether it is of this password: slowly, and always as slowly. bcrypt looks at the first 72
+    /// bytes, as it does everywhere.
+    pub(super) fn is_of(&self, password: &[u8]) -> Choice {
+        let salt = &self.salt.bytes[..self.salt.len];
+        let made: Box<[u8]> = match self.scheme {
+            Scheme::Apr1 => crypt64::write(&md5_crypt::digest("$apr1$", salt, password), &MD5),
+            Scheme::Md5Crypt => crypt64::write(&md5_crypt::digest("$1$", salt, password), &MD5),
+            Scheme::Sha1 => digest(&SHA1_FOR_LEGACY_USE_ONLY, password).as_ref().into(),
+            Scheme::Sha256Crypt { rounds } => {
+                crypt64::write(&sha256_crypt(password, salt, rounds), &SHA256)
+            }
+            Scheme::Sha512Crypt { rounds } => {
+                crypt64::write(&sha512_crypt(password, salt, rounds), &SHA512)
+            }
+            Scheme::Bcrypt { cost } => bcrypt_digest(cost, self.salt.bytes, password),
+        };
+        made.ct_eq(&self.digest)
+    }
+
     /// All of it, unambiguously.
     pub(super) fn feed(&self, into: &mut Sha256) {
-        let (number, cost) = match self.scheme {
-            Scheme::Apr1 => (0, 0),
-            Scheme::Md5Crypt => (1, 0),
-            Scheme::Sha1 => (2, 0),
-            Scheme::Sha256Crypt { rounds } => (3, rounds),
-            Scheme::Sha512Crypt { rounds } => (4, rounds),
-            Scheme::Bcrypt { cost } => (5, cost),
-        };
-        into.update([number, self.salt.len() as u8]); // salts are short
-        into.update(cost.to_be_bytes());
-        into.update(&self.salt);
-        into.update(&self.digest); // of one length within a scheme
+        let Hash { scheme, salt, digest } = self;
+        into.update(format!("{scheme:?} {}:", salt.len));
+        into.update(salt.bytes);
+        into.update(digest); // of one length within a scheme
+    }
+
+    /// `None`: the salt is too long.
+    fn new(scheme: Scheme, salt: &[u8], digest: impl Into<Box<[u8]>>) -> Option<Hash> {
+        let mut bytes = [0; SALT_BYTES];
+        bytes.get_mut(..salt.len())?.copy_from_slice(salt);
+        Some(Hash { scheme, salt: Salt { bytes, len: salt.len() }, digest: digest.into() })
     }
 }
 
@@ -108,21 +141,18 @@ fn crypt(scheme: Scheme, name: &'static str, text: &str) -> Result<Hash, BadHash
     let is_whole = salt.len() <= salt_bytes
         && salt.bytes().all(|byte| byte.is_ascii_graphic())
         && digest.len() == digest_bytes
-        && digest.bytes().all(is_crypt64);
-    match is_whole {
-        true => Ok(Hash { scheme, salt: salt.as_bytes().into(), digest: digest.as_bytes().into() }),
-        false => Err(broken),
-    }
+        && digest.bytes().all(crypt64::has);
+    let hash = is_whole.then(|| Hash::new(scheme, salt.as_bytes(), digest.as_bytes()));
+    hash.flatten().ok_or(broken)
 }
 
 /// `rounds=N$`, which may be missing, and what follows.
-fn rounds<'a>(text: &'a str, name: &'static str) -> Result<(u32, &'a str), BadHash> {
-    let Some(text) = text.strip_prefix("rounds=") else { return Ok((USUAL_ROUNDS, text)) };
+fn rounds<'a>(text: &'a str, name: &'static str) -> Result<(Params, &'a str), BadHash> {
+    let Some(text) = text.strip_prefix("rounds=") else { return Ok((Params::default(), text)) };
     let (number, rest) = text.split_once('$').ok_or(BadHash::Broken(name))?;
-    match number.parse() {
-        Ok(rounds) if ROUNDS.contains(&rounds) => Ok((rounds, rest)),
-        _ => Err(BadHash::Rounds),
-    }
+    let rounds = number.parse().ok().filter(|rounds| ROUNDS.contains(rounds));
+    let rounds = rounds.and_then(|rounds| Params::new(rounds).ok());
+    Ok((rounds.ok_or(BadHash::Rounds)?, rest))
 }
 
 /// `COST$`, 22 characters of salt and 31 of digest.
@@ -134,13 +164,22 @@ fn bcrypt(text: &str) -> Result<Hash, BadHash> {
     let (salt, digest) = rest.split_at_checked(22).ok_or(broken)?;
     let decode = |text: &str, bytes: usize| {
         let decoded = BCRYPT.decode(text).ok().filter(|decoded| decoded.len() == bytes);
-        decoded.map(Vec::into_boxed_slice).ok_or(broken)
+        decoded.ok_or(broken)
     };
-    let (salt, digest) = (decode(salt, 16)?, decode(digest, 23)?);
+    let (salt, digest) = (decode(salt, SALT_BYTES)?, decode(digest, BCRYPT_BYTES)?);
     match COST.contains(&cost) {
-        true => Ok(Hash { scheme: Scheme::Bcrypt { cost }, salt, digest }),
+        true => Hash::new(Scheme::Bcrypt { cost }, &salt, digest).ok_or(broken),
         false => Err(BadHash::Cost),
     }
+}
+
+fn bcrypt_digest(cost: u32, salt: [u8; SALT_BYTES], password: &[u8]) -> Box<[u8]> {
+    // The zero that ends a string in C counts, where there is room for it.
+    let mut key = [0; 72];
+    let len = password.len().min(key.len());
+    key[..len].copy_from_slice(&password[..len]);
+    let used = (len + 1).min(key.len());
+    bcrypt::bcrypt(cost, salt, &key[..used])[..BCRYPT_BYTES].into()
 }
 
 impl fmt::Display for BadHash {
@@ -174,11 +213,6 @@ impl fmt::Display for BadHash {
     }
 }
 
-/// The alphabet of crypt(3).
-fn is_crypt64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/')
-}
-
 /// Programs do not agree about the bits of the last character that mean nothing.
 const BCRYPT: GeneralPurpose = GeneralPurpose::new(&alphabet::BCRYPT, LENIENT);
 const LENIENT: GeneralPurposeConfig = NO_PAD.with_decode_allow_trailing_bits(true);
@@ -186,7 +220,9 @@ const LENIENT: GeneralPurposeConfig = NO_PAD.with_decode_allow_trailing_bits(tru
 const DES_BYTES: usize = 13;
 /// The least that bcrypt has, and some seconds.
 const COST: RangeInclusive<u32> = 4..=16;
-/// What no number means.
-const USUAL_ROUNDS: u32 = 5000;
+/// The longest salt, and bcrypt's.
+const SALT_BYTES: usize = 16;
+/// A byte less than it computes.
+const BCRYPT_BYTES: usize = 23;
 /// The least that crypt(3) has, and as long as the dearest of bcrypt.
 const ROUNDS: RangeInclusive<u32> = 1000..=5_000_000;
