@@ -46,6 +46,12 @@ pub(crate) enum Command {
     Demo {
         once: bool,
     },
+    Status {
+        config: PathBuf,
+        role: Option<Role>,
+        json: bool,
+        watch: bool,
+    },
     Run {
         config: PathBuf,
         role: Option<Role>,
@@ -63,6 +69,7 @@ pub(crate) enum Role {
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = lexopt::Parser::from_args(args);
     let (mut role, mut genkey, mut once) = (None, false, false);
+    let (mut json, mut watch) = (false, false);
     let mut against: Option<PathBuf> = None;
     let mut values: Vec<OsString> = Vec::new();
     while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
@@ -76,6 +83,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
                 values.extend(parser.optional_value());
             }
             Long("once") => once = true,
+            Long("json") => json = true,
+            Long("watch") => watch = true,
             Long("against") => {
                 against = Some(parser.value().map_err(|error| error.to_string())?.into());
             }
@@ -89,6 +98,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     }
     if against.is_some() && words.first() != Some(&Some("check")) {
         return Err("--against belongs to `check`".into());
+    }
+    if (json || watch) && words.first() != Some(&Some("status")) {
+        return Err("--json and --watch belong to `status`".into());
     }
     match (&*words, role) {
         // rathole takes the curve too.
@@ -112,6 +124,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         }
         ([Some("import")], None) => Err("`import` takes rathole's file".into()),
         ([Some("demo")], None) => Ok(Command::Demo { once }),
+        ([Some("status"), _], role) => {
+            Ok(Command::Status { config: values.remove(1).into(), role, json, watch })
+        }
+        ([Some("status"), ..], _) => Err("`status` takes one file".into()),
         ([Some(word), ..], _) if meant(word).is_some() && !Path::new(word).exists() => {
             let meant = meant(word).unwrap_or_default();
             Err(format!("{word}: no such file; did you mean `{meant}`?"))
@@ -125,7 +141,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
 
 /// The command that a word may be a slip for.
 fn meant(word: &str) -> Option<&'static str> {
-    nearest(word, &["check", "explain", "import", "demo"])
+    nearest(word, &["check", "explain", "import", "demo", "status"])
 }
 
 fn one_role(given: Option<Role>, role: Role) -> Result<Option<Role>, String> {
@@ -332,10 +348,17 @@ underpass explain CONFIG NAME   say which service gets a name (and path), and wh
 underpass import FILE...        print the file that replaces rathole's, and Traefik's labels:
                                   import SERVER.toml docker-compose.yml
                                   import CLIENT.toml [SERVER.toml docker-compose.yml]
+underpass status CONFIG [--json] [--watch]
+                                ask the one that runs with this file how it is: services,
+                                homes, line; --json as a program reads it, --watch every 2 s
 underpass demo [--once]         both roles and two sites on this machine
 underpass --version, --help
 
-RUST_LOG=debug shows more. Exit status: 0 done, 1 failed, 2 wrong arguments.
+`status` needs [server.admin] or [client.admin] in the file. It asks by the unix socket there, or by
+the port, with UNDERPASS_ADMIN=USER:PASSWORD from the environment where there are users.
+
+RUST_LOG=debug shows more. Exit status: 0 done, 1 failed, 2 wrong arguments; of `status` also 3: not
+every service is online.
 ";
 
 #[cfg(test)]
@@ -374,6 +397,14 @@ mod tests {
         assert_eq!(read("import a b"), Ok(import));
         assert_eq!(read("demo"), Ok(Command::Demo { once: false }));
         assert_eq!(read("demo --once"), Ok(Command::Demo { once: true }));
+        for (args, role, json, watch) in [
+            ("status a", None, false, false),
+            ("status a --json", None, true, false),
+            ("--watch status a --client", Some(Role::Client), false, true),
+        ] {
+            let status = Command::Status { config: "a".into(), role, json, watch };
+            assert_eq!(read(args), Ok(status), "{args}");
+        }
         assert_eq!(read("-h"), Ok(Command::Help));
         assert_eq!(read("a --version"), Ok(Command::Version));
     }
@@ -395,6 +426,11 @@ mod tests {
             ("import", "`import` takes rathole's file"),
             ("explain a", "`explain` takes a file and a name"),
             ("--once a", "--once belongs to `demo`"),
+            ("status", "`status` takes one file"),
+            ("status a b", "`status` takes one file"),
+            ("check a --json", "--json and --watch belong to `status`"),
+            ("a --watch", "--json and --watch belong to `status`"),
+            ("stauts a", "stauts: no such file; did you mean `status`?"),
             ("a --against b", "--against belongs to `check`"),
             ("check a --against", "missing argument for option '--against'"),
             ("--nonsense", "invalid option '--nonsense'"),

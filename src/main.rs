@@ -4,6 +4,7 @@ mod cli;
 #[cfg(feature = "demo")]
 mod demo;
 mod service_manager;
+mod status_command;
 mod stderr_log;
 
 use std::io::{self, Write as _};
@@ -47,6 +48,9 @@ fn main() -> ExitCode {
         Command::Demo { once } => return demo::run(once),
         #[cfg(not(feature = "demo"))]
         Command::Demo { .. } => Err("this build has no demo (feature `demo`)".to_owned()),
+        Command::Status { config, role, json, watch } => {
+            return status_command::run(&config, role, json, watch);
+        }
         Command::Run { config, role } => return run(&config, role),
     };
     match done {

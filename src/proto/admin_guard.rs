@@ -12,13 +12,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use super::buckets::{Buckets, Rate};
 use super::htpasswd::Users;
 use super::network::Network;
+use super::proof::hmac;
 use super::time::Time;
 use crate::config::Secret;
 use crate::limits;
@@ -189,11 +188,8 @@ impl Guard {
 
     /// No user, and no other line of the same user, has the same one.
     fn proof(&self, login: &Login) -> Proof {
-        // HMAC takes keys of any length (RFC 2104, section 2), so this cannot fail.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { unreachable!() };
-        mac.update(self.users.mark(login.name.expose()).unwrap_or(&[0; 32]));
-        mac.update(login.password.expose());
-        mac.finalize().into_bytes().into()
+        let mark = self.users.mark(login.name.expose()).unwrap_or(&[0; 32]);
+        hmac(&self.key, &[mark, login.password.expose()])
     }
 }
 

@@ -49,7 +49,8 @@ pub fn matches(expected: &Proof, given: &Proof) -> bool {
     expected.ct_eq(given).into()
 }
 
-fn hmac(key: &[u8], parts: &[&[u8]]) -> Proof {
+/// HMAC-SHA256 of the parts, one behind the other.
+pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> Proof {
     let mut mac = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA256, key));
     for part in parts {
         mac.update(part);
