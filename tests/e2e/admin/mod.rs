@@ -4,6 +4,7 @@
 mod counters;
 mod doors;
 mod health;
+mod state;
 mod users;
 
 use std::collections::BTreeMap;
