@@ -1,9 +1,12 @@
 //! The admin door of the real program, in both roles: who may come in, what it says, and what those
 //! who mean harm get there.
 
+mod attacks;
 mod counters;
 mod doors;
 mod health;
+mod load;
+mod page;
 mod state;
 mod users;
 
