@@ -66,7 +66,20 @@ impl<N: Net, P, T> Core<N, P, T> {
         let mut key = [0; 32];
         self.io.net.random(&mut key);
         let now = self.now();
-        self.desk.commit(plan, config, key, now);
+        if self.desk.commit(plan, config, key, now) {
+            self.part_watchers();
+        }
+    }
+
+    /// Whoever watches has to come again, and to say who it is: a page does so by itself.
+    fn part_watchers(&mut self) {
+        let until = self.now() + limits::ADMIN_TIME;
+        for id in std::mem::take(&mut self.desk.watchers) {
+            if self.is_watching(id) {
+                self.part_admin(id);
+                self.set_deadline(id, Some(until));
+            }
+        }
     }
 
     /// Takes who waits at the doors, within a budget.
@@ -122,8 +135,7 @@ impl<N: Net, P, T> Core<N, P, T> {
             true => Named::Anybody,
             false => Named::Loopback,
         };
-        let is_trusted = is_unix || !self.desk.has_users;
-        let from = Caller { address: address.ip(), named, is_trusted };
+        let from = Caller { address: address.ip(), named, is_trusted: is_unix };
         let conn = AdminConn::new(Socket::accepted(stream), from, Vec::new());
         match self.adopt(Conn::Admin(conn), Some(permit)) {
             Ok(id) => self.set_deadline(id, Some(now + limits::ADMIN_TIME)),

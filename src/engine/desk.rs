@@ -139,14 +139,15 @@ impl<L> Desk<L> {
         Ok(DeskPlan { doors })
     }
 
-    /// The listeners are what the plan says; users are those of the file.
+    /// The listeners are what the plan says; users are those of the file. Whether somebody who is
+    /// here may not be any more: its door is gone, or users are others.
     pub(super) fn commit(
         &mut self,
         plan: DeskPlan<L>,
         config: Option<&AdminConfig>,
         key: [u8; 32],
         now: Time,
-    ) {
+    ) -> bool {
         let mut former = std::mem::take(&mut self.doors);
         for (id, opened) in plan.doors {
             if let Some(door) = opened.or_else(|| former.remove(&id)) {
@@ -156,14 +157,18 @@ impl<L> Desk<L> {
         self.knocked.retain(|id| self.doors.contains_key(id));
         let Some(config) = config else {
             (self.guard, self.history) = (None, None);
-            return;
+            return true;
         };
         self.has_users = !config.users.is_empty();
-        match &mut self.guard {
+        let are_others = match &mut self.guard {
             Some(guard) => guard.set_users(Arc::clone(&config.users)),
-            None => self.guard = Some(Guard::new(Arc::clone(&config.users), key)),
-        }
+            None => {
+                self.guard = Some(Guard::new(Arc::clone(&config.users), key));
+                false
+            }
+        };
         self.history.get_or_insert_with(|| History::new(now));
+        are_others || !former.is_empty()
     }
 
     /// Where it listens on TCP.

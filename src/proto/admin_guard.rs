@@ -115,15 +115,17 @@ impl Guard {
     }
 
     /// After a reload. If these are others, nothing is remembered of those who came before, and
-    /// what is being checked counts as wrong.
-    pub fn set_users(&mut self, users: Arc<Users>) {
-        if users.digest() != self.users.digest() {
+    /// what is being checked counts as wrong. Whether they are others.
+    pub fn set_users(&mut self, users: Arc<Users>) -> bool {
+        let are_others = users.digest() != self.users.digest();
+        if are_others {
             self.remembered.clear();
             for check in &mut self.checks {
                 check.is_current = false;
             }
         }
         self.users = users;
+        are_others
     }
 
     /// A request comes, with this value of its Authorization field.

@@ -29,7 +29,7 @@ impl Events {
         Events::asked(Ask::get("/api/v1/events").from(source), door)
     }
 
-    fn asked(ask: Ask, door: SocketAddr) -> Events {
+    pub(super) fn asked(ask: Ask, door: SocketAddr) -> Events {
         let mut stream = ask.open(door).unwrap();
         stream.write_all(&ask.bytes()).unwrap();
         let mut reader = BufReader::new(stream);
@@ -43,6 +43,15 @@ impl Events {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
         line
+    }
+
+    /// It ends soon.
+    #[track_caller]
+    pub(super) fn ends(mut self) {
+        let start = Instant::now();
+        while !self.line().is_empty() {
+            assert!(start.elapsed() < PATIENCE / 2, "it goes on");
+        }
     }
 
     #[track_caller]
@@ -87,8 +96,7 @@ fn events_come_at_once_and_every_two_seconds_until_the_program_ends() {
         assert!(start.elapsed() < PATIENCE, "nobody says that it is gone");
     }
     server.stop();
-    let mut rest = Vec::new();
-    events.0.read_to_end(&mut rest).unwrap();
+    events.ends();
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use super::doors::reload;
+use super::state::Events;
 use super::{Ask, htpasswd, server_door};
-use crate::harness::free_port;
-use crate::house::Vps;
+use crate::harness::{PATIENCE, free_port, wait_until};
+use crate::house::{Vps, server_service};
 
 /// Every format that apache2-utils makes but plain text and DES crypt.
 const FORMATS: [&str; 5] = ["-nb", "-nbB", "-nbs", "-nb2", "-nb5"];
@@ -51,9 +52,7 @@ fn the_article_s_line_works_from_env_file_without_escaping() {
         + "users = [\"${TRAEFIK_AUTH}\"]\n";
     let file = "env_file = \".env\"\n".to_owned() + &vps.server_file(&table);
     let server = vps.underpass("server", "--server", &file);
-    crate::harness::wait_until(crate::harness::PATIENCE, "it listens", || {
-        std::net::TcpStream::connect(door).is_ok()
-    });
+    wait_until(PATIENCE, "it listens", || std::net::TcpStream::connect(door).is_ok());
     for at in [door, http] {
         let ask = || Ask::get("/").host("underpass.example.com");
         assert_eq!(ask().at(at).status(), 401);
@@ -99,4 +98,39 @@ fn another_file_s_users_are_the_users_at_once() {
     for word in ["$2y$", "{SHA}", "secret", "hello"] {
         assert!(!server.log().contains(word), "{word}");
     }
+}
+
+#[test]
+fn who_watches_has_to_come_again_when_users_or_doors_are_others() {
+    let vps = Vps::new();
+    let doors = [free_port(vps.ip), free_port(vps.ip)];
+    let ann = htpasswd("-nbs", "ann", "secret");
+    let bob = htpasswd("-nbs", "bob", "hello");
+    let table = |door, users: &[&str]| server_door(door, &format!("users = {users:?}\n"));
+    let server = vps.server(&table(doors[0], &[&ann, &bob]));
+    let load = |table: &str| reload(&vps, &server, "server", &vps.server_file(table));
+    let watch = |door| {
+        let ask = Ask::get("/api/v1/events").login("bob", "hello");
+        let mut events = Events::asked(ask, door);
+        events.next();
+        events
+    };
+    // What concerns nobody here ends no stream.
+    let mut events = watch(doors[0]);
+    let more = server_service("more", &["more.test"]);
+    load(&(table(doors[0], &[&ann, &bob]) + &more));
+    wait_until(PATIENCE, "it is told", || events.next()["services"].as_array().unwrap().len() == 1);
+    load(&table(doors[0], &[&bob]));
+    events.ends();
+    let events = watch(doors[0]);
+    load(&table(doors[1], &[&bob]));
+    events.ends();
+    let events = watch(doors[1]);
+    load("");
+    events.ends();
+    // Where everybody may look until there are users.
+    load(&server_door(doors[0], ""));
+    let events = watch(doors[0]);
+    load(&table(doors[0], &[&bob]));
+    events.ends();
 }
