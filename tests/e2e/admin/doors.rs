@@ -290,3 +290,41 @@ fn a_reload_adds_moves_and_removes_the_door() {
     load(&server_door(doors[0], ""));
     assert_eq!(status(doors[0])["configuration"]["reloads"], 6);
 }
+
+#[test]
+fn a_client_s_door_comes_moves_and_asks_for_a_password_by_reloads() {
+    let vps = Vps::new();
+    let doors = [free_port(vps.ip), free_port(vps.ip)];
+    let _server = vps.server("");
+    let client = vps.client_ready("client", "");
+    let load = |table: &str| {
+        reload(
+            &vps,
+            &client,
+            "client",
+            &vps.client_file(&(table.to_owned() + &vps.ready_service())),
+        );
+    };
+    load(&client_door(doors[0]));
+    assert_eq!(status(doors[0])["role"], "client");
+    let users = format!("users = [{:?}]\n", htpasswd("-nbs", "ann", "secret"));
+    load(&(client_door(doors[1]) + &users));
+    assert!(connect(doors[0]).is_err());
+    let ask = || Ask::get("/api/v1/status");
+    assert_eq!(ask().at(doors[1]).status(), 401);
+    assert_eq!(ask().login("ann", "wrong").at(doors[1]).status(), 401);
+    assert_eq!(ask().login("ann", "secret").at(doors[1]).status(), 200);
+    load("[client.services.x]\nnonsense = 1\n");
+    let seen = ask().login("ann", "secret").json_at(doors[1]);
+    assert!(seen["configuration"]["error"].as_str().unwrap().contains("nonsense"), "{seen:#}");
+    load("");
+    assert!(connect(doors[1]).is_err());
+    // Its session is none of this.
+    load(&client_door(doors[0]));
+    let seen = status(doors[0]);
+    assert_eq!(
+        (&seen["servers"][0]["sessions"], &seen["servers"][0]["state"]),
+        (&1.into(), &"connected".into())
+    );
+    assert_eq!(seen["configuration"]["error"], serde_json::Value::Null);
+}
