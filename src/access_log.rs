@@ -12,6 +12,8 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use log::{info, warn};
@@ -52,6 +54,11 @@ impl AccessLog {
             count: 0,
             complaints: Quiet::default(),
         })
+    }
+
+    /// See [`LineWriter::dropped`].
+    pub fn dropped(&self) -> Arc<AtomicU64> {
+        self.lines.dropped()
     }
 
     /// Whether [`AccessLog::open`] would find a place, without making a file.

@@ -1,3 +1,6 @@
-//! What a person or a program is told who looks at a role: made from [`crate::status`] alone.
+//! The admin door: what a person or a program is told who looks at a role. Bytes and the snapshot
+//! ([`crate::status`]) come in, answers go out; the engine owns the sockets.
 
 pub mod metrics;
+pub mod reply;
+pub mod request;

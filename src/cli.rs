@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -17,11 +16,11 @@ use underpass::config::{
     show_ports,
 };
 use underpass::engine::far;
+use underpass::explain;
 use underpass::import::File;
 use underpass::limits::HEAD_TIME;
-use underpass::proto::route::{AmbiguousPath, Ask, Condition, Entry, Match};
-use underpass::wire::client_hello::Alpn;
-use underpass::wire::host::{HostName, parse_host};
+use underpass::proto::noise;
+use underpass::proto::route::Entry;
 
 /// What the arguments ask for.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +46,12 @@ pub(crate) enum Command {
     Demo {
         once: bool,
     },
+    Status {
+        config: PathBuf,
+        role: Option<Role>,
+        json: bool,
+        watch: bool,
+    },
     Run {
         config: PathBuf,
         role: Option<Role>,
@@ -64,6 +69,7 @@ pub(crate) enum Role {
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = lexopt::Parser::from_args(args);
     let (mut role, mut genkey, mut once) = (None, false, false);
+    let (mut json, mut watch) = (false, false);
     let mut against: Option<PathBuf> = None;
     let mut values: Vec<OsString> = Vec::new();
     while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
@@ -77,6 +83,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
                 values.extend(parser.optional_value());
             }
             Long("once") => once = true,
+            Long("json") => json = true,
+            Long("watch") => watch = true,
             Long("against") => {
                 against = Some(parser.value().map_err(|error| error.to_string())?.into());
             }
@@ -90,6 +98,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     }
     if against.is_some() && words.first() != Some(&Some("check")) {
         return Err("--against belongs to `check`".into());
+    }
+    if (json || watch) && words.first() != Some(&Some("status")) {
+        return Err("--json and --watch belong to `status`".into());
     }
     match (&*words, role) {
         // rathole takes the curve too.
@@ -113,6 +124,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         }
         ([Some("import")], None) => Err("`import` takes rathole's file".into()),
         ([Some("demo")], None) => Ok(Command::Demo { once }),
+        ([Some("status"), _], role) => {
+            Ok(Command::Status { config: values.remove(1).into(), role, json, watch })
+        }
+        ([Some("status"), ..], _) => Err("`status` takes one file".into()),
         ([Some(word), ..], _) if meant(word).is_some() && !Path::new(word).exists() => {
             let meant = meant(word).unwrap_or_default();
             Err(format!("{word}: no such file; did you mean `{meant}`?"))
@@ -126,7 +141,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
 
 /// The command that a word may be a slip for.
 fn meant(word: &str) -> Option<&'static str> {
-    nearest(word, &["check", "explain", "import", "demo"])
+    nearest(word, &["check", "explain", "import", "demo", "status"])
 }
 
 fn one_role(given: Option<Role>, role: Role) -> Result<Option<Role>, String> {
@@ -138,10 +153,9 @@ fn one_role(given: Option<Role>, role: Role) -> Result<Option<Role>, String> {
 
 /// A key pair, printed as rathole prints it.
 pub(crate) fn genkey() -> Result<String, String> {
-    let params = "Noise_NK_25519_ChaChaPoly_BLAKE2s".parse();
-    let pair = params.and_then(|params| snow::Builder::new(params).generate_keypair());
-    let pair = pair.map_err(|error| format!("no key: {error}"))?;
-    let [private, public] = [pair.private, pair.public].map(|key| STANDARD.encode(key));
+    let mut private = [0; 32];
+    getrandom::fill(&mut private).map_err(|error| format!("no key: {error}"))?;
+    let [private, public] = [private, noise::public_key(private)].map(|key| STANDARD.encode(key));
     Ok(format!("Private Key:\n{private}\n\nPublic Key:\n{public}\n"))
 }
 
@@ -217,116 +231,7 @@ pub(crate) fn explain(path: &Path, asked: &str) -> Result<String, String> {
     let Some(server) = config.server else {
         return Err(format!("{}: has no [server], which alone routes names", path.display()));
     };
-    let (name, target) = match asked.split_once('/') {
-        Some((name, _)) => (name, Some(&asked.as_bytes()[name.len()..])),
-        None => (asked, None),
-    };
-    let address = name.parse::<IpAddr>().map(HostName::Ip); // also IPv6 without brackets
-    let (shown, http, https) = match address.or_else(|_| parse_host(name.as_bytes())) {
-        Ok(host) => {
-            (show(&host), who_over_http(&server, &host, target), who_over_tls(&server, host))
-        }
-        Err(reject) => (
-            format!("invalid: {reject}"),
-            vec!["nobody: status 400".into()],
-            vec!["nobody: a TLS alert".into()],
-        ),
-    };
-    let mut text = format!("name   {shown}\n");
-    for (entry, lines) in [("http", http), ("https", https)] {
-        for line in lines {
-            let _ = writeln!(text, "{entry:5}  {line}"); // writing to a String cannot fail
-        }
-    }
-    Ok(text)
-}
-
-fn show(host: &HostName) -> String {
-    match host {
-        HostName::Dns(name) => name.to_string(),
-        HostName::Ip(address) => address.to_string(),
-        HostName::Empty => "no name".into(),
-    }
-}
-
-/// For one target; without one, for `/` and for each prefix that decides about this name.
-fn who_over_http(server: &ServerConfig, host: &HostName, target: Option<&[u8]>) -> Vec<String> {
-    if let Some(target) = target {
-        return vec![who(server, host, Ask::Http { target })];
-    }
-    let mut lines = vec![who(server, host, Ask::Http { target: b"/" })];
-    for condition in conditions(server, Entry::Http) {
-        let Condition::Path(prefix) = condition else { continue };
-        let ask = Ask::Http { target: prefix.as_str().as_bytes() };
-        if decides(server, host, ask, condition) {
-            lines.push(who(server, host, ask));
-        }
-    }
-    lines
-}
-
-/// Without ALPN, and for each protocol that decides about this name.
-fn who_over_tls(server: &ServerConfig, host: HostName) -> Vec<String> {
-    let (host, note) = match host {
-        HostName::Ip(_) => (HostName::Empty, " (visitors send no SNI for an address)"),
-        HostName::Dns(_) | HostName::Empty => (host, ""),
-    };
-    let bare = who(server, &host, Ask::Https { alpn: Alpn::NONE });
-    let mut lines = vec![bare + note];
-    for condition in conditions(server, Entry::Https) {
-        let Condition::Alpn(protocol) = condition else { continue };
-        // Its length was checked when it was read.
-        let list = [&[protocol.len() as u8], protocol.as_bytes()].concat();
-        let Ok(alpn) = Alpn::parse(&list) else { continue };
-        if decides(server, &host, Ask::Https { alpn }, condition) {
-            lines.push(who(server, &host, Ask::Https { alpn }));
-        }
-    }
-    lines
-}
-
-/// Every condition of an entry once, in the order of the routes.
-fn conditions(server: &ServerConfig, entry: Entry) -> Vec<&Condition> {
-    let mut all: Vec<&Condition> = Vec::new();
-    for condition in server.routes.list(entry).iter().filter_map(|route| route.condition) {
-        if !all.contains(&condition) {
-            all.push(condition);
-        }
-    }
-    all
-}
-
-fn decides(server: &ServerConfig, host: &HostName, ask: Ask<'_>, condition: &Condition) -> bool {
-    matches!(server.routes.find(host, ask), Ok(Some(found)) if found.condition == Some(condition))
-}
-
-fn who(server: &ServerConfig, host: &HostName, ask: Ask<'_>) -> String {
-    let (key, listeners) = match ask.entry() {
-        Entry::Http => ("http_addr", &server.http_addrs),
-        Entry::Https => ("https_addr", &server.https_addrs),
-    };
-    if listeners.is_empty() {
-        return format!("nobody: there is no {key}");
-    }
-    let admin = server.admin.as_ref().and_then(|admin| admin.host);
-    if ask.entry() == Entry::Http && admin.is_some_and(|admin| *host == HostName::Dns(admin)) {
-        return ADMIN.into();
-    }
-    match server.routes.find(host, ask) {
-        Ok(Some(found)) => {
-            format!("service {}, by {}", server.services[found.service].name, route(&found))
-        }
-        Ok(None) => "nobody: no pattern matches".into(),
-        Err(AmbiguousPath) => "nobody: status 400, the path may be read in two ways".into(),
-    }
-}
-
-/// What a service is found by.
-fn route(found: &Match<'_>) -> String {
-    match found.condition {
-        Some(condition) => format!("{} with {condition}", found.pattern),
-        None => found.pattern.into(),
-    }
+    Ok(explain::explain(&server, asked).join("\n") + "\n")
 }
 
 /// What comes in where, and the service that gets it; per entry what wins first.
@@ -338,7 +243,7 @@ fn server_rows(server: &ServerConfig, rows: &mut Vec<[String; 3]>) {
                 Some(_) if entry == Entry::Http => ", sends to https",
                 _ => "",
             };
-            [shown.into(), route(&found), format!("{name}{note}")]
+            [shown.into(), explain::route(&found), format!("{name}{note}")]
         }));
     }
     if let Some(ssh) = server.ssh {
@@ -366,7 +271,8 @@ fn admin_rows(admin: Option<&AdminConfig>, rows: &mut Vec<[String; 3]>) {
         AdminAddr::Unix(_) => ("file", addr.to_string(), "no password"),
     });
     rows.extend(
-        host.chain(addrs).map(|(way, at, users)| [way.into(), at, format!("{ADMIN}: {users}")]),
+        host.chain(addrs)
+            .map(|(way, at, users)| [way.into(), at, format!("{}: {users}", explain::ADMIN)]),
     );
 }
 
@@ -420,9 +326,6 @@ fn columns(rows: &[[String; 3]]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// What `[server.admin]` and `[client.admin]` open.
-const ADMIN: &str = "the admin page";
-
 pub(crate) const VERSION: &str = concat!("underpass ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// What to do who does not know yet.
@@ -445,10 +348,17 @@ underpass explain CONFIG NAME   say which service gets a name (and path), and wh
 underpass import FILE...        print the file that replaces rathole's, and Traefik's labels:
                                   import SERVER.toml docker-compose.yml
                                   import CLIENT.toml [SERVER.toml docker-compose.yml]
+underpass status CONFIG [--json] [--watch]
+                                ask the one that runs with this file how it is: services,
+                                homes, line; --json as a program reads it, --watch every 2 s
 underpass demo [--once]         both roles and two sites on this machine
 underpass --version, --help
 
-RUST_LOG=debug shows more. Exit status: 0 done, 1 failed, 2 wrong arguments.
+`status` needs [server.admin] or [client.admin] in the file. It asks by the unix socket there, or by
+the port, with UNDERPASS_ADMIN=USER:PASSWORD from the environment where there are users.
+
+RUST_LOG=debug shows more. Exit status: 0 done, 1 failed, 2 wrong arguments; of `status` also 3: not
+every service is online.
 ";
 
 #[cfg(test)]
@@ -487,6 +397,14 @@ mod tests {
         assert_eq!(read("import a b"), Ok(import));
         assert_eq!(read("demo"), Ok(Command::Demo { once: false }));
         assert_eq!(read("demo --once"), Ok(Command::Demo { once: true }));
+        for (args, role, json, watch) in [
+            ("status a", None, false, false),
+            ("status a --json", None, true, false),
+            ("--watch status a --client", Some(Role::Client), false, true),
+        ] {
+            let status = Command::Status { config: "a".into(), role, json, watch };
+            assert_eq!(read(args), Ok(status), "{args}");
+        }
         assert_eq!(read("-h"), Ok(Command::Help));
         assert_eq!(read("a --version"), Ok(Command::Version));
     }
@@ -508,6 +426,11 @@ mod tests {
             ("import", "`import` takes rathole's file"),
             ("explain a", "`explain` takes a file and a name"),
             ("--once a", "--once belongs to `demo`"),
+            ("status", "`status` takes one file"),
+            ("status a b", "`status` takes one file"),
+            ("check a --json", "--json and --watch belong to `status`"),
+            ("a --watch", "--json and --watch belong to `status`"),
+            ("stauts a", "stauts: no such file; did you mean `status`?"),
             ("a --against b", "--against belongs to `check`"),
             ("check a --against", "missing argument for option '--against'"),
             ("--nonsense", "invalid option '--nonsense'"),

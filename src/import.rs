@@ -11,6 +11,7 @@
 //! static_config                 Traefik's entry points, and whose labels it reads
 //! dynamic, schema, middleware   its routers, services and middlewares
 //! rule, hosts, matching, region a rule as the visitors that it takes
+//! dashboard                     what becomes the admin page
 //! routing, settle               who is served at each entry, and whether our file says just that
 //! rathole, server, client       the user's file, edited where it stands
 //! ```
@@ -20,6 +21,7 @@
 
 mod client;
 mod compose;
+mod dashboard;
 mod dynamic;
 mod hosts;
 mod inputs;

@@ -5,6 +5,8 @@
 //! - [`wire`]: pure bytes. What a ClientHello, a frame, a message looks like.
 //! - [`proto`]: state machines. What the protocol decides, given bytes and the time.
 //! - [`config`]: what the user writes, parsed into types that cannot be wrong.
+//! - [`explain`]: which service gets a name, for people.
+//! - [`admin`]: what the admin door is asked, and answers.
 //! - [`import`]: rathole's files and Traefik's labels as ours.
 //! - [`limits`]: every bound and deadline, with its reason.
 //! - [`status`]: how it is, in one snapshot for whoever looks.
@@ -23,6 +25,7 @@ pub mod access_log;
 pub mod admin;
 pub mod config;
 pub mod engine;
+pub mod explain;
 pub mod file_watch;
 pub mod import;
 pub mod limits;

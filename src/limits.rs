@@ -39,6 +39,17 @@ pub const UNSENT_BYTES: u32 = 128 * 1024;
 pub const FAILURES_KEPT: usize = 40;
 /// The same of those who had none: strangers of all kinds, all day.
 pub const STRAY_FAILURES_KEPT: usize = 20;
+/// Services whose last hour and day are kept, at 26 KB each: 13 MB at most.
+pub const HISTORIES_KEPT: usize = 500;
+/// Connections at the admin door: a few people, a Prometheus and a health check.
+pub const ADMIN_CONNECTIONS: usize = 32;
+/// From the accept of one of them until it has said what it asks for; and as long may pass without
+/// it taking any of the answer.
+pub const ADMIN_TIME: Duration = Duration::from_secs(10);
+/// So often who watches is told how it is.
+pub const EVENTS_PAUSE: Duration = Duration::from_secs(2);
+/// After a start, homes have so long to come back before health checks are told that all is well.
+pub const STARTING_TIME: Duration = Duration::from_secs(10);
 /// A page of the user's own: it is copied for each visitor that gets it.
 pub const ERROR_PAGE_BYTES: usize = 64 * 1024;
 /// From the end of a request to the home's answer: reports and uploads are slow to digest.

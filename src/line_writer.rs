@@ -11,6 +11,7 @@
 //! all.
 
 use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -62,6 +63,8 @@ pub struct LineWriter {
     shared: Arc<Shared>,
     /// Bytes.
     bound: usize,
+    /// Lines that were dropped so far.
+    dropped: Arc<AtomicU64>,
 }
 
 struct Shared {
@@ -101,7 +104,7 @@ impl LineWriter {
             failing: false,
         };
         thread::Builder::new().name(name.to_owned()).spawn(move || writer.run())?;
-        Ok(LineWriter { shared, bound })
+        Ok(LineWriter { shared, bound, dropped: Arc::default() })
     }
 
     /// Takes a line, with its line feed. The error: there is no room for it; so many were dropped
@@ -110,6 +113,7 @@ impl LineWriter {
         let mut state = self.shared.lock();
         if state.lines.len() + line.len() > self.bound {
             state.dropped += 1;
+            self.dropped.fetch_add(1, Ordering::Relaxed);
             return Err(state.dropped);
         }
         let was_empty = state.lines.is_empty();
@@ -118,6 +122,11 @@ impl LineWriter {
             self.shared.work.notify_one();
         }
         Ok(())
+    }
+
+    /// Counts the lines that were dropped, as long as somebody has it.
+    pub fn dropped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.dropped)
     }
 
     /// See [`Outlet::reopen`].

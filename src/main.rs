@@ -4,6 +4,7 @@ mod cli;
 #[cfg(feature = "demo")]
 mod demo;
 mod service_manager;
+mod status_command;
 mod stderr_log;
 
 use std::io::{self, Write as _};
@@ -47,6 +48,9 @@ fn main() -> ExitCode {
         Command::Demo { once } => return demo::run(once),
         #[cfg(not(feature = "demo"))]
         Command::Demo { .. } => Err("this build has no demo (feature `demo`)".to_owned()),
+        Command::Status { config, role, json, watch } => {
+            return status_command::run(&config, role, json, watch);
+        }
         Command::Run { config, role } => return run(&config, role),
     };
     match done {
@@ -85,7 +89,7 @@ fn run(path: &Path, role: Option<Role>) -> ExitCode {
     for complaint in unused.into_iter().chain(complaint) {
         log::warn!("{complaint}");
     }
-    let done = run_role(path, (config, seen), role, passed, &mut manager);
+    let done = run_role(path, (config, seen), role, passed, (&mut manager, &log));
     manager.stopping();
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -101,7 +105,7 @@ fn run_role(
     (config, seen): (Config, Vec<SeenFile>),
     role: Option<Role>,
     passed: Passed,
-    manager: &mut ServiceManager,
+    watchers: Watchers<'_>,
 ) -> Result<(), String> {
     let shown = path.display();
     let role = match (role, &config.server, &config.client) {
@@ -114,8 +118,8 @@ fn run_role(
         (None, None, Some(_)) => Role::Client,
     };
     let done = match role {
-        Role::Server => run_server(path, (server_of(path, config)?, seen), passed, manager),
-        Role::Client => run_client(path, (client_of(path, config)?, seen), passed, manager),
+        Role::Server => run_server(path, (server_of(path, config)?, seen), passed, watchers),
+        Role::Client => run_client(path, (client_of(path, config)?, seen), passed, watchers),
     };
     done.map_err(|error| error.to_string())
 }
@@ -142,30 +146,35 @@ fn run_server(
     path: &Path,
     (config, seen): (ServerConfig, Vec<SeenFile>),
     passed: Passed,
-    manager: &mut ServiceManager,
+    watchers: Watchers<'_>,
 ) -> io::Result<()> {
     let on = config.watch;
     let mut at = config.access_log.clone();
-    let sink = open_access_log(at.as_ref())?;
+    let log = open_access_log(at.as_ref())?;
     let mut net = MioNet::with_signals()?;
     let (tcp, udp) = addresses(&config);
     net.take_over(keep_passed(passed, &tcp, &udp));
     let mut server = Server::new(config, net)?;
-    server.log_access(sink);
+    log_access(&mut server, log);
     watch(server.net(), on, seen);
-    drive(path, server, on, manager, |server, config| {
+    drive(path, server, on, watchers, |server, config| {
         reload_server(server, server_of(path, config)?, &mut at)
     })
 }
+
+/// Who else is told how the role is.
+type Watchers<'a> = (&'a mut ServiceManager, &'a StderrLog);
 
 /// Turns an engine until it stops. It has its files watched if they say so: `on`.
 fn drive<E: Managed>(
     path: &Path,
     mut engine: E,
     mut on: bool,
-    manager: &mut ServiceManager,
+    (manager, log): Watchers<'_>,
     mut reload: impl FnMut(&mut E, Config) -> Result<(Vec<Change>, bool), String>,
 ) -> io::Result<()> {
+    engine.about().set_file(path.display().to_string());
+    engine.about().add_log(log.dropped());
     manager.ready(&mut engine);
     loop {
         let flow = engine.turn()?;
@@ -182,7 +191,10 @@ fn drive<E: Managed>(
                     on = is_on;
                     changes
                 });
-                manager.reloaded(&engine, say_reload(reloaded));
+                let error = say_reload(reloaded);
+                let now = engine.now();
+                engine.about().reloaded(error.as_deref(), now);
+                manager.reloaded(&engine, error);
                 watch(engine.net(), on, seen);
             }
         }
@@ -219,35 +231,42 @@ fn reload_server(
     let wanted = config.access_log.clone();
     let which = |log: &AccessLogConfig| (log.path.clone(), log.format);
     let moves = wanted.as_ref().map(which) != at.as_ref().map(which);
-    let sink = match moves {
+    let log = match moves {
         true => open_access_log(wanted.as_ref()).map_err(|error| error.to_string())?,
         false => None,
     };
     let changes = server.reload(config).map_err(|error| error.to_string())?;
     if moves {
-        server.log_access(sink);
+        log_access(server, log);
         *at = wanted;
     }
     Ok((changes, on))
 }
 
-fn open_access_log(config: Option<&AccessLogConfig>) -> io::Result<Option<Box<dyn Sink>>> {
+fn log_access(server: &mut Server<MioNet>, log: Option<AccessLog>) {
+    if let Some(log) = &log {
+        server.about().add_log(log.dropped());
+    }
+    server.log_access(log.map(|log| Box::new(log) as Box<dyn Sink>));
+}
+
+fn open_access_log(config: Option<&AccessLogConfig>) -> io::Result<Option<AccessLog>> {
     let Some(config) = config else { return Ok(None) };
     let log = AccessLog::open(config).map_err(|error| io::Error::other(config.error(&error)))?;
-    Ok(Some(Box::new(log)))
+    Ok(Some(log))
 }
 
 fn run_client(
     path: &Path,
     (config, seen): (ClientConfig, Vec<SeenFile>),
     passed: Passed,
-    manager: &mut ServiceManager,
+    watchers: Watchers<'_>,
 ) -> io::Result<()> {
     drop(keep_passed(passed, &[], &[])); // it listens nowhere
     let on = config.watch;
     let mut client = Client::new(config, MioNet::with_signals()?)?;
     watch(client.net(), on, seen);
-    drive(path, client, on, manager, |client, config| {
+    drive(path, client, on, watchers, |client, config| {
         let config = client_of(path, config)?;
         let on = config.watch;
         let changes = client.reload(config).map_err(|error| error.to_string())?;

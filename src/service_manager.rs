@@ -13,6 +13,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use underpass::engine::about::About;
 use underpass::engine::client::Client;
 use underpass::engine::core::Flow;
 use underpass::engine::mio_net::MioNet;
@@ -34,6 +35,8 @@ pub(crate) trait Managed {
     fn turn(&mut self) -> io::Result<Flow>;
     /// The network below.
     fn net(&mut self) -> &mut MioNet;
+    /// What the program has to tell.
+    fn about(&mut self) -> &mut About;
     /// Its clock.
     fn now(&self) -> Time;
     /// How it is, in one line.
@@ -49,6 +52,10 @@ impl Managed for Server<MioNet> {
 
     fn net(&mut self) -> &mut MioNet {
         Server::net(self)
+    }
+
+    fn about(&mut self) -> &mut About {
+        Server::about(self)
     }
 
     fn now(&self) -> Time {
@@ -72,6 +79,10 @@ impl Managed for Client<MioNet> {
 
     fn net(&mut self) -> &mut MioNet {
         Client::net(self)
+    }
+
+    fn about(&mut self) -> &mut About {
+        Client::about(self)
     }
 
     fn now(&self) -> Time {

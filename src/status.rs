@@ -358,6 +358,13 @@ impl Status {
     }
 }
 
+impl Count {
+    /// So many of a kind.
+    pub fn new(kind: &str, count: u64) -> Count {
+        Count { kind: kind.to_owned(), count }
+    }
+}
+
 impl Histogram {
     /// Adds one observation, in seconds.
     pub fn observe(&mut self, seconds: f64) {

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
@@ -39,6 +40,11 @@ impl StderrLog {
             name => log_panic(&panicked, name.unwrap_or("<unnamed>"), panic),
         }));
         Ok(StderrLog(lines))
+    }
+
+    /// Counts the lines that were dropped.
+    pub(crate) fn dropped(&self) -> Arc<AtomicU64> {
+        self.0.dropped()
     }
 
     /// A line in the program's own words, behind those that are logged.

@@ -58,7 +58,7 @@ fn each_hash_of_htpasswd_is_of_its_password_and_of_no_other() {
     for (options, counts) in KINDS {
         for password in &passwords {
             let line = htpasswd(options, "bob", password);
-            let users = users(&[line.clone()]);
+            let users = users(std::slice::from_ref(&line));
             let is_right = |password: &[u8]| users.is_right(b"bob", password);
             let shown = format!("{options:?} {password:?} {line}");
             assert!(is_right(password.as_bytes()), "{shown}");
@@ -98,7 +98,7 @@ fn openssl_makes_the_same_with_any_salt() {
     }
 }
 
-/// The test vectors of bcrypt's and crypt's authors, with prefixes and rounds that htpasswd has not.
+/// Test vectors of bcrypt's and crypt's authors, with prefixes and rounds that htpasswd has not.
 #[test]
 fn hashes_of_other_programs_are_taken() {
     for (hash, password) in [

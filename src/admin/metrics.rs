@@ -31,8 +31,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// What an Accept field asks for: OpenMetrics only where it is named, in our version or in none,
-    /// and not after the classic text. Whoever says nothing, or nothing that we know, gets that.
+    /// What an Accept field asks for: OpenMetrics only where it is named, in our version or in
+    /// none, and not after the classic text. Whoever says nothing that we know gets that.
     pub fn from_accept(accept: &[u8]) -> Format {
         let (mut open, mut classic) = (0.0, 0.0);
         for range in String::from_utf8_lossy(accept).split(',') {

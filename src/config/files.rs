@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use ring::digest::{self, SHA256};
 
 /// A file that was read, or could not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +87,8 @@ fn take(path: &Path, most: usize) -> io::Result<Vec<u8>> {
 }
 
 fn digest(bytes: &io::Result<Vec<u8>>) -> Option<[u8; 32]> {
-    bytes.as_ref().ok().map(|bytes| Sha256::digest(bytes).into())
+    let bytes = bytes.as_ref().ok()?;
+    digest::digest(&SHA256, bytes).as_ref().first_chunk().copied()
 }
 
 /// A hundred thousand services.

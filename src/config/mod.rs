@@ -11,6 +11,7 @@ mod admin;
 pub mod changes;
 mod client;
 mod coalescing;
+mod doors;
 mod env_file;
 mod error;
 mod files;
@@ -49,6 +50,7 @@ use crate::wire::proxy_header;
 
 pub use addr::show_ports;
 pub use admin::{AdminAddr, AdminConfig};
+pub use doors::admin_doors;
 pub use error::ConfigError;
 pub use files::SeenFile;
 pub use networks::{AccessList, Networks};

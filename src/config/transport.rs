@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use snow::params::{HandshakeModifier, HandshakePattern, NoiseParams};
+use snow::params::{DHChoice, HandshakeModifier, HandshakePattern, NoiseParams};
 
 use super::error::ConfigError;
 use super::raw::{Keys, Place, Section, Text};
@@ -121,14 +121,14 @@ fn read_noise(
     let mut private = read_key(&section, "local_private_key")?;
     let public = read_key(&section, "remote_public_key")?;
     let patterns = read_patterns(&section, role)?;
-    for (pattern, handshake, place) in &patterns {
+    for (_, handshake, place) in &patterns {
         if private.is_none() && handshake.needs_local_static_key(initiator) {
             let place = section.place_of("local_private_key");
             if handshake.need_known_remote_pubkey(!initiator) {
                 let reason = "missing: this side's private key, from `underpass --genkey`";
                 return Err(place.error(reason));
             }
-            private = Some(make_key(pattern).map_err(|error| place.error(error.to_string()))?);
+            private = Some(make_key().map_err(|error| place.error(error.to_string()))?);
             warnings.push(place.warning("missing: a key is made up for this run, as rathole does"));
         }
         if public.is_none() && handshake.need_known_remote_pubkey(initiator) {
@@ -215,15 +215,12 @@ fn check_pattern(pattern: &str, place: &Place) -> Result<HandshakePattern, Confi
         return Err(place.error("a one-way pattern cannot carry answers; use NK"));
     }
     let pattern = handshake.pattern;
-    let key = [9; KEY_BYTES]; // any key will do to see whether the parts exist
-    let build = || snow::Builder::new(params).local_private_key(&key)?.remote_public_key(&key);
-    match build().and_then(snow::Builder::build_initiator) {
-        Ok(_) => Ok(pattern),
-        Err(_) => Err(place.error(
-            "this build has no such curve, cipher or hash; 25519, \
-                                   ChaChaPoly or AESGCM, and BLAKE2s or SHA256 work",
-        )),
+    if params.dh != DHChoice::Curve25519 {
+        let reason = "this build has no such curve, cipher or hash; 25519, ChaChaPoly or AESGCM, \
+                      and BLAKE2s or SHA256 work";
+        return Err(place.error(reason));
     }
+    Ok(pattern)
 }
 
 /// 32 bytes in rathole's base64, the standard alphabet with padding.
@@ -239,8 +236,9 @@ fn read_key(section: &Section<'_>, key: &str) -> Result<Option<Vec<u8>>, ConfigE
 }
 
 /// For a pattern that sends this side's key along, so that nobody needs to know it before.
-fn make_key(pattern: &str) -> Result<Vec<u8>, snow::Error> {
-    Ok(snow::Builder::new(pattern.parse()?).generate_keypair()?.private)
+fn make_key() -> Result<Vec<u8>, getrandom::Error> {
+    let mut key = vec![0; KEY_BYTES];
+    getrandom::fill(&mut key).map(|()| key)
 }
 
 fn missing_table(role: Role) -> &'static str {

@@ -13,6 +13,7 @@
 //! channel is a session with one service, a data channel a link that is lent once. [`drain`] is how
 //! it ends.
 
+mod admin;
 mod drain;
 mod home;
 mod line;
@@ -29,11 +30,13 @@ use std::sync::Arc;
 
 use log::{info, warn};
 
+use self::admin::Counters;
 use self::home::{Home, HomeStep};
 use self::line::{Line, LineId, Upstream, Way};
 use self::link::{Link, LinkStep};
 use self::session::Control;
 use self::udp::Udp;
+use super::about::About;
 use super::conn::{Conn, Dialect};
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
@@ -41,7 +44,7 @@ use super::net::{Net, Signal, Wake};
 use crate::config::{ClientConfig, HostPort};
 use crate::limits;
 use crate::proto::admission::{Admission, Capacity};
-use crate::proto::numbered::Numbered;
+use crate::proto::numbered::{Number, Numbered};
 use crate::proto::quiet::Quiet;
 use crate::proto::time::Time;
 use crate::wire::message::{Message, Reason};
@@ -70,6 +73,10 @@ pub struct Client<N: Net> {
     resolved: BTreeMap<HostPort, (Vec<SocketAddr>, Time)>,
     complaints: BTreeMap<Complaint, Quiet>,
     last_error: Option<String>,
+    /// What is counted of each service.
+    counters: BTreeMap<Number, Counters>,
+    /// Why what runs at home could not be reached a moment ago.
+    home_error: Option<String>,
     /// It is about to end: until then at most.
     draining: Option<Time>,
 }
@@ -107,11 +114,16 @@ impl<N: Net> Client<N> {
         net.set_tcp(&config.tcp);
         let upstream = Arc::new(Upstream::new(&config, &mut net)?);
         let services = Numbered::new(&config.services);
+        let descriptors = net.descriptor_limit();
+        let admins = if config.admin.is_some() { limits::ADMIN_CONNECTIONS } else { 0 };
+        let capacity = Capacity { admins, memory: usize::MAX, ..Capacity::NONE };
+        let mut core = Core::new(net, Admission::new(capacity));
+        core.open_desk(config.admin.as_ref())?;
         let mut client = Client {
             lines: BTreeMap::new(),
             next_line: 0,
-            descriptors: net.descriptor_limit(),
-            core: Core::new(net, Admission::new(Capacity::NONE)),
+            descriptors,
+            core,
             config,
             services,
             upstream,
@@ -123,6 +135,8 @@ impl<N: Net> Client<N> {
             resolved: BTreeMap::new(),
             complaints: BTreeMap::new(),
             last_error: None,
+            counters: BTreeMap::new(),
+            home_error: None,
             draining: None,
         };
         client.upstream.warn();
@@ -133,7 +147,8 @@ impl<N: Net> Client<N> {
 
     /// What the descriptors are enough for.
     fn measure(&mut self) {
-        let taken = limits::OWN_DESCRIPTORS + self.lines.len();
+        let admins = self.config.admin.as_ref().map_or(0, |_| limits::ADMIN_CONNECTIONS);
+        let taken = limits::OWN_DESCRIPTORS + self.lines.len() + admins.min(self.descriptors / 64);
         let room = self.descriptors.saturating_sub(taken);
         self.udp.set_services(&self.services, self.upstream.protocol, room / 4);
         // Every link in use needs a connection at home.
@@ -146,8 +161,14 @@ impl<N: Net> Client<N> {
             return Some(self.core.now());
         }
         let lines = self.lines.values().filter_map(Line::deadline);
-        let others = lines.chain(self.udp.deadline()).chain(self.draining);
+        let desk = self.core.desk.deadline(self.core.now());
+        let others = lines.chain(self.udp.deadline()).chain(self.draining).chain(desk);
         self.core.next_deadline().into_iter().chain(others).min()
+    }
+
+    /// What the program has to tell.
+    pub fn about(&mut self) -> &mut About {
+        &mut self.core.about
     }
 
     /// The network below, for what is not the engine's.
@@ -164,10 +185,11 @@ impl<N: Net> Client<N> {
             match wake {
                 Wake::Ready(readiness) => match ConnId::from_token(readiness.token) {
                     Ok(id) => self.core.note(id, &readiness),
+                    Err(door) if self.core.desk.note_door(door) => {}
                     Err(socket) => _ = self.udp.ready.insert(socket),
                 },
                 Wake::Resolved { query, result } => self.looked_up(query, result),
-                Wake::Checked { .. } => {}
+                Wake::Checked { ticket, is_right } => self.checked(ticket, is_right),
                 // Its log is the service manager's.
                 Wake::Signal(Signal::ReopenLogs) => {}
                 Wake::Signal(Signal::Stop) => is_to_stop = true,
@@ -184,6 +206,7 @@ impl<N: Net> Client<N> {
             self.take_datagrams(socket);
             next = socket + 1;
         }
+        self.core.accept_admins();
         for _ in 0..self.core.round() {
             let Some(id) = self.core.next_ready() else { break };
             self.advance(id);
@@ -197,6 +220,10 @@ impl<N: Net> Client<N> {
             self.tend_line(next - 1);
         }
         self.expire_udp_sessions();
+        while let Some((id, _)) = self.core.admission.poll_eviction() {
+            self.core.abort(id);
+        }
+        self.tell_watchers();
         if self.has_drained() {
             self.stop();
             return Ok(Flow::Stop);
@@ -210,7 +237,12 @@ impl<N: Net> Client<N> {
         info!("stopping");
         self.udp.close();
         let all: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
+        self.core.desk.close();
         for id in all {
+            if let Some(Conn::Admin(_)) = self.core.conns.get(id) {
+                self.core.close(id);
+                continue;
+            }
             let conn = self.core.tunnel(id);
             let is_rathole = conn.as_ref().is_some_and(|conn| conn.dialect() == Dialect::Rathole);
             match conn.map(|conn| &conn.stage) {
@@ -276,6 +308,7 @@ impl<N: Net> Client<N> {
                 HomeStep::Relayed { link } => self.relay(link, id),
                 HomeStep::Parting => self.part(id),
             },
+            Some(Conn::Admin(_)) => self.hear_admin(id),
         }
     }
 
@@ -295,6 +328,7 @@ impl<N: Net> Client<N> {
                 HomeStep::Relayed { link } => self.cut_silent(link, id),
                 HomeStep::Parting => self.core.abort(id),
             },
+            Some(Conn::Admin(_)) => self.core.admin_overdue(id),
         }
     }
 
@@ -356,7 +390,7 @@ fn held<S>(conn: &Conn<S, Home, Tunnel>) -> usize {
             Tunnel::Control(control) => control.step.held(),
             Tunnel::Link(_) => 0,
         },
-        Conn::Plain(_) => 0,
+        Conn::Plain(_) | Conn::Admin(_) => 0,
     }
 }
 

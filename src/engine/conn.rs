@@ -3,6 +3,7 @@
 //! [`Carrier`], so that the copy loop is one.
 
 use super::buffers::{BATCH, Buffers, SPLICE, Scratch};
+use super::desk::AdminConn;
 pub use super::gone::Gone;
 use super::net::Net;
 use super::socket::{Received, Socket};
@@ -98,6 +99,8 @@ pub enum Conn<S, P, T> {
     Plain(PlainConn<S, P>),
     /// A control session or a link, or what may become one.
     Tunnel(TunnelConn<S, T>),
+    /// Somebody at the admin door.
+    Admin(AdminConn<S>),
 }
 
 impl<S, P, T> Conn<S, P, T> {
@@ -106,6 +109,7 @@ impl<S, P, T> Conn<S, P, T> {
         match self {
             Conn::Plain(conn) => conn.socket.is_readable(),
             Conn::Tunnel(conn) => conn.may_bring(),
+            Conn::Admin(conn) => conn.socket.is_readable(),
         }
     }
 
@@ -114,6 +118,7 @@ impl<S, P, T> Conn<S, P, T> {
         match self {
             Conn::Plain(conn) => &conn.socket,
             Conn::Tunnel(conn) => &conn.socket,
+            Conn::Admin(conn) => &conn.socket,
         }
     }
 
@@ -122,6 +127,7 @@ impl<S, P, T> Conn<S, P, T> {
         match self {
             Conn::Plain(conn) => &mut conn.socket,
             Conn::Tunnel(conn) => &mut conn.socket,
+            Conn::Admin(conn) => &mut conn.socket,
         }
     }
 
@@ -130,6 +136,7 @@ impl<S, P, T> Conn<S, P, T> {
         match self {
             Conn::Plain(conn) => conn.socket.footprint(),
             Conn::Tunnel(conn) => conn.held(),
+            Conn::Admin(conn) => conn.held(),
         }
     }
 
@@ -138,6 +145,7 @@ impl<S, P, T> Conn<S, P, T> {
         match self {
             Conn::Plain(conn) => conn.socket,
             Conn::Tunnel(conn) => conn.into_socket(buffers),
+            Conn::Admin(conn) => conn.socket,
         }
     }
 }

@@ -105,6 +105,17 @@ impl<T> Conns<T> {
         Some(self.slab.remove(id.index as usize).1)
     }
 
+    /// Puts what `make` makes of a connection in its place.
+    pub fn rework(&mut self, id: ConnId, make: impl FnOnce(T) -> T) {
+        if self.get(id).is_none() {
+            return;
+        }
+        let (generation, conn) = self.slab.remove(id.index as usize);
+        // A slab gives the slot that was freed last (its documentation).
+        let at = self.slab.insert((generation, make(conn)));
+        debug_assert_eq!(at, id.index as usize);
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.slab.len()

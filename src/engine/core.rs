@@ -4,14 +4,17 @@
 use std::collections::VecDeque;
 use std::io;
 
+use super::about::{self, About};
 use super::buffers::{BATCH, Buffers, Scratch};
 use super::conn::{Carrier as _, Conn, Gone, Io, PlainConn, TunnelConn, Turn};
 use super::conns::ConnId;
+use super::desk::Desk;
 use super::net::{Net, Readiness, Wake};
 use super::table::{Seat, Table};
 use super::timers::Timers;
 use crate::proto::admission::{Admission, Class, Holder, Permit, Refused, Standing};
 use crate::proto::time::Time;
+use crate::status::Program;
 use crate::wire::message::Message;
 
 /// Whether an engine wants another turn.
@@ -42,13 +45,14 @@ pub struct Census {
     pub dropped: u64,
     /// Bytes that all connections are charged for.
     pub held: usize,
-    /// Places that are taken: strangers, sessions, links, visitors.
-    pub admitted: [usize; 4],
+    /// Places that are taken: strangers, sessions, links, visitors, the admin door's.
+    pub admitted: [usize; 5],
     /// Visitors that wait for a link.
     pub waiting: usize,
 }
 
-const CLASSES: [Class; 4] = [Class::Stranger, Class::Session, Class::Link, Class::Visitor];
+const CLASSES: [Class; 5] =
+    [Class::Stranger, Class::Session, Class::Link, Class::Visitor, Class::Admin];
 
 /// Below this, entries in the heap of deadlines are not worth a sweep.
 const TIMERS_UNSWEPT: usize = 1024;
@@ -60,6 +64,10 @@ pub struct Core<N: Net, P, T> {
     pub io: Io<N>,
     /// Who may stay.
     pub admission: Admission<ConnId>,
+    /// What the program has told.
+    pub about: About,
+    /// Who is at the admin door.
+    pub desk: Desk<N::Listener>,
     /// All connections.
     pub conns: Table<N::Stream, P, T>,
     timers: Timers,
@@ -73,6 +81,8 @@ impl<N: Net, P, T> Core<N, P, T> {
         Core {
             admission,
             io: Io { net, scratch: Scratch::new(), buffers: Buffers::default() },
+            about: About::default(),
+            desk: Desk::new(),
             conns: Table::new(),
             timers: Timers::default(),
             ready: VecDeque::new(),
@@ -83,6 +93,16 @@ impl<N: Net, P, T> Core<N, P, T> {
     /// The time of this turn.
     pub fn now(&self) -> Time {
         self.io.net.now()
+    }
+
+    /// A moment by the calendar, in seconds since 1970.
+    pub fn wall(&self, at: Time) -> f64 {
+        about::wall(&self.io.net, at)
+    }
+
+    /// What a snapshot says of the program. `memory`: the bound of what may wait.
+    pub fn program(&self, draining: bool, memory: usize) -> Program {
+        self.about.program(&self.io.net, draining, (self.admission.held(), memory))
     }
 
     /// Whether connections wait for their turn.

@@ -4,9 +4,10 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
@@ -19,10 +20,12 @@ use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::conns::MOST;
+use super::facts::{Facts, LongestTurn};
 use super::far::Far;
 use super::net::{Net, Readiness, Signal, Token, Wake};
 use super::passed::Passed;
 use super::resolve::Resolver;
+use super::unix_door::UnixDoor;
 use super::worker::Worker;
 use crate::config::{SeenFile, TcpOptions};
 use crate::file_watch::FileWatch;
@@ -57,6 +60,15 @@ pub struct MioNet {
     passed: Passed,
     /// A poll ends then, though nothing happens.
     wake_at: Option<Time>,
+    longest_turn: LongestTurn,
+}
+
+/// What is listened on.
+pub enum MioListener {
+    /// A port.
+    Tcp(TcpListener),
+    /// A socket in the file system.
+    Unix(UnixDoor),
 }
 
 /// For splice(2), which moves bytes between a socket and a pipe only.
@@ -113,6 +125,7 @@ impl MioNet {
             pipe: None,
             passed: Passed::default(),
             wake_at: None,
+            longest_turn: LongestTurn::default(),
         })
     }
 
@@ -195,12 +208,13 @@ impl MioNet {
         &mut self,
         socket: Socket,
         token: Token,
-    ) -> io::Result<(TcpListener, SocketAddr)> {
+    ) -> io::Result<(MioListener, SocketAddr)> {
         socket.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(socket.into());
-        self.retune(&listener)?;
         let address = listener.local_addr()?;
         self.poll.registry().register(&mut listener, mio_token(token), Interest::READABLE)?;
+        let listener = MioListener::Tcp(listener);
+        self.retune(&listener)?;
         Ok((listener, address))
     }
 
@@ -224,7 +238,7 @@ impl MioNet {
 }
 
 impl Net for MioNet {
-    type Listener = TcpListener;
+    type Listener = MioListener;
     type Stream = TcpStream;
     type Udp = UdpSocket;
 
@@ -242,7 +256,8 @@ impl Net for MioNet {
         self.far = Far::new(&options.congestion);
     }
 
-    fn retune(&mut self, listener: &TcpListener) -> io::Result<()> {
+    fn retune(&mut self, listener: &MioListener) -> io::Result<()> {
+        let MioListener::Tcp(listener) = listener else { return Ok(()) };
         self.tune(SockRef::from(listener))?;
         self.far.tune(SockRef::from(listener));
         Ok(())
@@ -260,7 +275,7 @@ impl Net for MioNet {
         &mut self,
         address: SocketAddr,
         token: Token,
-    ) -> io::Result<(TcpListener, SocketAddr)> {
+    ) -> io::Result<(MioListener, SocketAddr)> {
         if let Some(listener) = self.passed.take_tcp(address)? {
             return self.adopt_listener(listener.into(), token);
         }
@@ -275,7 +290,30 @@ impl Net for MioNet {
         self.adopt_listener(socket, token)
     }
 
-    fn accept(&mut self, listener: &mut TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    fn listen_unix(&mut self, path: &Path, token: Token) -> io::Result<MioListener> {
+        let door = UnixDoor::open(path)?;
+        let mut source = SourceFd(&door.descriptor());
+        self.poll.registry().register(&mut source, mio_token(token), Interest::READABLE)?;
+        Ok(MioListener::Unix(door))
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::ask(self.longest_turn.get())
+    }
+
+    fn wall(&self) -> f64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.map_or(0.0, |since| since.as_secs_f64())
+    }
+
+    fn accept(&mut self, listener: &mut MioListener) -> io::Result<(TcpStream, SocketAddr)> {
+        let listener = match listener {
+            MioListener::Tcp(listener) => listener,
+            MioListener::Unix(door) => {
+                let nowhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+                return Ok((TcpStream::from_std(door.accept()?), nowhere));
+            }
+        };
         // To a socket for both families, IPv4 visitors come as IPv6 ones.
         let (stream, address) = listener.accept()?;
         Ok((stream, canonical(address)))
@@ -419,7 +457,9 @@ impl Net for MioNet {
         // Work between polls took time that a deadline must not wait for again.
         let quiet = self.files.as_ref().and_then(FileWatch::deadline);
         let until = [until, quiet, self.wake_at].into_iter().flatten().min();
-        let timeout = until.map(|until| until - elapsed(self.started));
+        let now = elapsed(self.started);
+        self.longest_turn.note(now, now - self.now);
+        let timeout = until.map(|until| until - now);
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => result?,

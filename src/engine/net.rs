@@ -3,7 +3,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
+use super::facts::Facts;
 use crate::config::TcpOptions;
 use crate::proto::admin_guard::Job;
 use crate::proto::time::Time;
@@ -99,6 +101,15 @@ pub trait Net {
         address: SocketAddr,
         token: Token,
     ) -> io::Result<(Self::Listener, SocketAddr)>;
+
+    /// Listens on a socket in the file system; who comes there has no address, and gets `[::]:0`.
+    fn listen_unix(&mut self, path: &Path, token: Token) -> io::Result<Self::Listener>;
+
+    /// How the process is.
+    fn facts(&self) -> Facts;
+
+    /// The time by the calendar: seconds since 1970 (UTC).
+    fn wall(&self) -> f64;
 
     /// The next waiting connection, unregistered, with the peer's address.
     fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, SocketAddr)>;

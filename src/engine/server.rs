@@ -21,6 +21,7 @@
 //! admission keep in lists, and [`Server::follow_up`] carries them out when that turn is over.
 
 mod access;
+mod admin;
 mod arrival;
 mod doors;
 mod drain;
@@ -48,6 +49,7 @@ use self::links::{Link, LinkUse};
 use self::sessions::{Control, Session};
 use self::udp::Udp;
 use self::visitor::{Doing, Visitor};
+use super::about::About;
 use super::conn::Conn;
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
@@ -57,15 +59,17 @@ use crate::proto::access::{Sink, VisitEnd};
 use crate::proto::admission::{Admission, Pressure};
 use crate::proto::bandwidth::Bandwidths;
 use crate::proto::broker::{Broker, Effect};
+use crate::proto::clients::Clients;
 use crate::proto::gate::Gate;
 use crate::proto::gates::Gates;
 use crate::proto::http_entry::Out;
 use crate::proto::noise::{Protection, Side};
 use crate::proto::quiet::Quiet;
 use crate::proto::rounds::Rounds;
-use crate::proto::services::{ServiceId, Services};
+use crate::proto::services::{ByService, ServiceId, Services};
 use crate::proto::stats::Stats;
 use crate::proto::time::Time;
+use crate::status::TunnelJunk;
 use crate::wire::message::{Message, Registration};
 
 /// The server; [`Server::turn`] until it says stop.
@@ -103,6 +107,12 @@ pub struct Server<N: Net> {
     /// It is about to end: until then at most.
     draining: Option<Time>,
     stats: Stats,
+    /// What came to the tunnel port and was let in nowhere.
+    junk: TunnelJunk,
+    /// Whether a service is online, and since when.
+    online_since: ByService<(bool, Time)>,
+    /// Those that have come back.
+    clients: Clients,
     /// Takes the records of visitors; `None` without an access log.
     access: Option<Box<dyn Sink>>,
 }
@@ -180,8 +190,10 @@ impl<N: Net> Server<N> {
         }
         let gates = Gates::new(&config, &services);
         let bandwidths = Bandwidths::new(config.visitors.bandwidth, &services, net.now());
+        let mut core = Core::new(net, Admission::new(room.capacity));
+        core.open_desk(config.admin.as_ref())?;
         let mut server = Server {
-            core: Core::new(net, Admission::new(room.capacity)),
+            core,
             broker: Broker::new(config.services.len()),
             https_port: https_port(&config, &doors),
             config,
@@ -202,6 +214,9 @@ impl<N: Net> Server<N> {
             rounds: Rounds::default(),
             draining: None,
             stats: Stats::default(),
+            junk: TunnelJunk::default(),
+            online_since: ByService::default(),
+            clients: Clients::default(),
             access: None,
         };
         for (service, _) in server.services.iter() {
@@ -211,8 +226,8 @@ impl<N: Net> Server<N> {
         Ok(server)
     }
 
-    /// Where it listens: tunnels, http, https, TCP services, UDP services, each in the order of the
-    /// configuration.
+    /// Where it listens: tunnels, http, https, TCP services, UDP services, admin, each in the order
+    /// of the configuration.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         let mut doors: Vec<&Door<N::Listener>> = self.doors.values().collect();
         doors.sort_by_key(|door| door.place);
@@ -220,6 +235,7 @@ impl<N: Net> Server<N> {
             .into_iter()
             .map(|door| door.address)
             .chain(self.udp.local_addrs(&self.services))
+            .chain(self.core.desk.local_addrs())
             .collect()
     }
 
@@ -233,8 +249,13 @@ impl<N: Net> Server<N> {
         }
         let pauses = open.filter_map(|door| door.pause);
         let others = pauses.chain(self.udp.deadline()).chain(self.bandwidths.next());
-        let others = others.chain(self.draining);
+        let others = others.chain(self.draining).chain(self.core.desk.deadline(self.core.now()));
         self.core.next_deadline().into_iter().chain(others).min()
+    }
+
+    /// What the program has to tell.
+    pub fn about(&mut self) -> &mut About {
+        &mut self.core.about
     }
 
     /// The network below, for what is not the engine's.
@@ -260,7 +281,8 @@ impl<N: Net> Server<N> {
                     }
                 }
                 Wake::Signal(Signal::Reload) => flow = Flow::Reload,
-                Wake::Resolved { .. } | Wake::Checked { .. } => {}
+                Wake::Checked { ticket, is_right } => self.checked(ticket, is_right),
+                Wake::Resolved { .. } => {}
             }
         }
         self.core.put_back(wakes);
@@ -289,6 +311,7 @@ impl<N: Net> Server<N> {
         while let Some(id) = self.bandwidths.poll_ready(now) {
             self.core.enqueue(id);
         }
+        self.core.accept_admins();
         for _ in 0..self.core.round() {
             let Some(id) = self.core.next_ready() else { break };
             self.advance(id);
@@ -302,6 +325,7 @@ impl<N: Net> Server<N> {
         }
         self.expire_udp_sessions();
         self.follow_up();
+        self.tell_watchers();
         if self.has_drained() {
             self.stop();
             return Ok(Flow::Stop);
@@ -316,8 +340,13 @@ impl<N: Net> Server<N> {
         self.doors.clear();
         self.knocked.clear();
         self.close_udp();
+        self.core.desk.close();
         let all: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
         for id in all {
+            if let Some(Conn::Admin(_)) = self.core.conns.get(id) {
+                self.core.close(id);
+                continue;
+            }
             match self.core.tunnel(id).map(|conn| &conn.stage) {
                 Some(Tunnel::Control(session)) => {
                     if let Control::Native(_) = session.control {
@@ -371,6 +400,7 @@ impl<N: Net> Server<N> {
     fn note_door(&mut self, door: DoorId) {
         if self.doors.contains_key(&door) {
             self.knocked.insert(door);
+        } else if self.core.desk.note_door(door.0) {
         } else if self.udp.doors.contains_key(&door) {
             self.udp.ready.insert(door);
         }
@@ -399,6 +429,7 @@ impl<N: Net> Server<N> {
                 Doing::Relayed { link } => self.relay(link, id),
                 Doing::Parting { .. } => self.part(id),
             },
+            Some(Conn::Admin(_)) => self.hear_admin(id),
         }
     }
 
@@ -420,6 +451,7 @@ impl<N: Net> Server<N> {
                 Doing::Relayed { link } => self.cut_relay(link, id, VisitEnd::Idle),
                 Doing::Parting { .. } => self.give_up_parting(id),
             },
+            Some(Conn::Admin(_)) => self.core.admin_overdue(id),
         }
     }
 
@@ -444,7 +476,10 @@ impl<N: Net> Server<N> {
             Effect::LetGo { link, why } => self.lose_link(link, why),
             Effect::Cut { visitor, link } => self.cut_visitor(visitor, link),
             Effect::Withdraw { session, service, why } => self.withdraw(session, service, why),
-            Effect::Moved { service } => self.leave_udp_links(service),
+            Effect::Moved { service } => {
+                self.note_online(service);
+                self.leave_udp_links(service);
+            }
             Effect::End { session, why } => self.end_session(session, why),
         }
     }
@@ -463,6 +498,7 @@ impl<N: Net> Server<N> {
                 Tunnel::Link(_) => self.lose_link(id, why),
             },
             Some(Conn::Plain(_)) => self.evict_visitor(id, end),
+            Some(Conn::Admin(_)) => self.core.abort(id),
         }
     }
 

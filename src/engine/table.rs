@@ -69,16 +69,21 @@ impl<S, P, T> Table<S, P, T> {
     pub fn plain(&mut self, id: ConnId) -> Option<&mut PlainConn<S, P>> {
         match self.get_mut(id)? {
             Conn::Plain(conn) => Some(conn),
-            Conn::Tunnel(_) => None,
+            Conn::Tunnel(_) | Conn::Admin(_) => None,
         }
     }
 
     /// A tunnel connection.
     pub fn tunnel(&mut self, id: ConnId) -> Option<&mut TunnelConn<S, T>> {
         match self.get_mut(id)? {
-            Conn::Plain(_) => None,
+            Conn::Plain(_) | Conn::Admin(_) => None,
             Conn::Tunnel(conn) => Some(conn),
         }
+    }
+
+    /// Makes another type of a connection.
+    pub(super) fn rework(&mut self, id: ConnId, make: impl FnOnce(Conn<S, P, T>) -> Conn<S, P, T>) {
+        self.seats.rework(id, |seat| Seat { conn: make(seat.conn), ..seat });
     }
 
     /// The two ends of a relay.

@@ -162,6 +162,17 @@ pub(super) fn parse(
 fn stand_in(text: &str, name: &str) -> String {
     let variable = format!("${{{name}}}");
     let mut lines = text.lines().filter(|line| line.contains(&variable));
+    if let Some(users) = lines.clone().find(|line| line.contains("users = ")) {
+        // A line of htpasswd, or a part of one.
+        return match (
+            users.contains(&format!(":{variable}")),
+            users.contains(&format!("{variable}:")),
+        ) {
+            (true, _) => SAMPLE_HASH.to_owned(),
+            (false, true) => name.to_owned(),
+            (false, false) => format!("{name}:{SAMPLE_HASH}"),
+        };
+    }
     if lines.any(|line| line.contains("_key")) {
         return SAMPLE_KEY.to_owned();
     }
@@ -176,5 +187,7 @@ fn stand_in(text: &str, name: &str) -> String {
     "example.com".to_owned()
 }
 
+/// Of a password that nobody has.
+const SAMPLE_HASH: &str = "{SHA}AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 /// 32 bytes in base64.
 const SAMPLE_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";

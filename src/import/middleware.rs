@@ -57,12 +57,7 @@ fn of_one(
             }
         }
         "chain" => {
-            let full = |name: &String| match name.contains('@') {
-                true => name.clone(),
-                false => format!("{name}@{provider}"),
-            };
-            let names: Vec<_> =
-                kind.list("middlewares").unwrap_or_default().iter().map(full).collect();
+            let names = members(kind, provider);
             match depth.checked_sub(1) {
                 Some(depth) => effect_within(dynamic, layer, &names, depth),
                 None => keep("is a chain of chains"),
@@ -81,6 +76,15 @@ fn of_one(
         | "replacepathregex") => keep(&format!("changes the path ({known})")),
         known => keep(&format!("may keep people out ({known})")),
     }
+}
+
+/// Of a chain, with their providers.
+pub(super) fn members(chain: &Setting, provider: &str) -> Vec<String> {
+    let full = |name: &String| match name.contains('@') {
+        true => name.clone(),
+        false => format!("{name}@{provider}"),
+    };
+    chain.list("middlewares").unwrap_or_default().iter().map(full).collect()
 }
 
 /// Of the keys of `headers`.
@@ -106,4 +110,4 @@ const HARMLESS: &[&str] = &[
 ];
 
 /// Chains within chains.
-const CHAINS: usize = 8;
+pub(super) const CHAINS: usize = 8;

@@ -80,6 +80,20 @@ impl<'a> Sheet<'a> {
         self.edits.push((key.value.end + end..key.value.end + end, text));
     }
 
+    /// A table below `parent`, where `key` stands: at the end of the file, or in `key`'s own way if
+    /// the parent is not written as `[parent]`.
+    pub(super) fn add_table(&mut self, key: &Key, parent: &str, name: &str, lines: &[String]) {
+        let separator = self.separator(key);
+        if key.inline || !separator.trim().is_empty() {
+            let lines: Vec<String> = lines.iter().map(|line| format!("{name}.{line}")).collect();
+            return self.add_below(key, &lines);
+        }
+        let end = self.text.len();
+        let line_end = if self.text.ends_with('\n') { "" } else { "\n" };
+        let text = format!("{line_end}\n[{parent}.{name}]\n{}\n", lines.join("\n"));
+        self.edits.push((end..end, text));
+    }
+
     /// What stands before the key on its line (spaces, or a dotted key's front) goes before others
     /// of its table too.
     fn separator(&self, key: &Key) -> String {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::dashboard::{Admin, login, of_page, whole_names};
 use super::dynamic::{Dynamic, Layer, Router, Target};
 use super::matching::{Matching, Visitors};
 use super::middleware::{Effect, effect};
@@ -22,6 +23,8 @@ pub(super) enum Backend {
     Service(usize),
     /// Where homes dial in.
     Tunnel,
+    /// Traefik's dashboard, in whose place is the admin page.
+    Dashboard,
 }
 
 /// What our file says.
@@ -30,6 +33,8 @@ pub(super) struct Routing {
     pub(super) services: BTreeMap<usize, Routed>,
     pub(super) http_addrs: BTreeSet<String>,
     pub(super) https_addrs: BTreeSet<String>,
+    /// In the place of Traefik's dashboard.
+    pub(super) admin: Option<Admin>,
     /// More addresses of the tunnel.
     pub(super) tunnel_addrs: BTreeSet<String>,
     /// What is not carried over, and where it stands.
@@ -145,7 +150,13 @@ impl<'a> Reading<'a> {
                 continue;
             }
             let outcome = end.clone().and_then(|end| self.outcome(router, entry_point, end));
-            self.put(at, number, &visitors, &rank, outcome, &mut reasons);
+            match end {
+                Ok((Backend::Dashboard, _)) => {
+                    let (visitors, rank) = whole_names(&visitors, &rank);
+                    self.put(at, number, &visitors, &rank, outcome, &mut reasons);
+                }
+                _ => self.put(at, number, &visitors, &rank, outcome, &mut reasons),
+            }
         }
         if !reached {
             let wanted = router.entry_points.as_ref().map(|names| names.join(", "));
@@ -195,8 +206,14 @@ impl<'a> Reading<'a> {
     fn end(&self, router: &Router, find: Find<'_>) -> Result<(Backend, Option<u8>), String> {
         let name = router.service.as_deref().unwrap_or_default();
         let shown = name.strip_suffix("@docker").unwrap_or(name);
-        if name.ends_with("@internal") {
-            return Err(self.internal(router, name));
+        match (router.layer, name) {
+            (Layer::Http, "api@internal" | "dashboard@internal") => {
+                return Ok((Backend::Dashboard, None));
+            }
+            (_, internal) if internal.ends_with("@internal") => {
+                return Err(format!("{internal} is Traefik's own; underpass has no like of it"));
+            }
+            _ => {}
         }
         let Some(service) = self.dynamic.services.get(&(router.layer, name.to_owned())) else {
             return Err(format!("there is no service {shown}"));
@@ -208,22 +225,6 @@ impl<'a> Reading<'a> {
         let target = service.target.as_ref().map_err(|reason| why(reason))?;
         let backend = find(target, router.layer).map_err(|reason| why(&reason))?;
         Ok((backend, target.proxy_header))
-    }
-
-    /// The dashboard is to have a place of its own.
-    fn internal(&self, router: &Router, service: &str) -> String {
-        let mut text = format!("{service} is Traefik's own; underpass has no dashboard");
-        if ["api@internal", "dashboard@internal"].contains(&service) {
-            let asks = |name: &String| {
-                let middleware = self.dynamic.middlewares.get(&(router.layer, name.clone()));
-                middleware.is_some_and(|middleware| middleware.get("basicauth").is_some())
-            };
-            text += match router.middlewares.iter().any(asks) {
-                true => " yet (its host and users will go to [server.admin])",
-                false => " yet (its host will go to [server.admin], which asks for users)",
-            };
-        }
-        text
     }
 
     fn rank(&self, router: &Router) -> Rank {
@@ -255,22 +256,30 @@ impl<'a> Reading<'a> {
             }));
         }
         middlewares.extend(router.middlewares.iter().cloned());
+        let tls = router.tls || entry_point.tls && router.layer == Layer::Http;
+        let ends_tls = || {
+            format!(
+                "Traefik ends TLS on its entry point {}; underpass passes it through to the home",
+                entry_point.name
+            )
+        };
+        if end.0 == Backend::Dashboard {
+            login(self.dynamic, router.layer, &middlewares).map_err(of_page)?;
+            return if tls { Err(of_page(ends_tls())) } else { Ok(DASHBOARD) };
+        }
         let redirect = match effect(self.dynamic, router.layer, &middlewares) {
             Effect::Pass(_) => false,
             Effect::ToHttps => true,
             Effect::Keep(why) => return Err(why),
         };
-        let tls = router.tls || entry_point.tls && router.layer == Layer::Http;
         if tls && !router.passthrough {
-            return Err(format!(
-                "Traefik ends TLS on its entry point {}; underpass passes it through to the home",
-                entry_point.name
-            ));
+            return Err(ends_tls());
         }
         match end.0 {
             Backend::Service(service) => Ok(Outcome::To { service, redirect }),
             Backend::Tunnel if router.layer == Layer::Tcp && !tls => Ok(TUNNEL),
             Backend::Tunnel => Err("it leads to where homes dial in, by a name".into()),
+            Backend::Dashboard => Ok(DASHBOARD),
         }
     }
 
@@ -331,12 +340,16 @@ impl<'a> Reading<'a> {
         for number in 0..self.sides.len() {
             let Some(redirection) = self.known.entry_points[number].redirection else { continue };
             let entry_point = &self.known.entry_points[number].name;
-            let mut lost = Vec::new();
+            let (mut lost, mut unseen) = (Vec::new(), Vec::new());
             for claim in &mut self.sides[number].plain {
                 if claim.rank.priority > redirection.priority && claim.rank.variables.is_empty() {
                     continue;
                 }
                 match claim.outcome {
+                    DASHBOARD => {
+                        claim.outcome = Outcome::Kept;
+                        unseen.push(claim.router);
+                    }
                     Outcome::To { service, .. } if redirection.to_https => {
                         claim.outcome = Outcome::To { service, redirect: true };
                     }
@@ -346,6 +359,10 @@ impl<'a> Reading<'a> {
                     }
                     Outcome::Kept => {}
                 }
+            }
+            for router in unseen {
+                let why = format!("its entry point {entry_point} redirects plain HTTP");
+                self.note(&self.dynamic.routers[router], &of_page(why));
             }
             for router in lost {
                 let why = format!(
@@ -399,7 +416,7 @@ impl<'a> Reading<'a> {
                         routed.serve(router, proxy_header);
                     }
                     Some((Backend::Tunnel, _)) => self.routing.tunnel_addrs.extend(outside),
-                    None => {}
+                    Some((Backend::Dashboard, _)) | None => {}
                 }
             }
         }
@@ -540,6 +557,9 @@ impl<'a> Reading<'a> {
 
     fn serve(&mut self, entry: Entry, claim: Claim) {
         let Outcome::To { service, redirect } = claim.outcome else { return };
+        if claim.outcome == DASHBOARD {
+            return self.serve_admin(&claim);
+        }
         let router = &self.dynamic.routers[claim.router];
         let proxy_header = self.ends[claim.router].and_then(|(_, header)| header);
         let routed = self.routing.services.entry(service).or_default();
@@ -555,6 +575,16 @@ impl<'a> Reading<'a> {
             routed.hosts.push(said);
         }
         routed.serve(router, proxy_header);
+    }
+
+    /// In the place of the dashboard.
+    fn serve_admin(&mut self, claim: &Claim) {
+        let router = &self.dynamic.routers[claim.router];
+        let said = claim.visitors.names.said.as_deref().unwrap_or_default();
+        match Admin::new(self.dynamic, router, said, self.routing.admin.as_ref()) {
+            Ok(admin) => self.routing.admin = Some(admin),
+            Err(why) => self.note(router, &of_page(why)),
+        }
     }
 }
 
@@ -593,21 +623,8 @@ impl Claim {
 /// A router that ends TLS takes all names that its rule has in Host, whatever else it says; without
 /// any it takes those that nobody else wants.
 fn ends_tls(at: usize, router: &Router, rank: &Rank, variables: &Variables<'_>) -> Vec<Claim> {
-    fn hosts<'a>(rule: &'a Rule, all: &mut Vec<&'a String>) {
-        match rule {
-            Rule::Matcher(name, arguments) if ["host", "hostheader"].contains(&&**name) => {
-                all.extend(arguments);
-            }
-            Rule::Matcher(..) => {}
-            Rule::Not(rule) => hosts(rule, all),
-            Rule::And(rules) | Rule::Or(rules) => rules.iter().for_each(|rule| hosts(rule, all)),
-        }
-    }
     let rule = Rule::parse(&router.rule);
-    let mut names = Vec::new();
-    if let Ok(rule) = &rule {
-        hosts(rule, &mut names);
-    }
+    let names = rule.as_ref().map(Rule::hosts).unwrap_or_default();
     let claim = |names: Names, class| Claim {
         router: at,
         rank: Rank { class, ..rank.clone() },
@@ -625,3 +642,5 @@ fn ends_tls(at: usize, router: &Router, rank: &Rank, variables: &Variables<'_>) 
 
 /// A router that leads to where homes dial in has no service's number.
 const TUNNEL: Outcome = Outcome::To { service: usize::MAX, redirect: false };
+/// Nor has one that leads to the dashboard.
+const DASHBOARD: Outcome = Outcome::To { service: usize::MAX - 1, redirect: false };

@@ -48,6 +48,18 @@ impl Rule {
             Rule::Or(rules) | Rule::And(rules) => rules.iter().flat_map(Rule::matchers).collect(),
         }
     }
+
+    /// All arguments of Host, wherever it stands.
+    pub(super) fn hosts(&self) -> Vec<&String> {
+        match self {
+            Rule::Matcher(name, arguments) if ["host", "hostheader"].contains(&&**name) => {
+                arguments.iter().collect()
+            }
+            Rule::Matcher(..) => Vec::new(),
+            Rule::Not(rule) => rule.hosts(),
+            Rule::And(rules) | Rule::Or(rules) => rules.iter().flat_map(Rule::hosts).collect(),
+        }
+    }
 }
 
 /// Recursive descent; each function reads what its name says from `at` on.

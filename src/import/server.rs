@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::compose::{self, Container, Network};
+use super::dashboard::Admin;
 use super::dynamic::{At, Dynamic, Layer, Target};
 use super::inputs::{Inputs, Source};
 use super::ports::{Protocol, Reached};
@@ -44,6 +45,7 @@ pub(super) enum Culprit {
     Service(usize),
     Entry(Entry),
     Tunnel,
+    Admin,
 }
 
 impl<'a> Model<'a> {
@@ -167,6 +169,9 @@ impl<'a> Model<'a> {
 
     fn culprit(&self, key: &str, server: &ServerConfig) -> Option<Culprit> {
         let rest = key.strip_prefix("server.")?;
+        if rest.starts_with("admin") {
+            return self.routing.admin.is_some().then_some(Culprit::Admin);
+        }
         for (name, culprit) in [
             ("http_addr", Culprit::Entry(Entry::Http)),
             ("https_addr", Culprit::Entry(Entry::Https)),
@@ -220,6 +225,33 @@ impl Work<'_> {
             known.insert(service.name.clone(), AtServer { kind, proxy_header });
         }
         self.at_server = Some(known);
+        if !is_closed(Culprit::Admin) && !is_closed(Culprit::Entry(Entry::Http)) {
+            self.admin(model, server);
+        }
+    }
+
+    /// Traefik's dashboard becomes the admin page.
+    fn admin(&mut self, model: &Model<'_>, server: &ServerConfig) {
+        let Some(Admin { host, login, router, place }) = &model.routing.admin else { return };
+        let Some(tunnel) = self.sheet.find(&["server", "bind_addr"]) else { return };
+        if server.admin.is_some() {
+            let why = "the file has a [server.admin] already, which stays as it is";
+            return self.notes.push(format!("{place}: router {router}: {why}"));
+        }
+        let mut lines = vec![format!("host = {}", quote(&model.variables.unfold(host)))];
+        let users: Vec<String> =
+            model.unfold_all(&login.users).iter().map(|line| quote(line)).collect();
+        if !users.is_empty() {
+            lines.push(format!("users = [{}]", users.join(", ")));
+        }
+        if let Some(name) = &login.users_file {
+            lines.push(format!("users_file = {}", quote(&model.variables.unfold(name))));
+        }
+        self.sheet.add_table(&tunnel, "server", "admin", &lines);
+        self.notes.push(format!(
+            "{place}: router {router}: in the place of Traefik's dashboard there is the page of \
+             [server.admin]"
+        ));
     }
 
     fn note_model(
@@ -245,7 +277,11 @@ impl Work<'_> {
             }
         }
         let hosts = model.routing.services.values().flat_map(|routed| &routed.hosts);
-        let used: BTreeSet<&str> = hosts.flat_map(|host| model.variables.of(host)).collect();
+        let mut used: BTreeSet<&str> = hosts.flat_map(|host| model.variables.of(host)).collect();
+        if let Some(Admin { host, login, .. }) = &model.routing.admin {
+            let texts = login.users.iter().chain(&login.users_file).chain([host]);
+            used.extend(texts.flat_map(|text| model.variables.of(text)));
+        }
         let Some(file) = &model.compose else { return };
         if !used.is_empty() {
             let names = used.into_iter().collect::<Vec<_>>().join(", ");
@@ -424,6 +460,17 @@ impl Model<'_> {
             Culprit::Entry(Entry::Http) => "no name of plain HTTP is carried over".into(),
             Culprit::Entry(Entry::Https) => "no name of TLS is carried over".into(),
             Culprit::Tunnel => "the tunnel's bind_addr is as it was".into(),
+            Culprit::Admin => {
+                let admin = self.routing.admin.as_ref();
+                if let Some(Admin { place: known, router, .. }) = admin {
+                    place = format!("{known}: router {router}: ");
+                }
+                let file = admin.and_then(|admin| admin.login.users_file.as_ref());
+                let file = file.map(|name| self.variables.unfold(name));
+                let file = file.map(|name| format!(", whose users are in {name} (usersFile)"));
+                let page = "the dashboard's place, [server.admin], is not opened";
+                format!("{page}{}", file.unwrap_or_default())
+            }
         };
         format!("{place}{what}: {reason}")
     }

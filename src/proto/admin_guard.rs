@@ -3,8 +3,8 @@
 //!
 //! A request asks. If its password was found right lately it goes on at once; if it has to be
 //! checked, the guard gives a [`Job`], which somebody runs where it may take a second, and tells
-//! the result with the job's ticket. Each network may be wrong [`limits::ADMIN_FAILURES`] times, then
-//! it waits, whatever it says: one that is told whether a password is right can go on guessing.
+//! the result with the job's ticket. Each network may be wrong [`limits::ADMIN_FAILURES`] times,
+//! then it waits, whatever it says: who is told whether a password is right can go on guessing.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,13 +12,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use super::buckets::{Buckets, Rate};
 use super::htpasswd::Users;
 use super::network::Network;
+use super::proof::hmac;
 use super::time::Time;
 use crate::config::Secret;
 use crate::limits;
@@ -115,8 +114,8 @@ impl Guard {
         }
     }
 
-    /// After a reload. If these are others, nothing is remembered of those who came before, and what
-    /// is being checked counts as wrong.
+    /// After a reload. If these are others, nothing is remembered of those who came before, and
+    /// what is being checked counts as wrong.
     pub fn set_users(&mut self, users: Arc<Users>) {
         if users.digest() != self.users.digest() {
             self.remembered.clear();
@@ -189,11 +188,8 @@ impl Guard {
 
     /// No user, and no other line of the same user, has the same one.
     fn proof(&self, login: &Login) -> Proof {
-        // HMAC takes keys of any length (RFC 2104, section 2), so this cannot fail.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { unreachable!() };
-        mac.update(self.users.mark(login.name.expose()).unwrap_or(&[0; 32]));
-        mac.update(login.password.expose());
-        mac.finalize().into_bytes().into()
+        let mark = self.users.mark(login.name.expose()).unwrap_or(&[0; 32]);
+        hmac(&self.key, &[mark, login.password.expose()])
     }
 }
 
@@ -224,6 +220,39 @@ impl Login {
 }
 
 const SCHEME: &[u8] = b"Basic";
+
+/// What the fuzz target checks.
+#[doc(hidden)]
+pub mod fuzz {
+    use super::*;
+
+    /// An Authorization field's value, a line feed, and htpasswd lines. Panics if reading does, or
+    /// if somebody is let in without a check.
+    pub fn check(bytes: &[u8]) {
+        let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+        let (value, lines) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let mut users = Users::default();
+        let mut count = 0;
+        for line in String::from_utf8_lossy(lines).lines() {
+            match users.add(line) {
+                Ok(()) => count += 1,
+                Err(error) => assert!(!error.to_string().contains(char::is_control)),
+            }
+        }
+        assert_eq!(users.names().count(), count);
+        let mut guard = Guard::new(Arc::new(users), [1; 32]);
+        let from = IpAddr::from([192, 0, 2, 1]);
+        match (guard.ask(Some(value), from, Time(1)), count) {
+            (Verdict::Allowed, 0) => {}
+            (Verdict::Check(job), 1..) => {
+                assert!(!guard.checked(job.ticket(), false, Time(2)));
+                assert!(matches!(guard.ask(Some(value), from, Time(3)), Verdict::Check(_)));
+            }
+            (Verdict::Challenge, 1..) => assert!(Login::parse(value).is_none()),
+            (other, users) => panic!("{other:?} with {users} users"),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -420,6 +449,17 @@ mod tests {
         guard.set_users(users(&[&other]));
         assert_eq!(whole(&mut guard, "ann:secret", HERE, at(0)), ("check", false));
         assert_eq!(whole(&mut guard, "ann:hello", HERE, at(0)), ("check", true));
+    }
+
+    #[test]
+    fn the_fuzz_check_holds_on_every_prefix() {
+        let value = [&*basic("ann:secret"), b"\n# all\n"].concat();
+        let lines =
+            format!("{ANN}\n{BOB}\nc:$apr1$UTUqVY6B$SG8yMVVUQ4Or3SA.nIC2k1\nd:$5$rounds=1000$");
+        let whole = [&*value, lines.as_bytes()].concat();
+        for end in 0..=whole.len() {
+            fuzz::check(&whole[..end]);
+        }
     }
 
     #[test]

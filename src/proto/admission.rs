@@ -54,12 +54,15 @@ pub enum Class {
     Link,
     /// A visitor of a service.
     Visitor,
+    /// Somebody at the admin door.
+    Admin,
 }
 
-const CLASSES: usize = 4;
+const CLASSES: usize = 5;
 
 impl Class {
-    const ALL: [Class; CLASSES] = [Class::Stranger, Class::Session, Class::Link, Class::Visitor];
+    const ALL: [Class; CLASSES] =
+        [Class::Stranger, Class::Session, Class::Link, Class::Visitor, Class::Admin];
 }
 
 /// Whose account a place is on.
@@ -115,6 +118,8 @@ pub struct Capacity {
     pub links: usize,
     /// See [`Class::Visitor`].
     pub visitors: usize,
+    /// See [`Class::Admin`].
+    pub admins: usize,
     /// Bytes held for all together; a quarter of it for those unproved.
     pub memory: usize,
     /// Visitors of one network; half of all if `None`.
@@ -128,6 +133,7 @@ impl Capacity {
         sessions: 0,
         links: 0,
         visitors: 0,
+        admins: 0,
         memory: 0,
         visitors_per_network: None,
     };
@@ -138,6 +144,7 @@ impl Capacity {
             Class::Session => self.sessions,
             Class::Link => self.links,
             Class::Visitor => self.visitors,
+            Class::Admin => self.admins,
         }
     }
 

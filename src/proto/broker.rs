@@ -576,6 +576,28 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         self.places.len()
     }
 
+    /// The same, by the service that they wait for.
+    pub fn waiting_by_service(&self) -> BTreeMap<ServiceId, usize> {
+        let mut waiting = BTreeMap::new();
+        for (_, service) in self.sessions.values().flat_map(|session| session.queue.values()) {
+            *waiting.entry(*service).or_default() += 1;
+        }
+        waiting
+    }
+
+    /// How many links of a session are spare, and how many are lent.
+    pub fn links_of(&self, id: I) -> (usize, usize) {
+        let states = self.sessions.get(&id).into_iter().flat_map(|session| session.links.values());
+        let (spare, lent): (Vec<&LinkState>, Vec<_>) =
+            states.partition(|state| **state == LinkState::Spare);
+        (spare.len(), lent.len())
+    }
+
+    /// The services that a session has.
+    pub fn services_of(&self, id: I) -> impl Iterator<Item = ServiceId> {
+        self.sessions.get(&id).into_iter().flat_map(|session| session.services.iter().copied())
+    }
+
     /// Gives a session's spare links to those of its queue whose service it has.
     fn serve(&mut self, id: I, now: Time) {
         let Some(session) = self.sessions.get_mut(&id) else { return };

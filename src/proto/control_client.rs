@@ -49,7 +49,7 @@ enum Standing {
     /// Another client has it; asked for again at this time.
     Elsewhere(Time),
     /// Refused; asking again would not help before the server says so.
-    Refused,
+    Refused(Registration),
     /// Given up; a word about it may still be under way.
     Released,
 }
@@ -90,7 +90,7 @@ impl ControlClient {
             services: BTreeMap::new(),
             was_of_use: false,
             leaving: false,
-            pulse: Keepalive::new(interval, timeout, now),
+            pulse: Keepalive::new(interval, timeout, now).measuring(now),
         }
     }
 
@@ -115,7 +115,7 @@ impl ControlClient {
                 *standing = match answer {
                     Registration::Accepted => Standing::Held,
                     Registration::Taken => Standing::Elsewhere(now + ASK_AGAIN),
-                    _ => Standing::Refused,
+                    refused => Standing::Refused(refused),
                 };
                 self.was_of_use |= *standing == Standing::Held;
                 Ok(if news { Asked::Log(number, Some(answer)) } else { Asked::Nothing })
@@ -125,7 +125,7 @@ impl ControlClient {
                 match *standing {
                     Standing::Released => return Ok(Asked::Nothing),
                     // The server's file has another word for it now.
-                    Standing::Refused => {
+                    Standing::Refused(_) => {
                         *standing = Standing::Elsewhere(now);
                         return Ok(Asked::Nothing);
                     }
@@ -136,7 +136,10 @@ impl ControlClient {
             }
             Message::Links { count } if self.terms.is_some() => Ok(Asked::Links(count)),
             Message::Ping(value) => Ok(Asked::Answer(Message::Pong(value))),
-            Message::Pong(_) => Ok(Asked::Nothing),
+            Message::Pong(sent) => {
+                self.pulse.answered(Time(sent), now);
+                Ok(Asked::Nothing)
+            }
             Message::Draining if self.terms.is_some() => {
                 self.leaving = true;
                 Ok(Asked::Draining)
@@ -202,6 +205,27 @@ impl ControlClient {
         if self.leaving { 0 } else { held.count() }
     }
 
+    /// How a service stands, in the words of the status, and why it is refused.
+    pub fn standing(&self, number: Number) -> (&'static str, Option<&'static str>) {
+        match self.services.get(&number) {
+            Some(Standing::Held) => ("registered", None),
+            Some(Standing::Elsewhere(_)) => ("withdrawn", Some("another client has it")),
+            Some(Standing::Refused(Registration::UnknownService)) => {
+                ("refused", Some("the server's file has no service of that name"))
+            }
+            Some(Standing::Refused(Registration::WrongToken)) => {
+                ("refused", Some("the server's file has another token"))
+            }
+            Some(Standing::Refused(Registration::WrongKind)) => {
+                ("refused", Some("the server's file has another type"))
+            }
+            Some(Standing::Refused(_)) => {
+                ("refused", Some("the server's file has another number of ports"))
+            }
+            Some(Standing::Asked | Standing::Released) | None => ("pending", None),
+        }
+    }
+
     /// Whether WELCOME has come.
     pub fn is_welcome(&self) -> bool {
         self.terms.is_some()
@@ -219,7 +243,7 @@ impl ControlClient {
 
     /// Whether the server has refused every service, from the first on.
     pub fn is_refused(&self) -> bool {
-        let is_refused = |standing: &Standing| *standing == Standing::Refused;
+        let is_refused = |standing: &Standing| matches!(standing, Standing::Refused(_));
         !self.was_of_use && self.services.values().all(is_refused)
     }
 

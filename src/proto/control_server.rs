@@ -98,7 +98,7 @@ fn ports_fit(service: &ServerService, ports: u16) -> bool {
 
 /// A server's pings, and silence after which a client is dead: two pings and a half.
 pub fn pulse(interval: Option<Duration>, now: Time) -> Keepalive {
-    Keepalive::new(interval, interval.map(|interval| interval * 5 / 2), now)
+    Keepalive::new(interval, interval.map(|interval| interval * 5 / 2), now).measuring(now)
 }
 
 impl ControlServer {
@@ -150,7 +150,10 @@ impl ControlServer {
             }
             Message::Release { number } => Ok(self.release(number)),
             Message::Ping(value) => Ok(Asked::Answer(Message::Pong(value))),
-            Message::Pong(_) => Ok(Asked::Nothing),
+            Message::Pong(sent) => {
+                self.pulse.answered(Time(sent), now);
+                Ok(Asked::Nothing)
+            }
             Message::Goodbye => Ok(Asked::Close),
             _ => Err(Unexpected),
         }

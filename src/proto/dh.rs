@@ -33,6 +33,11 @@ impl KeyPair {
     pub(super) fn private(&self) -> &Key {
         &self.private
     }
+
+    /// The public half.
+    pub(super) fn public(&self) -> &Key {
+        &self.public
+    }
 }
 
 /// A key of a handshake: the static one, or an ephemeral one.

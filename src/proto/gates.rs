@@ -149,6 +149,11 @@ impl Gates {
         }
     }
 
+    /// Seats that are taken at one service.
+    pub fn taken_at(&self, service: ServiceId) -> usize {
+        self.services.get(service).map_or(0, |gate| gate.taken)
+    }
+
     /// Seats that are taken, for tests and figures.
     pub fn taken(&self) -> usize {
         self.services.iter().map(|(_, gate)| gate.taken).sum()

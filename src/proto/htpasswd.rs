@@ -10,7 +10,7 @@ mod md5_crypt;
 
 use std::fmt;
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 use subtle::Choice;
 
 use hash::Hash;
@@ -63,11 +63,11 @@ impl Users {
         if self.samples.iter().all(|sample| sample.scheme() != hash.scheme()) {
             self.samples.push(hash.clone());
         }
-        let mut mark = Sha256::new();
-        mark.update((name.len() as u64).to_be_bytes());
-        mark.update(name);
+        let mut mark = Context::new(&SHA256);
+        mark.update(&(name.len() as u64).to_be_bytes());
+        mark.update(name.as_bytes());
         hash.feed(&mut mark);
-        self.users.push(User { name: name.into(), hash, mark: mark.finalize().into() });
+        self.users.push(User { name: name.into(), hash, mark: finish(mark) });
         Ok(())
     }
 
@@ -106,12 +106,16 @@ impl Users {
 
     /// Equal for equal users with equal hashes, and for no others.
     pub fn digest(&self) -> [u8; 32] {
-        let mut whole = Sha256::new();
+        let mut whole = Context::new(&SHA256);
         for user in &self.users {
-            whole.update(user.mark);
+            whole.update(&user.mark);
         }
-        whole.finalize().into()
+        finish(whole)
     }
+}
+
+fn finish(hash: Context) -> [u8; 32] {
+    *hash.finish().as_ref().first_chunk().expect("SHA-256 has 32 bytes")
 }
 
 /// How many there are, and no more.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::time::Time;
 
+/// From the begin of a session to its first ping.
+const FIRST_PING: Duration = Duration::from_secs(1);
+
 /// One session's pulse.
 #[derive(Debug, Clone)]
 pub struct Keepalive {
@@ -11,6 +14,8 @@ pub struct Keepalive {
     timeout: Option<Duration>,
     heard_at: Time,
     ping_at: Time,
+    /// The last round trip, and the least.
+    round_trip: Option<(Duration, Duration)>,
 }
 
 /// What is due.
@@ -28,7 +33,26 @@ impl Keepalive {
     /// `None` switches pings or the time-out off.
     pub fn new(interval: Option<Duration>, timeout: Option<Duration>, now: Time) -> Keepalive {
         let ping_at = now + interval.unwrap_or_default();
-        Keepalive { interval, timeout, heard_at: now, ping_at }
+        Keepalive { interval, timeout, heard_at: now, ping_at, round_trip: None }
+    }
+
+    /// The first ping is soon: nobody waits a heartbeat to learn how good the line is.
+    pub fn measuring(self, now: Time) -> Keepalive {
+        Keepalive { ping_at: self.ping_at.min(now + FIRST_PING), ..self }
+    }
+
+    /// The peer has answered a ping that was sent at `sent`, as it says.
+    pub fn answered(&mut self, sent: Time, now: Time) {
+        if sent <= now {
+            let last = now - sent;
+            let least = self.round_trip.map_or(last, |(_, least)| least.min(last));
+            self.round_trip = Some((last, least));
+        }
+    }
+
+    /// The last round trip that was measured, and the least.
+    pub fn round_trip(&self) -> Option<(Duration, Duration)> {
+        self.round_trip
     }
 
     /// The peer said something.
@@ -76,5 +100,11 @@ mod tests {
         pulse.heard(start + 24 * second);
         assert_eq!(pulse.poll(start + 25 * second), Due::Nothing);
         assert_eq!(Keepalive::new(None, None, start).deadline(), None);
+        let mut pulse = Keepalive::new(Some(10 * second), None, start).measuring(start);
+        assert_eq!((pulse.poll(start + second), pulse.round_trip()), (Due::Ping, None));
+        pulse.answered(start + second, start + 3 * second);
+        pulse.answered(start + 3 * second, start + 8 * second);
+        pulse.answered(start + 9 * second, start + 8 * second);
+        assert_eq!(pulse.round_trip(), Some((5 * second, 2 * second)));
     }
 }

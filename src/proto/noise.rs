@@ -7,9 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
-use snow::resolvers::{
-    BoxedCryptoResolver, CryptoResolver, DefaultResolver, FallbackResolver, RingResolver,
-};
+use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{HandshakeState, TransportState};
 
@@ -37,6 +35,11 @@ pub struct Suite {
     params: NoiseParams,
     local_key: Option<KeyPair>,
     remote_public_key: Option<Vec<u8>>,
+}
+
+/// A private key's public one, on the curve 25519.
+pub fn public_key(private: [u8; 32]) -> [u8; 32] {
+    *KeyPair::new(private).public()
 }
 
 /// Which end of the tunnel we are.
@@ -111,12 +114,8 @@ impl Suite {
         seed: Seed,
         agreed: &Agreed,
     ) -> Result<HandshakeState, snow::Error> {
-        let resolver = FallbackResolver::new(
-            Box::new(Ours { seed, own: self.local_key.clone(), agreed: agreed.clone() }),
-            Box::new(FallbackResolver::new(Box::new(RingResolver), Box::new(DefaultResolver))),
-        );
-        let resolver: BoxedCryptoResolver = Box::new(resolver);
-        let mut builder = snow::Builder::with_resolver(self.params.clone(), resolver);
+        let ours = Ours { seed, own: self.local_key.clone(), agreed: agreed.clone() };
+        let mut builder = snow::Builder::with_resolver(self.params.clone(), Box::new(ours));
         if let Some(key) = &self.local_key {
             builder = builder.local_private_key(key.private())?;
         }
@@ -335,8 +334,8 @@ impl CryptoResolver for Ours {
             _ => None,
         }
     }
-    fn resolve_hash(&self, _: &HashChoice) -> Option<Box<dyn Hash>> {
-        None
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        RingResolver.resolve_hash(choice).or_else(|| DefaultResolver.resolve_hash(choice))
     }
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
         Some(Box::new(SmallKey::new(*choice)))

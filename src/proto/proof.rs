@@ -1,8 +1,8 @@
 //! Proofs of a token and of a session key: HMAC-SHA256 (RFC 2104), bound to the connection's
 //! handshake, so that a proof seen on one connection is worth nothing on another.
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest as _, Sha256};
+use ring::digest::{self, SHA256};
+use ring::hmac::{self, HMAC_SHA256};
 use subtle::ConstantTimeEq;
 
 use super::noise::HandshakeHash;
@@ -32,7 +32,16 @@ pub type Mark = [u8; 32];
 
 /// See [`Mark`].
 pub fn mark(token: &[u8]) -> Mark {
-    Sha256::digest(token).into()
+    sha256(&[token])
+}
+
+/// SHA-256 of the parts, one behind the other.
+pub(super) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = digest::Context::new(&SHA256);
+    for part in parts {
+        hash.update(part);
+    }
+    *hash.finish().as_ref().first_chunk().expect("32 bytes")
 }
 
 /// Whether two proofs are equal, in constant time.
@@ -40,13 +49,13 @@ pub fn matches(expected: &Proof, given: &Proof) -> bool {
     expected.ct_eq(given).into()
 }
 
-fn hmac(key: &[u8], parts: &[&[u8]]) -> Proof {
-    // HMAC takes keys of any length (RFC 2104, section 2), so this cannot fail.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { unreachable!() };
+/// HMAC-SHA256 of the parts, one behind the other.
+pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> Proof {
+    let mut mac = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA256, key));
     for part in parts {
         mac.update(part);
     }
-    mac.finalize().into_bytes().into()
+    *mac.sign().as_ref().first_chunk().expect("32 bytes")
 }
 
 #[cfg(test)]

@@ -12,10 +12,8 @@
 
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use super::keepalive::Keepalive;
-use super::proof::{self, Mark};
+use super::proof::{self, Mark, sha256};
 use super::services::{ServiceId, Services};
 use super::time::Time;
 use crate::config::Secret;
@@ -23,12 +21,12 @@ use crate::wire::rathole::{Ack, Digest};
 
 /// The name under which a service is asked for.
 pub fn name_digest(name: &str) -> Digest {
-    Sha256::digest(name.as_bytes()).into()
+    sha256(&[name.as_bytes()])
 }
 
 /// What proves a token for one control channel, and is then the key of its data channels.
 pub fn session_key(token: &[u8], nonce: &Digest) -> Digest {
-    Sha256::new().chain_update(token).chain_update(nonce).finalize().into()
+    sha256(&[token, nonce])
 }
 
 /// A client has asked for a service and was given a nonce.

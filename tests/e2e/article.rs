@@ -125,6 +125,7 @@ fn the_articles_files_work_unchanged_with_ratholes_clients() {
 fn serve_imported(program: &str) {
     let mut vps = Vps::new();
     vps.wrapper = vec!["env".into(), "SITE_HOSTNAME=example.com".into()];
+    vps.wrapper.push("TRAEFIK_AUTH=admin:$apr1$UTUqVY6B$SG8yMVVUQ4Or3SA.nIC2k1".into());
     let homes = Homes::start(&vps);
     let import = |files: &[&str]| {
         let paths = files.iter().map(|name| vps.dir.path(name));

@@ -34,6 +34,7 @@ mod driver;
 mod ear;
 mod files;
 mod hostile;
+mod lookers;
 mod malice;
 mod net;
 mod operator;

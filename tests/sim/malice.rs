@@ -63,7 +63,7 @@ impl Play {
     #[track_caller]
     fn assert_at_rest(&self) {
         let census = self.held_by(self.server).1;
-        let Census { admitted: [strangers, sessions, links, visitors], .. } = census;
+        let Census { admitted: [strangers, sessions, links, visitors, _], .. } = census;
         assert_eq!((strangers, sessions, visitors), (0, self.sites.len(), 0), "{census:?}");
         assert_eq!(sessions + links, census.conns, "{census:?}");
         assert_eq!((census.held, census.buffers, census.waiting), (0, 0, 0), "{census:?}");

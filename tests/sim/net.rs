@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use underpass::config::TcpOptions;
+use underpass::engine::facts::Facts;
 use underpass::engine::net::{Net, Token, Wake};
 use underpass::proto::admin_guard::Job;
 use underpass::proto::time::Time;
@@ -115,6 +117,18 @@ impl Net for SimNet {
     ) -> io::Result<(SimListener, SocketAddr)> {
         let (id, bound) = self.world.borrow_mut().listen(self.process, address, token)?;
         Ok((SimListener { world: self.world.clone(), id }, bound))
+    }
+
+    fn listen_unix(&mut self, _: &Path, _: Token) -> io::Result<SimListener> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::default()
+    }
+
+    fn wall(&self) -> f64 {
+        self.now().since_start().as_secs_f64()
     }
 
     fn accept(&mut self, listener: &mut SimListener) -> io::Result<(SimStream, SocketAddr)> {

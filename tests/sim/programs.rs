@@ -14,6 +14,7 @@ use super::actors::{Homes, Visitors};
 use super::datagrams::{UdpHomes, UdpVisitors};
 use super::driver::Program;
 use super::hostile::Impostors;
+use super::lookers::Lookers;
 use super::net::SimNet;
 use super::operator::Operator;
 use super::web;
@@ -24,7 +25,7 @@ const MEMORY: usize = 64_000_000;
 const BACKLOG: usize = 2 * underpass::engine::buffers::BATCH;
 
 /// A program of the scenario.
-#[expect(clippy::large_enum_variant, reason = "there are ten of them")]
+#[expect(clippy::large_enum_variant, reason = "there are few of them")]
 pub enum Actor {
     Server(Server<SimNet>, File),
     Client(Client<SimNet>, File),
@@ -36,6 +37,7 @@ pub enum Actor {
     UdpHomes(UdpHomes),
     Impostors(Impostors),
     Operator(Operator),
+    Lookers(Lookers),
 }
 
 /// What an engine reads when it is asked to reload.
@@ -83,6 +85,7 @@ impl Program for Actor {
             Actor::UdpVisitors(visitors) => return visitors.turn(),
             Actor::UdpHomes(homes) => return homes.turn(),
             Actor::Impostors(impostors) => return impostors.turn(),
+            Actor::Lookers(lookers) => return lookers.turn(),
         };
         assert!(census.backlog <= BACKLOG, "back-pressure failed: {census:?}");
         if let Actor::Server(..) = self {
@@ -106,6 +109,7 @@ impl Program for Actor {
             Actor::UdpVisitors(visitors) => visitors.next_deadline(),
             Actor::UdpHomes(homes) => homes.next_deadline(),
             Actor::Impostors(impostors) => impostors.next_deadline(),
+            Actor::Lookers(lookers) => lookers.next_deadline(),
         }
     }
 }

@@ -31,6 +31,7 @@ use super::files::{
     Dialect, HOME_PORT, Ports, UDP_HOME_PORT, client_config, rathole_client_config, server_config,
     server_port, udp_port,
 };
+use super::lookers::{ADMIN_FILE, Lookers, Seen};
 use super::net::{SPLICED, SimNet};
 use super::programs::Actor;
 use super::rng::Rng;
@@ -91,6 +92,8 @@ struct Scenario {
     malice_rng: Rng,
     mob: Vec<usize>,
     gangs: Vec<usize>,
+    /// Somebody looks at the server's admin door.
+    looked_at: bool,
     probes: Vec<(usize, Time)>,
     /// The longest story, in bytes of each direction.
     longest: u64,
@@ -158,6 +161,7 @@ impl Scenario {
             malice_rng: Rng::new(seed ^ 0x0666),
             mob: Vec::new(),
             gangs: Vec::new(),
+            looked_at: seed % 5 == 1,
             probes: Vec::new(),
             longest,
             desk: Desk::default(),
@@ -205,7 +209,10 @@ impl Scenario {
         let host = self.world().borrow_mut().add_host(self.server);
         self.world().borrow_mut().add_name("vps.example", vec![self.server]);
         let task = self.driver.add();
-        let file = server_config(&self.dialects, noise, self.ports) + malice::file(self.malice);
+        let mut file = server_config(&self.dialects, noise, self.ports) + malice::file(self.malice);
+        if self.looked_at {
+            file += ADMIN_FILE;
+        }
         self.engines.push((host, task, file));
         for home in 0..homes {
             let host = self.add_host([10, 0, 1, home as u8 + 1]);
@@ -273,6 +280,18 @@ impl Scenario {
         self.world().borrow_mut().add_host(IpAddr::from(address))
     }
 
+    /// Those at the server's admin door.
+    fn add_lookers(&mut self, seed: u64, begin: Time, calm: bool) -> (usize, Seen) {
+        let host = self.engines[0].0;
+        let (process, net) = self.process(host, "lookers");
+        let span = (begin, begin + Duration::from_secs(60));
+        let lookers = Lookers::new(net, seed, span, Duration::from_millis(700), calm);
+        let seen = lookers.seen();
+        let task = self.driver.add();
+        self.driver.start(task, process, Actor::Lookers(lookers));
+        (task, seen)
+    }
+
     fn start_engine(&mut self, engine: usize, task: usize) -> io::Result<()> {
         let (host, its, _) = &self.engines[engine];
         let name = if engine == 0 { "server" } else { "client" };
@@ -332,6 +351,7 @@ impl Scenario {
         if self.malice {
             self.add_malice(begin);
         }
+        let lookers = self.looked_at.then(|| self.add_lookers(seed, begin, !faulty));
         let operator = reloads::are_meant(seed).then(|| self.add_reloads(begin));
         let mut wrong = Vec::new();
         if faulty {
@@ -351,6 +371,10 @@ impl Scenario {
         })?;
         if let Some(operator) = operator {
             drop(self.driver.stop(operator));
+        }
+        if let Some((task, seen)) = lookers {
+            drop(self.driver.stop(task));
+            wrong.append(&mut seen.borrow_mut().wrong);
         }
         wrong.extend(self.left_hanging());
         for gang in std::mem::take(&mut self.gangs) {

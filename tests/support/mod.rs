@@ -4,6 +4,7 @@
 
 pub(crate) mod http;
 pub(crate) mod http_rows;
+pub(crate) mod prometheus;
 pub(crate) mod statuses;
 
 use std::fs;

@@ -10,7 +10,7 @@ use super::samples::{Number, Samples};
 use super::source::Source;
 use crate::status::{Home, Listener, ServerStatus, Status, Traffic};
 
-/// One of them. Its full name is `name`, the unit, and `total` or `info` where the kind asks for it.
+/// One of them. Its full name is `name`, the unit, and `total` or `info` if the kind asks for it.
 pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) unit: Option<Unit>,
@@ -156,7 +156,7 @@ pub(super) static ALL: &[Family] = &[
     counter(
         "underpass_visitors",
         "Visits that are over, by how they ended, in the words of the access log: over HTTP \
-         requests, elsewhere connections and UDP sessions. Without a service: those that none took.",
+         requests, elsewhere connections and UDP sessions. Those without a service none took.",
         Source::Traffic(|service, traffic, out| {
             let labels = [("service", service), ("entry", &*traffic.entry)];
             // So that there is a series to count from before the first visitor.
@@ -337,12 +337,12 @@ pub(super) static ALL: &[Family] = &[
         }),
     ),
     gauge(
-        "underpass_service_answers",
+        "underpass_local_answers",
         "1 if what runs at home took the last connection; nothing before there was one.",
         Source::Kept(|service, out| out.put_any(&[("service", &service.name)], service.answers)),
     ),
     counter(
-        "underpass_dials",
+        "underpass_local_dials",
         "Connections to what runs at home, by what came of them.",
         Source::Kept(|service, out| {
             let name = ("service", &*service.name);
@@ -351,20 +351,20 @@ pub(super) static ALL: &[Family] = &[
         }),
     ),
     gauge(
-        "underpass_active_visitors",
-        "Visitors at the service now.",
+        "underpass_local_visitors",
+        "Visitors at what runs at home now.",
         Source::Kept(|service, out| out.put(&[("service", &service.name)], service.visitors)),
     ),
     of(
         Bytes,
         Counter,
-        ["underpass_received", "Bytes from visitors to what runs at home."],
+        ["underpass_local_received", "Bytes from visitors to what runs at home."],
         Source::Kept(|service, out| out.put(&[("service", &service.name)], service.received_bytes)),
     ),
     of(
         Bytes,
         Counter,
-        ["underpass_sent", "Bytes of what runs at home to visitors."],
+        ["underpass_local_sent", "Bytes of what runs at home to visitors."],
         Source::Kept(|service, out| out.put(&[("service", &service.name)], service.sent_bytes)),
     ),
 ];

@@ -56,6 +56,7 @@ impl<N: Net> Client<N> {
                 Tunnel::Link(link) => !matches!(link.step, LinkStep::Datagrams { .. }),
                 Tunnel::Control(_) => false,
             },
+            Conn::Admin(_) => false,
         };
         let is_owed = self.lines.values().any(|line| line.owed > 0);
         until <= self.core.now()
@@ -82,7 +83,7 @@ impl<N: Net> Client<N> {
                 }
                 Tunnel::Control(_) => false,
             },
-            Conn::Plain(_) => false,
+            Conn::Plain(_) | Conn::Admin(_) => false,
         };
         self.core.conns.iter().filter(|(_, conn)| is_visitor(conn)).count()
     }

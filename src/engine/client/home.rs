@@ -21,6 +21,8 @@ use crate::wire::message::Reason;
 /// A connection to a service.
 pub(super) struct Home {
     pub(super) step: HomeStep,
+    /// What has been counted of what its socket has read and written: the lower halves.
+    pub(super) counted: (u32, u32),
 }
 
 pub(super) enum HomeStep {
@@ -53,9 +55,9 @@ impl<N: Net> Client<N> {
             }
             Err(error) => {
                 let host = target.host.clone();
-                self.complain(Complaint::Name, || {
-                    format!("local_addr {host} cannot be resolved: {error}")
-                });
+                let text = format!("local_addr {host} cannot be resolved: {error}");
+                self.home_error = Some(text.clone());
+                self.complain(Complaint::Name, || text);
                 Vec::new()
             }
         };
@@ -104,7 +106,10 @@ impl<N: Net> Client<N> {
                 }
             };
             let step = HomeStep::Dialling { link, dial };
-            let conn = PlainConn { socket: Socket::connecting(stream), stage: Home { step } };
+            let conn = PlainConn {
+                socket: Socket::connecting(stream),
+                stage: Home { step, counted: (0, 0) },
+            };
             let home = match self.core.adopt(Conn::Plain(conn), None) {
                 Ok(home) => home,
                 Err(error) => {
@@ -128,6 +133,7 @@ impl<N: Net> Client<N> {
             Ok(()) => {
                 let HomeStep::Dialling { link, .. } = conn.stage.step else { return };
                 conn.stage.step = HomeStep::Relayed { link };
+                self.note_dial(link, Ok(()));
                 self.core.set_deadline(id, None);
                 self.relay(link, id);
             }
@@ -177,6 +183,7 @@ impl<N: Net> Client<N> {
     }
 
     fn after_turn(&mut self, link: ConnId, home: ConnId, pair: Pair) {
+        self.count_bytes(link, home);
         match pair {
             Pair::GoesOn => {}
             Pair::Over(way) => {
@@ -209,8 +216,8 @@ impl<N: Net> Client<N> {
     }
 
     fn complain_of_home(&mut self, target: &HostPort, error: &io::Error) {
-        self.complain(Complaint::Home, || {
-            format!("service at {target} cannot be reached: {error}")
-        });
+        let text = format!("service at {target} cannot be reached: {error}");
+        self.home_error = Some(text.clone());
+        self.complain(Complaint::Home, || text);
     }
 }

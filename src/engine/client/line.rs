@@ -103,6 +103,12 @@ pub(super) struct Line {
     pub(super) link_backoff: Backoff,
     /// After a link that could not be dialled, not before this.
     pub(super) link_pause: Option<Time>,
+    /// Since when its way is as it is: up, or not.
+    pub(super) since: Time,
+    /// Why it was not, the last time.
+    pub(super) error: Option<String>,
+    /// So far.
+    pub(super) sessions: u64,
 }
 
 /// What a line is for.
@@ -148,6 +154,9 @@ impl Line {
             dialling: 0,
             link_backoff: Backoff::new(limits::LINK_RETRY),
             link_pause: None,
+            since: now,
+            error: None,
+            sessions: 0,
         }
     }
 
@@ -267,6 +276,10 @@ impl<N: Net> Client<N> {
         let now = self.core.now();
         let Some(line) = self.lines.get_mut(&id) else { return };
         let pause = line.backoff.next(random);
+        if let Way::Up { .. } = line.way {
+            line.since = now;
+        }
+        line.error = Some(why.clone());
         line.way = Way::Down { until: now + pause };
         let server = line.to.server_at(&line.to.remote_addr);
         let seconds = pause.as_secs_f64();

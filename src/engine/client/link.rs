@@ -26,6 +26,8 @@ use crate::wire::proxy_header::{self, Ends, Tlvs, Version};
 pub(super) struct Link {
     pub(super) line: LineId,
     pub(super) step: LinkStep,
+    /// Of the visitor that is on it, or was last.
+    pub(super) service: Option<Number>,
 }
 
 pub(super) enum LinkStep {
@@ -69,7 +71,7 @@ impl<N: Net> Client<N> {
             if line.link_pause.is_some() || line.dialling >= wanted {
                 return;
             }
-            let link = Link { line: id, step: LinkStep::Connecting };
+            let link = Link { line: id, step: LinkStep::Connecting, service: None };
             match self.dial_tunnel(id, server, Tunnel::Link(link)) {
                 Ok(_) => {
                     self.links += 1;
@@ -226,7 +228,8 @@ impl<N: Net> Client<N> {
             Entry::Udp => None, // above
         });
         log_open(&open, target.as_ref());
-        self.welcome_visitor(id, target, held);
+        let number = open.service;
+        self.welcome_visitor(id, number, target, held);
         Ok(())
     }
 
@@ -234,9 +237,13 @@ impl<N: Net> Client<N> {
     pub(super) fn welcome_visitor(
         &mut self,
         id: ConnId,
+        service: Number,
         target: Option<HostPort>,
         mut held: Vec<u8>,
     ) {
+        if let Some(link) = self.link(id) {
+            link.service = Some(service);
+        }
         let Some(target) = target else {
             self.core.io.buffers.give_back(&mut held);
             return self.refuse_visitor(id, Reason::NoService);
@@ -252,6 +259,7 @@ impl<N: Net> Client<N> {
 
     /// The visitor cannot be served: says so on its link.
     pub(super) fn refuse_visitor(&mut self, id: ConnId, reason: Reason) {
+        self.note_dial(id, Err(reason));
         self.core.set_deadline(id, None);
         let Some(conn) = self.core.conns.tunnel(id) else { return };
         if let Tunnel::Link(Link { step: LinkStep::Resolving { held }, .. }) = &mut conn.stage {
@@ -347,7 +355,7 @@ impl<N: Net> Client<N> {
         };
         let lost = self.core.conns.iter().filter(|(_, conn)| match conn {
             Conn::Tunnel(conn) => matches!(&conn.stage, Tunnel::Link(link) if is_lost(link)),
-            Conn::Plain(_) => false,
+            Conn::Plain(_) | Conn::Admin(_) => false,
         });
         let links: Vec<ConnId> = lost.map(|(id, _)| id).collect();
         for link in links {

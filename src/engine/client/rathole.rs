@@ -125,6 +125,8 @@ impl<N: Net> Client<N> {
             Ack::Ok => {
                 let its = self.lines.get_mut(&line).ok_or(Gone::Unexpected)?;
                 its.way = Way::Up { control: id, server };
+                (its.since, its.error) = (now, None);
+                its.sessions += 1;
                 let name = its.service.map_or("", |service| self.services.name(service));
                 info!("service {name} is up on {} (rathole)", its.to.server_at(server));
                 self.stands(line);
@@ -183,7 +185,7 @@ impl<N: Net> Client<N> {
             (Start::Tcp, kind) if kind != ServiceKind::Udp => {
                 conn.codec().lend_stream();
                 let target = service.local_addr.clone();
-                self.welcome_visitor(id, target, Vec::new());
+                self.welcome_visitor(id, number, target, Vec::new());
                 Ok(())
             }
             (Start::Udp, ServiceKind::Udp) => {

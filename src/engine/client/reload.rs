@@ -17,6 +17,7 @@ use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::backoff::Backoff;
 use crate::proto::numbered::{News, Number};
+use crate::proto::services::ServiceId;
 use crate::proto::time::Time;
 use crate::wire::message::Message;
 
@@ -24,11 +25,19 @@ impl<N: Net> Client<N> {
     /// Takes another file's configuration. If that cannot be, nothing has changed.
     pub fn reload(&mut self, config: ClientConfig) -> io::Result<Vec<Change>> {
         let mut upstream = Upstream::new(&config, &mut self.core.io.net)?;
+        let desk = self.core.desk.plan(config.admin.as_ref(), &mut self.core.io.net)?;
         let changes = changes::client(&self.config, &config);
         // From here on nothing fails.
         self.core.io.net.set_tcp(&config.tcp);
         let news = self.services.reload(&config.services);
+        self.core.commit_desk(desk, config.admin.as_ref());
         self.config = config;
+        for number in &news.gone {
+            self.counters.remove(number);
+            if let Some(history) = self.core.desk.history() {
+                history.forget(ServiceId::nth((*number).into()));
+            }
+        }
         let stays = self.upstream.is_same(&upstream);
         // By this name the server knows the session that goes on there.
         let known =
@@ -191,7 +200,7 @@ impl<N: Net> Client<N> {
                 Tunnel::Link(link) => link.line == id && is_in_use(&link.step),
                 Tunnel::Control(_) => false,
             },
-            Conn::Plain(_) => false,
+            Conn::Plain(_) | Conn::Admin(_) => false,
         });
         match self.lines.get_mut(&id) {
             Some(line) if is_used && now < until => {
@@ -207,7 +216,7 @@ impl<N: Net> Client<N> {
             Conn::Tunnel(conn) => {
                 matches!(&conn.stage, Tunnel::Control(control) if control.line == id)
             }
-            Conn::Plain(_) => false,
+            Conn::Plain(_) | Conn::Admin(_) => false,
         };
         let controls: Vec<ConnId> =
             self.core.conns.iter().filter(|(_, conn)| is_its(conn)).map(|(id, _)| id).collect();

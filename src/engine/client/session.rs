@@ -2,13 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use log::{debug, error, info};
 
+use super::home::Home;
 use super::line::{LineId, Way};
 use super::{Client, Complaint, Tunnel};
 use crate::config::Protocol;
-use crate::engine::conn::{Carrier as _, Event, Gone};
+use crate::engine::conn::{Carrier as _, Conn, Event, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -146,6 +148,8 @@ impl<N: Net> Client<N> {
                     if let Some(line) = self.lines.get_mut(&line) {
                         info!("connected to {}", line.to.server_at(server));
                         line.way = Way::Up { control: id, server };
+                        (line.since, line.error) = (now, None);
+                        line.sessions += 1;
                     }
                 }
                 Asked::Log(number, answer) => {
@@ -180,6 +184,27 @@ impl<N: Net> Client<N> {
         }
         self.core.enqueue(id);
         Ok(())
+    }
+
+    /// The last round trip of a session, and the least.
+    pub(super) fn round_trip(&self, id: ConnId) -> Option<(Duration, Duration)> {
+        match &control_of(self.core.conns.get(id)?)?.step {
+            Step::Session(session) => session.pulse.round_trip(),
+            _ => None,
+        }
+    }
+
+    /// How a service stands with the server of a session, and why.
+    pub(super) fn standing(
+        &self,
+        id: ConnId,
+        number: Number,
+    ) -> (&'static str, Option<&'static str>) {
+        match self.core.conns.get(id).and_then(control_of).map(|control| &control.step) {
+            Some(Step::Session(session)) => session.standing(number),
+            Some(Step::Channel(channel)) if channel.is_up() => ("registered", None),
+            _ => ("pending", None),
+        }
     }
 
     fn register_all(&mut self, id: ConnId) -> Result<(), Gone> {
@@ -368,4 +393,14 @@ impl<N: Net> Client<N> {
 
 fn is_silence(why: &Gone) -> bool {
     matches!(why, Gone::Io(error) if error.kind() == io::ErrorKind::TimedOut)
+}
+
+fn control_of<S>(conn: &Conn<S, Home, Tunnel>) -> Option<&Control> {
+    match conn {
+        Conn::Tunnel(conn) => match &conn.stage {
+            Tunnel::Control(control) => Some(control),
+            Tunnel::Link(_) => None,
+        },
+        Conn::Plain(_) | Conn::Admin(_) => None,
+    }
 }

@@ -104,6 +104,11 @@ impl<S> Udp<S> {
         self.most_sockets
     }
 
+    /// How many sessions each service has.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = (Number, usize)> {
+        self.services.iter().map(|(number, sessions)| (*number, sessions.len()))
+    }
+
     /// How many sockets there are.
     pub(super) fn sockets(&self) -> usize {
         self.sockets.len()
@@ -370,6 +375,7 @@ impl<N: Net> Client<N> {
             Ok((length, _)) => {
                 sessions.used(id, self.core.io.net.now());
                 sessions.answered(id);
+                self.count_moved(service, 0, length as u64);
                 self.send_out(link, name, length);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,

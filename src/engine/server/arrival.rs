@@ -32,18 +32,20 @@ pub(super) struct Proxied {
 }
 
 impl<N: Net> Server<N> {
+    /// Whether it is let in.
     pub(super) fn admit_visitor(
         &mut self,
         stream: N::Stream,
         address: SocketAddr,
         leads_to: LeadsTo,
         port: u16,
-    ) {
+    ) -> bool {
         let is_proxied = self.config.trusted_proxies.contain(address.ip());
         if !is_proxied && !self.gates.lets_in(address.ip()) {
             debug!("visitor {address}: denied");
             self.log_refused(address, leads_to, VisitEnd::Denied);
-            return self.core.io.net.abort(stream);
+            self.core.io.net.abort(stream);
+            return false;
         }
         let (now, holder) = (self.core.now(), self.holder(address.ip()));
         let (newcomer, standing) = (self.core.conns.next_id(), Standing::Unproved);
@@ -53,7 +55,8 @@ impl<N: Net> Server<N> {
             Err(refused) => {
                 self.say_refused(address, refused);
                 self.log_refused(address, leads_to, VisitEnd::Crowded);
-                return self.core.io.net.abort(stream);
+                self.core.io.net.abort(stream);
+                return false;
             }
         };
         let (visit, account) = self.open_visit(leads_to);
@@ -63,7 +66,10 @@ impl<N: Net> Server<N> {
         let conn = PlainConn { socket: Socket::accepted(stream), stage: visitor };
         let id = match self.core.adopt(Conn::Plain(conn), Some(permit)) {
             Ok(id) => id,
-            Err(error) => return debug!("visitor {address}: {error}"),
+            Err(error) => {
+                debug!("visitor {address}: {error}");
+                return false;
+            }
         };
         // Whatever is waited for first, a header too, has this time and no more.
         let patience = match leads_to {
@@ -78,6 +84,7 @@ impl<N: Net> Server<N> {
         } else {
             self.direct(id, leads_to, port, Vec::new(), Origin::Visitor);
         }
+        true
     }
 
     /// Reads a PROXY header until it is whole.

@@ -32,6 +32,10 @@ pub(super) struct Door<L> {
     pub(super) place: usize,
     /// After an accept that failed, not before this.
     pub(super) pause: Option<Time>,
+    /// Connections that were let in.
+    pub(super) accepted: u64,
+    /// Those turned away at once.
+    pub(super) refused: u64,
 }
 
 /// Names a door, also of UDP, and is its token. One that is closed and another that was opened
@@ -132,7 +136,10 @@ impl Room {
         let reserve = (limit / 4).min(wanted);
         let sessions = (services + idle).min(reserve - 1);
         let channels = (reserve.saturating_sub(services + idle) / services).max(1);
-        let room = limit.saturating_sub(limits::OWN_DESCRIPTORS + doors + strangers + reserve);
+        let admins =
+            config.admin.as_ref().map_or(0, |_| limits::ADMIN_CONNECTIONS.min(limit / 64 + 2));
+        let room =
+            limit.saturating_sub(limits::OWN_DESCRIPTORS + doors + strangers + reserve + admins);
         if room < 2 {
             let reason = format!(
                 "no descriptors for visitors: {doors} ports to listen on and a limit of {limit} \
@@ -148,6 +155,7 @@ impl Room {
             // Sessions are in the reserve, too: see `Server::room_for_links`.
             links: visitors + reserve,
             visitors,
+            admins,
             memory: config.limits.memory,
             visitors_per_network: config.limits.max_visitors_per_address,
         };
@@ -159,7 +167,8 @@ impl Room {
 pub(super) fn count(config: &ServerConfig) -> usize {
     let entries = [&config.bind_addrs, &config.http_addrs, &config.https_addrs];
     let own = config.services.iter().map(|service| &service.bind_addrs);
-    entries.into_iter().chain(own).map(Vec::len).sum()
+    let admin = config.admin.as_ref().map_or(0, |admin| admin.bind_addrs.len());
+    entries.into_iter().chain(own).map(Vec::len).sum::<usize>() + admin
 }
 
 /// All that is to be listened on over TCP, in the order of [`Server::local_addrs`].
@@ -196,8 +205,11 @@ pub(super) fn plan<N: Net>(
                 let opened = net.listen(at, id.token());
                 let (listener, address) =
                     opened.map_err(|error| config.cannot_listen(at, &error))?;
-                let (place, pause) = (0, None);
-                plan.opened.insert(id, Door { listener, address, at, leads_to, place, pause });
+                let (place, pause, accepted, refused) = (0, None, 0, 0);
+                plan.opened.insert(
+                    id,
+                    Door { listener, address, at, leads_to, place, pause, accepted, refused },
+                );
                 id
             }
         };
@@ -274,9 +286,13 @@ impl<N: Net> Server<N> {
             match self.core.io.net.accept(&mut door.listener) {
                 Ok((stream, address)) => {
                     let port = door.address.port();
-                    match leads_to {
+                    let is_in = match leads_to {
                         LeadsTo::Tunnel => self.admit_tunnel(stream, address),
                         _ => self.admit_visitor(stream, address, leads_to, port),
+                    };
+                    if let Some(door) = self.doors.get_mut(&id) {
+                        door.accepted += u64::from(is_in);
+                        door.refused += u64::from(!is_in);
                     }
                     self.follow_up();
                 }
@@ -300,11 +316,13 @@ impl<N: Net> Server<N> {
         }
     }
 
-    fn admit_tunnel(&mut self, stream: N::Stream, address: SocketAddr) {
+    /// Whether it is let in.
+    fn admit_tunnel(&mut self, stream: N::Stream, address: SocketAddr) -> bool {
         let now = self.core.now();
         if !self.gate.may_come(address.ip(), now) {
             debug!("tunnel {address}: too many in a second");
-            return self.core.io.net.abort(stream);
+            self.core.io.net.abort(stream);
+            return false;
         }
         // The links of homes that are here come in rushes, and many homes may share an address:
         // they have no share there, and go after those whom nobody knows.
@@ -315,7 +333,8 @@ impl<N: Net> Server<N> {
         let (id, admission) = (self.core.conns.next_id(), &mut self.core.admission);
         let Ok(permit) = admission.admit(Class::Stranger, id, holder, standing, now) else {
             debug!("tunnel {address}: too many that have proved nothing");
-            return self.core.io.net.abort(stream);
+            self.core.io.net.abort(stream);
+            return false;
         };
         let mut seed = [0; 32];
         self.core.io.net.random(&mut seed);
@@ -327,6 +346,7 @@ impl<N: Net> Server<N> {
             Ok(id) => self.core.set_deadline(id, Some(until)),
             Err(error) => debug!("tunnel {address}: {error}"),
         }
+        true
     }
 
     /// Whose share a visitor from `address` takes; a proxy stands for many.

@@ -47,7 +47,7 @@ impl<N: Net> Server<N> {
             match self.core.conns.get(id) {
                 Some(Conn::Plain(_)) => self.hasten(id),
                 Some(Conn::Tunnel(_)) => self.announce_end(id),
-                None => {}
+                Some(Conn::Admin(_)) | None => {}
             }
         }
         let (visitors, seconds) =
@@ -91,6 +91,7 @@ impl<N: Net> Server<N> {
                 }
                 _ => false,
             },
+            Conn::Admin(_) => false,
         };
         self.core.admission.count(Class::Visitor) > 0
             || self.core.conns.iter().any(|(_, conn)| is_under_way(conn))
@@ -186,7 +187,7 @@ impl<N: Net> Server<N> {
                 Doing::Http(http) => http.link.is_some_and(is_its),
                 _ => false,
             },
-            Conn::Tunnel(_) => false,
+            Conn::Tunnel(_) | Conn::Admin(_) => false,
         });
         let visitors: Vec<ConnId> = visitors.map(|(id, _)| id).collect();
         for visitor in visitors {

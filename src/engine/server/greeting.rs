@@ -215,7 +215,10 @@ impl<N: Net> Server<N> {
                 self.core.set_deadline(id, Some(until));
                 self.greet(id);
             }
-            _ => self.close_stranger(id, "nothing proved in time"),
+            _ => {
+                self.junk.timeouts += 1;
+                self.close_stranger(id, "nothing proved in time");
+            }
         }
     }
 
@@ -228,6 +231,7 @@ impl<N: Net> Server<N> {
                 debug!("tunnel {address}: {why}");
                 self.core.close(id);
                 if !is_shaken && let Why::Gone(gone @ (Gone::Noise(_) | Gone::Frame(_))) = why {
+                    self.junk.failed_handshakes += 1;
                     self.complain(Complaint::Handshake, || {
                         format!("client {address} did not get through the handshake: {gone}")
                     });

@@ -13,7 +13,7 @@ use log::debug;
 use super::Server;
 use super::greeting::Why;
 use super::links::LinkUse;
-use super::visitor::{self, Doing};
+use super::visitor::{Doing, Visitor};
 use crate::config::{Networks, ServerConfig};
 use crate::engine::buffers::BATCH;
 use crate::engine::conn::{self, Carrier as _};
@@ -30,7 +30,7 @@ use crate::proto::http_entry::{Action, Concluded, HalfEnd, HttpEntry, Routed, Wa
 use crate::proto::route::{AmbiguousPath, Ask};
 use crate::proto::services::ServiceId;
 use crate::wire::host::HostName;
-use crate::wire::http::forwarded::Visitor;
+use crate::wire::http::forwarded;
 use crate::wire::message::Reason;
 
 /// A visitor's HTTP connection.
@@ -81,7 +81,7 @@ const BUDGET: usize = 8;
 impl Http {
     /// For a visitor that was just accepted, with the deadline for its first head, and has said
     /// `unread`.
-    pub(super) fn new(visitor: Visitor, unread: Vec<u8>, pages: Arc<Pages>) -> Http {
+    pub(super) fn new(visitor: forwarded::Visitor, unread: Vec<u8>, pages: Arc<Pages>) -> Http {
         let entry = HttpEntry::new(visitor, pages);
         Http {
             awaits: Some(entry.wait_and_turn()),
@@ -414,7 +414,12 @@ impl<N: Net> Server<N> {
             let Some(http) = self.http(id) else { return false };
             match http.entry.poll_action() {
                 None => return true,
+                Some(Action::Route(name)) if self.is_for_admin(id, &name) => {
+                    self.hand_to_admin(id);
+                    return false;
+                }
                 Some(Action::Route(name)) => {
+                    let Some(http) = self.http(id) else { return false };
                     http.name = name;
                     let is_check = http.entry.is_check();
                     let routed = if is_check {
@@ -445,6 +450,21 @@ impl<N: Net> Server<N> {
                     return false;
                 }
             }
+        }
+    }
+
+    /// It has asked for the admin page's own name: from here on it is the admin door's.
+    fn hand_to_admin(&mut self, id: ConnId) {
+        self.leave_seat(id);
+        self.leave_link(id, HalfEnd::Fin);
+        let Some(Visitor { address, doing: Doing::Http(http), .. }) = self.visitor(id) else {
+            return;
+        };
+        let (address, head) = (address.ip(), http.entry.take_head());
+        let mut unread = std::mem::take(&mut http.unread);
+        self.core.io.buffers.give_back(&mut unread);
+        if !self.core.turn_admin(id, address, head) {
+            self.abort_visitor(id, VisitEnd::MadeRoom);
         }
     }
 
@@ -581,7 +601,7 @@ impl<N: Net> Server<N> {
     }
 }
 
-fn http_of<S, T>(conns: &mut Table<S, visitor::Visitor, T>, id: ConnId) -> Option<&mut Http> {
+fn http_of<S, T>(conns: &mut Table<S, Visitor, T>, id: ConnId) -> Option<&mut Http> {
     match &mut conns.plain(id)?.stage.doing {
         Doing::Http(http) => Some(http),
         _ => None,

@@ -68,6 +68,10 @@ impl<N: Net> Server<N> {
             self.bandwidths.forget(service);
             self.services.forget(service);
             self.stats.forget(service);
+            self.online_since.remove(service);
+            if let Some(history) = self.core.desk.history() {
+                history.forget(service);
+            }
             self.complaints.retain(|kind, _| kind.service() != Some(service));
         }
     }

@@ -267,6 +267,7 @@ impl<N: Net> Server<N> {
         let (payer, link) = match self.core.conns.get(id) {
             None => return,
             Some(Conn::Plain(visitor)) => (id, visitor.stage.link()),
+            Some(Conn::Admin(_)) => (id, None),
             Some(Conn::Tunnel(conn)) => match conn.stage {
                 Tunnel::Link(Link { usage: LinkUse::Leased { visitor }, .. }) => {
                     (visitor, Some(id))
@@ -281,7 +282,7 @@ impl<N: Net> Server<N> {
         let Some(conn) = self.core.conns.get(payer) else { return };
         let held = match conn {
             Conn::Plain(visitor) => visitor.stage.held(),
-            Conn::Tunnel(_) => 0,
+            Conn::Tunnel(_) | Conn::Admin(_) => 0,
         };
         let bytes = conn.held() + held + on_link;
         let moved = conn.socket().written().wrapping_add(moved_on_link);

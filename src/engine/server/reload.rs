@@ -32,6 +32,7 @@ impl<N: Net> Server<N> {
         let services = self.services.plan(&config.services);
         let doors = doors::plan(&self.doors, &config, &services, net, &mut self.numbers)?;
         let udp = self.udp.plan(&config, &services, net)?;
+        let desk = self.core.desk.plan(config.admin.as_ref(), net)?;
         let changes = changes::server(&self.config, &config);
         let forgiven = self.forgiven(&config, &services);
         // From here on nothing fails.
@@ -46,6 +47,7 @@ impl<N: Net> Server<N> {
         self.knocked.retain(|door| self.doors.contains_key(door));
         self.commit_udp(udp, &services.gone);
         self.https_port = https_port(&config, &self.doors);
+        self.core.commit_desk(desk, config.admin.as_ref());
         self.config = config;
         self.gates.reload(&self.config, &self.services);
         let now = self.core.now();

@@ -17,6 +17,7 @@ use crate::proto::keepalive::{Due, Keepalive};
 use crate::proto::link_pool::Terms;
 use crate::proto::rathole_server::ControlChannel;
 use crate::proto::services::ServiceId;
+use crate::proto::time::Time;
 use crate::wire::message::{Message, Registration};
 use crate::wire::rathole;
 
@@ -26,6 +27,10 @@ pub(super) struct Session {
     pub(super) control: Control,
     /// A token has been proved; until then it is a stranger.
     pub(super) proved: bool,
+    /// Since when it is.
+    pub(super) since: Time,
+    /// How often its client was here before.
+    pub(super) comebacks: u64,
 }
 
 /// What its client speaks.
@@ -47,7 +52,7 @@ impl Control {
 
 impl Session {
     pub(super) fn new(address: SocketAddr, control: Control) -> Session {
-        Session { address, control, proved: false }
+        Session { address, control, proved: false, since: Time::default(), comebacks: 0 }
     }
 }
 
@@ -142,11 +147,12 @@ impl<N: Net> Server<N> {
 
     /// The first proof makes a stranger a session.
     pub(super) fn prove(&mut self, id: ConnId, terms: Terms) -> Result<(), Gone> {
+        let now = self.core.now();
         let Some(session) = self.session(id) else { return Ok(()) };
         if session.proved {
             return Ok(());
         }
-        session.proved = true;
+        (session.proved, session.since) = (true, now);
         let address = session.address;
         let instance = match &session.control {
             Control::Native(control) => Some(control.instance()),
@@ -156,6 +162,12 @@ impl<N: Net> Server<N> {
             .promote(id, Class::Session, Holder::Many, Standing::Busy)
             .map_err(|_| Gone::Crowded)?;
         self.gate.joined(address.ip());
+        if let Some(instance) = instance {
+            let comebacks = self.clients.joined(instance);
+            if let Some(session) = self.session(id) {
+                session.comebacks = comebacks;
+            }
+        }
         self.broker.begin_session(id, instance, terms);
         self.core.set_deadline(id, None);
         Ok(())
@@ -165,6 +177,7 @@ impl<N: Net> Server<N> {
     pub(super) fn give(&mut self, id: ConnId, service: ServiceId) {
         let now = self.core.now();
         self.broker.claim(id, service, now);
+        self.note_online(service);
         // What has a service has a reason to be here, whoever else comes from its network.
         let _ = self.core.name(id, Holder::Many);
         self.core.set_standing(id, Standing::Busy);
@@ -204,6 +217,11 @@ impl<N: Net> Server<N> {
         name: &str,
         answer: Registration,
     ) -> Result<(), Gone> {
+        match answer {
+            Registration::WrongToken => self.junk.wrong_tokens += 1,
+            Registration::UnknownService => self.junk.unknown_services += 1,
+            _ => {}
+        }
         if let Some(address) = self.session(id).map(|session| session.address) {
             self.complain(Complaint::Registration(answer), || match answer {
                 Registration::WrongToken => {
@@ -226,6 +244,7 @@ impl<N: Net> Server<N> {
         let now = self.core.now();
         let Some(session) = self.session(id) else { return };
         if !session.proved {
+            self.junk.timeouts += 1;
             return self.close_stranger(id, "nothing proved in time");
         }
         let due = session.control.pulse().poll(now);
@@ -287,7 +306,11 @@ impl<N: Net> Server<N> {
             true if !matches!(why, Why::TakenOver) => info!("client {address} has gone: {why}"),
             _ => debug!("client {address}: {why}"),
         }
+        let services: Vec<ServiceId> = self.broker.services_of(id).collect();
         let was_let_in = self.broker.end_session(id);
+        for service in services {
+            self.note_online(service);
+        }
         if was_let_in {
             self.gate.left(address.ip());
         }

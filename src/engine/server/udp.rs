@@ -48,6 +48,8 @@ pub(super) struct Door<S> {
     socket: S,
     address: SocketAddr,
     opening: Opening,
+    /// So far.
+    sessions: u64,
 }
 
 /// What such a port is to be.
@@ -138,7 +140,7 @@ impl<S> Udp<S> {
                 let opened_here = net.bind_udp(*at, id.token());
                 let (socket, address) =
                     opened_here.map_err(|error| config.cannot_bind(*at, &error))?;
-                plan.opened.insert(id, Door { socket, address, opening });
+                plan.opened.insert(id, Door { socket, address, opening, sessions: 0 });
                 plan.doors.push((id, opening));
                 opened.push(address);
             }
@@ -165,6 +167,16 @@ impl<S> Udp<S> {
     /// How many sessions there are.
     pub(super) fn sessions(&self) -> usize {
         self.services.iter().map(|(_, service)| service.sessions.len()).sum()
+    }
+
+    /// Those of one service.
+    pub(super) fn sessions_of(&self, service: ServiceId) -> usize {
+        self.services.get(service).map_or(0, |service| service.sessions.len())
+    }
+
+    /// Where it listens, for whom, and sessions so far.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (SocketAddr, ServiceId, u64)> {
+        self.doors.values().map(|door| (door.address, door.opening.service, door.sessions))
     }
 
     fn expire(&mut self, now: Time) -> Option<(ServiceId, UdpSessionId, SocketAddr, Session)> {
@@ -240,12 +252,14 @@ impl<N: Net> Server<N> {
         let rathole = conn.dialect() == Dialect::Rathole;
         self.udp.parcel.header.clear();
         let Service { sessions, links, .. } = self.udp_service(service)?;
+        let mut began = false;
         let id = match known {
             Some(id) => {
                 sessions.used(id, now);
                 id
             }
             None => {
+                began = true;
                 *links.entry(link).or_default() += 1;
                 sessions.begin((door, visitor), Session::new(link, client, now), now)
             }
@@ -253,6 +267,9 @@ impl<N: Net> Server<N> {
         if let Some(session) = sessions.get_mut(id) {
             session.bytes_in += length as u64;
             self.stats.moved(Some(service), access::Entry::Udp, length as u64, 0);
+        }
+        if began && let Some(door) = self.udp.doors.get_mut(&door) {
+            door.sessions += 1;
         }
         let session = id.to_bits();
         if known.is_none() && !rathole {

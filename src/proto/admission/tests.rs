@@ -11,6 +11,7 @@ const PLENTY: Capacity = Capacity {
     sessions: 100,
     links: 100,
     visitors: 100,
+    admins: 1000,
     memory: 1 << 20,
     visitors_per_network: None,
 };

@@ -6,9 +6,8 @@ use std::ops::RangeInclusive;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, NO_PAD, STANDARD};
-use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, digest};
 use sha_crypt::{Params, sha256_crypt, sha512_crypt};
-use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::crypt64::{self, MD5, SHA256, SHA512};
@@ -113,10 +112,10 @@ impl Hash {
     }
 
     /// All of it, unambiguously.
-    pub(super) fn feed(&self, into: &mut Sha256) {
+    pub(super) fn feed(&self, into: &mut Context) {
         let Hash { scheme, salt, digest } = self;
-        into.update(format!("{scheme:?} {}:", salt.len));
-        into.update(salt.bytes);
+        into.update(format!("{scheme:?} {}:", salt.len).as_bytes());
+        into.update(&salt.bytes);
         into.update(digest); // of one length within a scheme
     }
 

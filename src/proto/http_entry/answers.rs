@@ -95,6 +95,16 @@ impl HttpEntry {
         self.close(Parting::Close);
     }
 
+    /// After [`super::Action::Route`], in place of an answer to it: the request, as a home would get
+    /// it, for somebody who takes over from here.
+    pub fn take_head(&mut self) -> Vec<u8> {
+        self.forget();
+        match self.take_stage() {
+            Stage::Routing { order, .. } => order.head,
+            _ => Vec::new(),
+        }
+    }
+
     /// Answers a check; the access log has no line for it.
     pub(super) fn say_health(&mut self, draining: bool, order: &Order, out: &mut Out) {
         self.forget();

@@ -210,7 +210,7 @@ impl Scenario {
                 Actor::Visitors(_) | Actor::Homes(_) => {}
                 Actor::WebVisitors(_) | Actor::WebHomes(_) => {}
                 Actor::UdpVisitors(_) | Actor::UdpHomes(_) | Actor::Impostors(_) => {}
-                Actor::Operator(_) => {}
+                Actor::Operator(_) | Actor::Lookers(_) => {}
             }
             drop(program);
             self.all_closed(process);

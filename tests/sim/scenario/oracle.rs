@@ -67,7 +67,9 @@ impl Scenario {
         };
         let clients: Vec<usize> = (1..self.engines.len()).map(open).collect();
         // A home has as many ports over UDP as over TCP.
-        let listeners = 3 + self.homes.len() * 2 * usize::from(self.ports.at_server());
+        let listeners = 3
+            + usize::from(self.looked_at)
+            + self.homes.len() * 2 * usize::from(self.ports.at_server());
         let server = open(0);
         let mut wrong = Vec::new();
         let all = TCP_SERVICES * (1 + SPARE_CHANNELS) + 1 + SPARE_UDP_CHANNELS;
@@ -91,7 +93,7 @@ impl Scenario {
             };
             let listeners = if engine == 0 { listeners } else { 0 };
             let is_held = census.buffers + census.held + census.waiting + census.seats > 0;
-            let [strangers, _, _, visitors] = census.admitted;
+            let [strangers, _, _, visitors, _] = census.admitted;
             if census.conns + listeners != open(engine) || is_held || strangers + visitors > 0 {
                 wrong.push(format!("at rest engine {engine} holds {census:?}"));
             }

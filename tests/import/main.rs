@@ -1,6 +1,8 @@
 //! `underpass import`: the article's files, label by label what else people write, and that the
 //! imported names go where Traefik sent them.
 
+mod dashboard;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -14,18 +16,25 @@ use underpass::wire::host::parse_host;
 
 /// The article has `private_key` and `public_key` in its place, which are no keys.
 const KEY: &str = "MIDlbJw0wqZtQ8Y5Z7nLu3rJqG5m2oVfJ0bX1c2d3e4=";
-const LABELS: &str = include_str!("article/docker-compose.vps.yml");
+/// A line of htpasswd.
+const AUTH: &str = "admin:$apr1$UTUqVY6B$SG8yMVVUQ4Or3SA.nIC2k1";
+const LABELS: &str = include_str!("../article/docker-compose.vps.yml");
 
 fn article_server() -> String {
-    include_str!("article/rathole.server.toml").replace("private_key\"", &format!("{KEY}\""))
+    include_str!("../article/rathole.server.toml").replace("private_key\"", &format!("{KEY}\""))
 }
 
 fn article_client() -> String {
-    include_str!("article/rathole.client.pi.toml").replace("\"public_key", &format!("\"{KEY}"))
+    include_str!("../article/rathole.client.pi.toml").replace("\"public_key", &format!("\"{KEY}"))
 }
 
+/// The article's `.env`.
 fn site(name: &str) -> Option<String> {
-    (name == "SITE_HOSTNAME").then(|| "example.com".to_owned())
+    match name {
+        "SITE_HOSTNAME" => Some("example.com".to_owned()),
+        "TRAEFIK_AUTH" => Some(AUTH.to_owned()),
+        _ => None,
+    }
 }
 
 fn run(files: &[(&str, &str)]) -> Result<String, String> {
@@ -153,11 +162,14 @@ fn the_articles_server_file_keeps_all_but_what_traefik_did() {
     for port in [5080, 5443, 5081, 5444] {
         assert!(new.contains(&format!("\n# bind_addr = \"0.0.0.0:{port}\"\n")), "{new}");
     }
-    let note = "# - compose.yml:31: router traefik: api@internal is Traefik's own; underpass has \
-                no dashboard yet (its host and users will go to [server.admin])\n";
+    let note = "# - compose.yml:31: router traefik: in the place of Traefik's dashboard there is \
+                the page of [server.admin]\n";
     assert!(new.contains(note), "{new}");
-    assert!(new.contains("SITE_HOSTNAME\n"), "{new}");
-    assert!(!new.contains("TRAEFIK_AUTH"), "{new}");
+    assert!(new.contains("SITE_HOSTNAME, TRAEFIK_AUTH\n"), "{new}");
+    let admin = "\n\n[server.admin]\nhost = \"traefik.amd2.${SITE_HOSTNAME}\"\n\
+                 users = [\"${TRAEFIK_AUTH}\"]\n";
+    assert!(new.ends_with(admin), "{new}");
+    assert!(!new.contains("apr1"), "{new}");
 }
 
 #[test]
@@ -272,7 +284,8 @@ fn what_cannot_be_carried_over_is_said_and_opens_nothing() {
             &[web, on_w, "traefik.http.routers.r.entrypoints=other"],
             "has no entry point other of its",
         ),
-        (&[web, "traefik.http.routers.r.service=api@internal"], "underpass has no dashboard"),
+        (&[web, "traefik.http.routers.r.service=api@internal"], "it asks nobody for a password"),
+        (&[web, "traefik.http.routers.r.service=ping@internal"], "underpass has no like of it"),
         (&[web, "traefik.http.routers.r.service=gone"], "there is no service gone"),
         (
             &["traefik.http.routers.r.rule=Host(`a.x`) && ClientIP(`192.0.2.0/24`)", on_w],
@@ -355,7 +368,7 @@ fn a_name_that_two_routers_ask_for_is_the_longer_rules() {
 
 /// A rathole file with the services of `tests/import-cases`, beside one of its Compose files.
 fn case(compose: &str) -> (String, ServerConfig) {
-    let rathole = include_str!("import-cases/rathole.server.toml");
+    let rathole = include_str!("../import-cases/rathole.server.toml");
     let env = |name: &str| (name == "SERVER_IP").then(|| "192.0.2.1".to_owned());
     let files = [File { name: "r.toml", text: rathole }, File { name: "c.yml", text: compose }];
     let text = import(&files, &env).unwrap_or_else(|error| panic!("{error}\n{compose}"));
@@ -381,17 +394,17 @@ fn ports_are_where_docker_published_them() {
     let (web, tls, ssh) = ("127.0.0.1:5080", "127.0.0.1:5443", "127.0.0.1:5022");
     let tunnel = "0.0.0.0:2333";
     for (compose, expected) in [
-        (include_str!("import-cases/host-ip.yml"), [web, tls, ssh, tunnel]),
-        (include_str!("import-cases/client-first.yml"), [web, tls, ssh, tunnel]),
+        (include_str!("../import-cases/host-ip.yml"), [web, tls, ssh, tunnel]),
+        (include_str!("../import-cases/client-first.yml"), [web, tls, ssh, tunnel]),
         (
-            include_str!("import-cases/port-range.yml"),
+            include_str!("../import-cases/port-range.yml"),
             ["0.0.0.0:5080", tls, "0.0.0.0:5022", tunnel],
         ),
         (
-            include_str!("import-cases/port-variables.yml"),
+            include_str!("../import-cases/port-variables.yml"),
             ["0.0.0.0:8080", tls, "192.0.2.1:5022", tunnel],
         ),
-        (include_str!("import-cases/tunnel-port.yml"), [web, tls, ssh, "0.0.0.0:7000"]),
+        (include_str!("../import-cases/tunnel-port.yml"), [web, tls, ssh, "0.0.0.0:7000"]),
         // Not published at all.
         ("services:\n  a:\n    image: rapiz1/rathole\n", [web, tls, ssh, "127.0.0.1:2333"]),
         // The tunnel on one address.
@@ -440,8 +453,8 @@ fn ports_are_where_docker_published_them() {
 
 #[test]
 fn a_home_that_waits_for_a_header_is_told_to_the_client() {
-    let rathole = include_str!("import-cases/rathole.server.toml");
-    let compose = include_str!("import-cases/proxy-protocol.yml");
+    let rathole = include_str!("../import-cases/rathole.server.toml");
+    let compose = include_str!("../import-cases/proxy-protocol.yml");
     let (text, _) = case(compose);
     assert!(text.contains("router t: the home waits for a PROXY header"), "{text}");
     assert!(text.contains("service tls needs proxy_protocol = \"v2\""), "{text}");
@@ -482,7 +495,7 @@ fn what_our_own_parser_refuses_is_left_out_and_named_by_the_users_file() {
     assert!(server.http_addrs.is_empty(), "{text}");
     // A byte order mark does no harm, and every file may have one.
     let mark = |text: &str| format!("\u{feff}{text}");
-    let rathole = mark(include_str!("import-cases/rathole.server.toml"));
+    let rathole = mark(include_str!("../import-cases/rathole.server.toml"));
     let marked = run(&[("r.toml", &rathole), ("c.yml", &mark(compose))]).expect("good");
     assert_eq!(marked, text);
 }

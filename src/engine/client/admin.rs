@@ -1,0 +1,244 @@
+//! What the client says of itself at the admin door, and what it counts for that.
+
+use std::collections::BTreeMap;
+
+use super::line::{Line, Role, Way};
+use super::link::LinkStep;
+use super::{Client, Tunnel};
+use crate::admin::reply::Health;
+use crate::admin::request::Request;
+use crate::config::HostPort;
+use crate::engine::admin::{self, Informant};
+use crate::engine::conn::Conn;
+use crate::engine::conns::ConnId;
+use crate::engine::net::Net;
+use crate::limits;
+use crate::proto::history::Totals;
+use crate::proto::numbered::Number;
+use crate::proto::services::ServiceId;
+use crate::proto::time::Time;
+use crate::status::{ClientStatus, Count, HomeService, Registration, Status, Upstream};
+use crate::wire::message::Reason;
+
+/// What is counted of a service at home.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    received: u64,
+    sent: u64,
+    /// Dials by what came of them.
+    dials: BTreeMap<&'static str, u64>,
+    /// The last one.
+    last: Option<(Time, Result<(), String>)>,
+}
+
+impl<N: Net> Client<N> {
+    /// Somebody at the admin door has its turn.
+    pub(super) fn hear_admin(&mut self, id: ConnId) {
+        if let Some(request) = self.core.hear_admin(id) {
+            self.answer_admin(id, request);
+        }
+    }
+
+    /// A password has been checked.
+    pub(super) fn checked(&mut self, ticket: u64, is_right: bool) {
+        if let Some((id, request)) = self.core.checked(ticket, is_right) {
+            self.answer_admin(id, request);
+        }
+    }
+
+    fn answer_admin(&mut self, id: ConnId, request: Request) {
+        let told = admin::ask(self, &request.question);
+        self.core.answer_admin(id, request.is_head, told);
+    }
+
+    /// Takes a sample for the plots, and tells those who watch, if it is time.
+    pub(super) fn tell_watchers(&mut self) {
+        let now = self.core.now();
+        if self.core.desk.history().is_some_and(|history| history.next() <= now) {
+            let visitors = self.visitors_by_service();
+            let (services, counters) = (&self.services, &self.counters);
+            let totals = services.iter().map(|(number, _)| {
+                let counted = counters.get(&number);
+                let totals = Totals {
+                    received: counted.map_or(0, |it| it.received),
+                    sent: counted.map_or(0, |it| it.sent),
+                    visitors: visitors.get(&number).copied().unwrap_or_default(),
+                };
+                (ServiceId::nth(number.into()), totals)
+            });
+            if let Some(history) = self.core.desk.history() {
+                history.sample(now, totals);
+            }
+        }
+        if self.core.watchers_are_due() {
+            let json = admin::to_json(&self.status());
+            self.core.tell_watchers(&json);
+        }
+    }
+
+    /// Bytes may have moved between a link and a connection at home.
+    pub(super) fn count_bytes(&mut self, link: ConnId, home: ConnId) {
+        let Some(service) = self.link(link).and_then(|link| link.service) else { return };
+        let Some(conn) = self.core.plain(home) else { return };
+        // What is read from the home is for the visitor.
+        let (read, written) = (conn.socket.read() as u32, conn.socket.written() as u32);
+        let counted = std::mem::replace(&mut conn.stage.counted, (read, written));
+        let (sent, received) = (read.wrapping_sub(counted.0), written.wrapping_sub(counted.1));
+        self.count_moved(service, received.into(), sent.into());
+    }
+
+    /// Bytes have moved to a service at home, and from it.
+    pub(super) fn count_moved(&mut self, service: Number, received: u64, sent: u64) {
+        if (received, sent) != (0, 0) {
+            let counters = self.counters.entry(service).or_default();
+            counters.received += received;
+            counters.sent += sent;
+        }
+    }
+
+    /// What runs at home has taken the connection for the visitor on `link`, or has not.
+    pub(super) fn note_dial(&mut self, link: ConnId, came: Result<(), Reason>) {
+        let (now, error) = (self.core.now(), self.home_error.take());
+        let Some(service) = self.link(link).and_then(|link| link.service) else { return };
+        let word = match came {
+            Ok(()) => "connected",
+            Err(Reason::Unreachable) => "unreachable",
+            Err(Reason::Unresolved) => "unresolved",
+            Err(Reason::Busy) => "busy",
+            Err(_) => "refused",
+        };
+        let counters = self.counters.entry(service).or_default();
+        *counters.dials.entry(word).or_default() += 1;
+        let came = came.map_err(|reason| error.unwrap_or_else(|| reason.to_string()));
+        counters.last = Some((now, came));
+    }
+
+    fn visitors_by_service(&self) -> BTreeMap<Number, u64> {
+        let mut visitors = BTreeMap::new();
+        for (_, conn) in self.core.conns.iter() {
+            if let Conn::Tunnel(conn) = conn
+                && let Tunnel::Link(link) = &conn.stage
+                && matches!(link.step, LinkStep::Leased { .. } | LinkStep::Resolving { .. })
+                && let Some(service) = link.service
+            {
+                *visitors.entry(service).or_default() += 1;
+            }
+        }
+        for (number, sessions) in self.udp.sessions() {
+            *visitors.entry(number).or_default() += sessions as u64;
+        }
+        visitors
+    }
+
+    fn upstreams(&self) -> Vec<Upstream> {
+        let mut all: Vec<Upstream> = Vec::new();
+        for (id, line) in &self.lines {
+            let (mut spare, mut used) = (0, 0);
+            for (_, conn) in self.core.conns.iter() {
+                let Conn::Tunnel(conn) = conn else { continue };
+                let Tunnel::Link(link) = &conn.stage else { continue };
+                match link.step {
+                    _ if link.line != *id => {}
+                    LinkStep::Spare => spare += 1,
+                    LinkStep::Leased { .. }
+                    | LinkStep::Resolving { .. }
+                    | LinkStep::Datagrams { .. }
+                    | LinkStep::Settling => used += 1,
+                    LinkStep::Connecting | LinkStep::Shaking | LinkStep::Introduced => {}
+                }
+            }
+            let round_trip = match line.way {
+                Way::Up { control, .. } => self.round_trip(control),
+                _ => None,
+            };
+            let state = match (line.role, &line.way) {
+                (Role::Leaving { .. }, _) => "leaving",
+                (_, Way::Up { .. }) => "connected",
+                (_, Way::Down { .. }) => "waiting",
+                (_, Way::Resolving | Way::Dialling { .. }) => "connecting",
+            };
+            all.push(Upstream {
+                address: self.shown(line),
+                state: state.to_owned(),
+                since: self.core.wall(line.since),
+                error: line.error.clone().filter(|_| !matches!(line.way, Way::Up { .. })),
+                round_trip_seconds: round_trip.map(|(last, _)| last.as_secs_f64()),
+                least_round_trip_seconds: round_trip.map(|(_, least)| least.as_secs_f64()),
+                spare_links: spare,
+                used_links: used,
+                sessions: line.sessions,
+            });
+        }
+        all
+    }
+
+    /// A server as the file has it; with rathole's protocol, each service has a line of its own.
+    fn shown(&self, line: &Line) -> String {
+        match line.service {
+            Some(number) => format!("{} ({})", line.to.remote_addr, self.services.name(number)),
+            None => line.to.remote_addr.to_string(),
+        }
+    }
+
+    fn registrations(&self, number: Number) -> Vec<Registration> {
+        let of = self.lines.values().filter(|line| line.service.is_none_or(|its| its == number));
+        of.map(|line| {
+            let (state, reason) = match line.way {
+                Way::Up { control, .. } => self.standing(control, number),
+                _ => ("pending", None),
+            };
+            let reason = reason.map(str::to_owned);
+            Registration { server: self.shown(line), state: state.to_owned(), reason }
+        })
+        .collect()
+    }
+}
+
+impl<N: Net> Informant for Client<N> {
+    fn status(&mut self) -> Status {
+        let program = self.core.program(self.is_draining(), 0);
+        let visitors = self.visitors_by_service();
+        let show = |local: &Option<HostPort>| local.as_ref().map(HostPort::to_string);
+        let services = self.services.iter().map(|(number, service)| {
+            let locals = [&service.local_http_addr, &service.local_https_addr, &service.local_addr];
+            let mut locals: Vec<String> = locals.into_iter().filter_map(show).collect();
+            locals.dedup();
+            let none = Counters::default();
+            let counters = self.counters.get(&number).unwrap_or(&none);
+            let last = counters.last.as_ref();
+            HomeService {
+                name: service.name.clone(),
+                r#type: service.kind.as_str().to_owned(),
+                local_addr: locals.join(", "),
+                registrations: self.registrations(number),
+                visitors: visitors.get(&number).copied().unwrap_or_default(),
+                received_bytes: counters.received,
+                sent_bytes: counters.sent,
+                answers: last.map(|(_, came)| came.is_ok()),
+                asked: last.map(|(at, _)| self.core.wall(*at)),
+                error: last.and_then(|(_, came)| came.clone().err()),
+                dials: counters.dials.iter().map(|(word, it)| Count::new(word, *it)).collect(),
+            }
+        });
+        let services = services.collect();
+        Status::Client(ClientStatus { program, servers: self.upstreams(), services })
+    }
+
+    fn names(&self) -> Vec<(ServiceId, String)> {
+        let all = self.services.iter();
+        all.map(|(number, it)| (ServiceId::nth(number.into()), it.name.clone())).collect()
+    }
+
+    fn explain(&self, _: &str) -> Result<Vec<String>, &'static str> {
+        Err("a client has no names: its server knows who gets them")
+    }
+
+    fn health(&self) -> Health {
+        let (online, all) = self.online();
+        match self.core.now() {
+            _ if self.is_draining() => Health::Draining,
+            now if now.since_start() < limits::STARTING_TIME && online < all => Health::Starting,
+            _ => Health::Serving,
+        }
+    }
+}
