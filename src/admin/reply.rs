@@ -115,22 +115,31 @@ impl Whole {
     /// Appends the whole answer.
     pub fn write(&self, is_head: bool, out: &mut Vec<u8>) {
         let length = self.body.len();
-        write_head(self.status, self.media_type, &self.fields, Some(length), out);
+        write_head(self.status, self.media_type, &self.fields, Length::Known(length), out);
         if !is_head {
             out.extend_from_slice(&self.body);
         }
     }
 }
 
-/// Appends a head; without a length, the body ends with the connection.
-pub fn write_head(
-    status: u16,
-    media_type: &str,
-    fields: &str,
-    length: Option<usize>,
-    out: &mut Vec<u8>,
-) {
-    let length = length.map_or(String::new(), |length| format!("Content-Length: {length}\r\n"));
+/// How much of a body there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// So many bytes.
+    Known(usize),
+    /// It comes in chunks: one that is cut off is none.
+    Chunks,
+    /// As much as comes before the connection ends.
+    UntilClose,
+}
+
+/// Appends a head.
+pub fn write_head(status: u16, media_type: &str, fields: &str, length: Length, out: &mut Vec<u8>) {
+    let length = match length {
+        Length::Known(length) => format!("Content-Length: {length}\r\n"),
+        Length::Chunks => "Transfer-Encoding: chunked\r\n".to_owned(),
+        Length::UntilClose => String::new(),
+    };
     let reason = reason(status);
     let head = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: {media_type}\r\n\

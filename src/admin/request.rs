@@ -2,7 +2,7 @@
 
 use crate::wire::host::HostName;
 use crate::wire::http::request::{Request as Head, Target};
-use crate::wire::http::{Fields, Framing, Reject, Slots};
+use crate::wire::http::{Fields, Framing, Reject, Slots, Version};
 
 use super::metrics::Format;
 
@@ -13,6 +13,8 @@ pub struct Request {
     pub question: Question,
     /// The answer is wanted without its body.
     pub is_head: bool,
+    /// The answer may come in chunks (RFC 9112 7.1).
+    pub takes_chunks: bool,
     /// The credentials that it brings.
     pub authorization: Option<Vec<u8>>,
 }
@@ -136,6 +138,7 @@ impl Request {
         Ok(Request {
             question,
             is_head: head.method.is_head(),
+            takes_chunks: head.version == Version::Http11,
             authorization: head.fields.named("authorization").next().map(<[u8]>::to_vec),
         })
     }
@@ -267,8 +270,8 @@ mod tests {
         }
         let from = |site, mode, dest, target: &str| {
             let fields = format!(
-                "Host: localhost\r\nAccept-Encoding: gzip\r\nSec-Fetch-Site: {site}\r\nSec-Fetch-Mode: {mode}\r\n\
-                 Sec-Fetch-Dest: {dest}\r\n"
+                "Host: localhost\r\nAccept-Encoding: gzip\r\nSec-Fetch-Site: {site}\r\n\
+                 Sec-Fetch-Mode: {mode}\r\nSec-Fetch-Dest: {dest}\r\n"
             );
             read(&format!("GET {target}"), &fields, Named::Loopback).is_ok()
         };
