@@ -59,6 +59,9 @@ const PATHS: [&str; 5] = [
     "/api/v1/explain?name=h0.example",
 ];
 
+/// Answers that take more room than there is.
+const LONG: [&str; 2] = ["/metrics", "/api/v1/events"];
+
 struct Looker {
     stream: SimStream,
     way: Way,
@@ -112,7 +115,7 @@ impl Lookers {
         let outbox = match way {
             Way::Asks(path) => request(path),
             Way::Watches(_) => request("/api/v1/events"),
-            Way::IsDeaf => request("/metrics"),
+            Way::IsDeaf => request(LONG[self.rng.below(2) as usize]),
             Way::Drips => Vec::new(),
             Way::Babbles => {
                 let mut junk = vec![0; self.rng.log_between(1, 5000) as usize];
@@ -269,12 +272,13 @@ impl Program for Lookers {
                 _ => false,
             };
             if looker.until <= now {
-                let looker = self.all[index].take();
-                if let Some(Looker { way: way @ Way::Asks(_), heard, .. }) = looker
+                if let Some(Looker { way, heard, .. }) = self.all[index].take()
                     && self.calm
+                    && matches!(way, Way::Asks(_) | Way::Drips | Way::Babbles)
                 {
                     let heard = String::from_utf8_lossy(&heard).into_owned();
-                    self.seen.borrow_mut().wrong.push(format!("{way:?} is not answered: {heard}"));
+                    let line = format!("{way:?} has been here for {PATIENCE:?}: {heard:.300}");
+                    self.seen.borrow_mut().wrong.push(line);
                 }
             } else if is_due {
                 self.step(index);
