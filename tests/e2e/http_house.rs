@@ -81,12 +81,17 @@ impl Estate {
         Estate::on(Vps::new(), lots)
     }
 
-    pub(crate) fn on(mut vps: Vps, lots: Vec<Lot>) -> Estate {
+    pub(crate) fn on(vps: Vps, lots: Vec<Lot>) -> Estate {
+        Estate::with_tables(vps, lots, "")
+    }
+
+    /// The same with further tables in the server's file.
+    pub(crate) fn with_tables(mut vps: Vps, lots: Vec<Lot>, tables: &str) -> Estate {
         let http = free_port(vps.ip);
         vps.server_extra += &format!("http_addr = \"{http}\"\n");
         let away = Lot::http("away", http);
-        let server =
-            vps.server(&lots.iter().chain([&away]).map(Lot::server_service).collect::<String>());
+        let services = lots.iter().chain([&away]).map(Lot::server_service);
+        let server = vps.server(&(services.collect::<String>() + tables));
         let mut estate =
             Estate { server, clients: Vec::new(), http, lots, before: Vec::new(), vps };
         for number in 0..estate.lots.len() {

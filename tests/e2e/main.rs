@@ -24,6 +24,7 @@ mod visitor;
 
 mod access_log;
 mod acme;
+mod admin;
 mod answers;
 mod article;
 mod bounds;

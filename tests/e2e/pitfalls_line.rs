@@ -77,7 +77,7 @@ impl Relay {
         self.state.store(SILENT, Ordering::SeqCst);
     }
 
-    fn restore(&mut self) {
+    pub(crate) fn restore(&mut self) {
         self.state.store(PASSES, Ordering::SeqCst);
     }
 }

@@ -318,11 +318,15 @@ impl<N: Net> Client<N> {
         let Some(UdpSession { home, preface }) = sessions.get_mut(id) else { return };
         let UdpHome::Resolving { held, .. } = std::mem::replace(home, open) else { return };
         let UdpHome::Open { socket, .. } = home else { return };
+        let mut passed = 0;
         for datagram in held {
             self.udp.held -= datagram.len();
-            let sent = send(&mut self.core.io.net, socket, preface, &datagram);
-            self.udp.dropped += u64::from(!sent);
+            match send(&mut self.core.io.net, socket, preface, &datagram) {
+                true => passed += datagram.len() as u64,
+                false => self.udp.dropped += 1,
+            }
         }
+        self.count_moved(service, passed, 0);
     }
 
     /// A visitor's datagram.
@@ -338,8 +342,11 @@ impl<N: Net> Client<N> {
             return;
         };
         let UdpSession { home, preface } = session;
-        let taken = match home {
-            UdpHome::Open { socket, .. } => send(&mut self.core.io.net, socket, preface, datagram),
+        let (taken, passed) = match home {
+            UdpHome::Open { socket, .. } => {
+                let sent = send(&mut self.core.io.net, socket, preface, datagram);
+                (sent, if sent { datagram.len() as u64 } else { 0 })
+            }
             UdpHome::Resolving { held, .. } => {
                 let room = self.udp.held + datagram.len() <= limits::UDP_HELD_BYTES;
                 let taken = room && held.len() < limits::UDP_HELD;
@@ -347,10 +354,11 @@ impl<N: Net> Client<N> {
                     self.udp.held += datagram.len();
                     held.push(datagram.to_vec());
                 }
-                taken
+                (taken, 0)
             }
         };
         self.udp.dropped += u64::from(!taken);
+        self.count_moved(service, passed, 0);
     }
 
     /// Sends what waits in a socket to its visitor, within its budget.

@@ -416,8 +416,12 @@ impl<N: Net> Server<N> {
         }
         let sessions = self.udp_service(service).map(|service| &mut service.sessions);
         if let Some(session) = sessions.ok().and_then(|sessions| sessions.get_mut(id)) {
+            let wait = session.first_answer.is_none().then_some(now - session.began);
             session.first_answer.get_or_insert(now);
             session.bytes_out += datagram.len() as u64;
+            if let Some(wait) = wait {
+                self.stats.first_byte(Some(service), access::Entry::Udp, wait);
+            }
             self.stats.moved(Some(service), access::Entry::Udp, 0, datagram.len() as u64);
         }
         if let Ok(service) = self.udp_service(service) {
