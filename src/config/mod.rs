@@ -17,6 +17,7 @@ mod error;
 mod files;
 pub(crate) mod interpolate;
 pub mod keys;
+mod mistakes;
 mod networks;
 mod pages;
 mod proxy;
@@ -36,6 +37,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use toml::de::DeTable;
 
 use addr::{Layer, Listeners};
 use env_file::ReadFile;
@@ -106,6 +109,23 @@ impl Config {
         Config::parse_with(&file, &text, &env, &|name, most| files.read(name, most))
     }
 
+    /// Every mistake of a file, of which [`Config::load`] says the first; none if it loads.
+    pub fn mistakes(path: &Path) -> Vec<ConfigError> {
+        let Err(first) = Config::load(path) else { return Vec::new() };
+        let file = path.display().to_string();
+        let read = || {
+            let bytes = files::read_configuration(path, false, &mut Vec::new()).ok()?;
+            text(&file, bytes).ok()
+        };
+        let Some(text) = read() else { return vec![first] };
+        let mut seen = Vec::new();
+        let files = Files::beside(path, &mut seen);
+        let env = |name: &str| std::env::var(name).ok();
+        let found = mistakes::find(&file, &text, &env, &|name, most| files.read(name, most));
+        // A file that has changed meanwhile may have none any more.
+        if found.is_empty() { vec![first] } else { found }
+    }
+
     /// Parses a file's text. `file_name` is for errors, and files that it names lie beside it;
     /// `env` answers `${NAME}`.
     pub fn parse(
@@ -128,12 +148,22 @@ impl Config {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = raw::Source::new(file_name, text, env);
         let tree = source.parse()?;
-        let root = source.root(tree.get_ref(), &ROOT_KEYS)?;
+        Config::read(&source, tree.get_ref(), env, file)
+    }
+
+    /// What the tree of a file says.
+    fn read(
+        source: &raw::Source<'_>,
+        tree: &DeTable<'_>,
+        env: &dyn Fn(&str) -> Option<String>,
+        file: ReadFile<'_>,
+    ) -> Result<Config, ConfigError> {
+        let root = source.root(tree, &ROOT_KEYS)?;
         let variables = env_file::read(&root, env, file)?;
         let env = |name: &str| env(name).or_else(|| variables.get(name).cloned());
         let with_variables = source.with_env_file(&env);
         let root = match root.has("env_file") {
-            true => with_variables.root(tree.get_ref(), &ROOT_KEYS)?,
+            true => with_variables.root(tree, &ROOT_KEYS)?,
             false => root,
         };
         let (mut warnings, mut hints) = (Vec::new(), Vec::new());
