@@ -4,18 +4,40 @@
 //! again without what was wrong, as long as that shows another one. What is only missing because it
 //! was taken out is no mistake: then what it belongs to goes too.
 
+use std::path::Path;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::env_file::ReadFile;
+use super::files::{self, Files};
 use super::raw::Source;
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, text};
 
 /// More are no help.
 const MOST: usize = 20;
 
+impl Config {
+    /// Every mistake of a file, of which [`Config::load`] says the first; none if it loads.
+    pub fn mistakes(path: &Path) -> Vec<ConfigError> {
+        let Err(first) = Config::load(path) else { return Vec::new() };
+        let file = path.display().to_string();
+        let read = || {
+            let bytes = files::read_configuration(path, false, &mut Vec::new()).ok()?;
+            text(&file, bytes).ok()
+        };
+        let Some(text) = read() else { return vec![first] };
+        let mut seen = Vec::new();
+        let files = Files::beside(path, &mut seen);
+        let env = |name: &str| std::env::var(name).ok();
+        let found = find(&file, &text, &env, &|name, most| files.read(name, most));
+        // A file that has changed meanwhile may have none any more.
+        if found.is_empty() { vec![first] } else { found }
+    }
+}
+
 /// Those of `text`, in the order in which they are found.
-pub(super) fn find(
+fn find(
     file_name: &str,
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,

@@ -109,23 +109,6 @@ impl Config {
         Config::parse_with(&file, &text, &env, &|name, most| files.read(name, most))
     }
 
-    /// Every mistake of a file, of which [`Config::load`] says the first; none if it loads.
-    pub fn mistakes(path: &Path) -> Vec<ConfigError> {
-        let Err(first) = Config::load(path) else { return Vec::new() };
-        let file = path.display().to_string();
-        let read = || {
-            let bytes = files::read_configuration(path, false, &mut Vec::new()).ok()?;
-            text(&file, bytes).ok()
-        };
-        let Some(text) = read() else { return vec![first] };
-        let mut seen = Vec::new();
-        let files = Files::beside(path, &mut seen);
-        let env = |name: &str| std::env::var(name).ok();
-        let found = mistakes::find(&file, &text, &env, &|name, most| files.read(name, most));
-        // A file that has changed meanwhile may have none any more.
-        if found.is_empty() { vec![first] } else { found }
-    }
-
     /// Parses a file's text. `file_name` is for errors, and files that it names lie beside it;
     /// `env` answers `${NAME}`.
     pub fn parse(
