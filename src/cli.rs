@@ -12,8 +12,8 @@ use lexopt::prelude::*;
 use underpass::access_log::AccessLog;
 use underpass::config::changes::{self, Change};
 use underpass::config::{
-    AdminAddr, AdminConfig, ClientConfig, Config, HttpTimes, ServerConfig, ServerService, nearest,
-    show_ports,
+    AdminAddr, AdminConfig, ClientConfig, Config, ConfigError, HttpTimes, ServerConfig,
+    ServerService, nearest, show_ports,
 };
 use underpass::engine::far;
 use underpass::explain;
@@ -161,7 +161,11 @@ pub(crate) fn genkey() -> Result<String, String> {
 
 /// Loads the file, and shows its warnings and who gets what.
 pub(crate) fn check(path: &Path) -> Result<String, String> {
-    let config = Config::load(path).map_err(|error| error.to_string())?;
+    let config = Config::load(path).map_err(|first| {
+        let mistakes = Config::mistakes(path);
+        let all: Vec<String> = mistakes.iter().map(ConfigError::to_string).collect();
+        if all.is_empty() { first.to_string() } else { all.join("\nunderpass: ") }
+    })?;
     let mut warnings = config.warnings;
     warnings.extend(config.hints);
     let mut rows = Vec::new();

@@ -44,14 +44,20 @@ impl Whole {
         Whole { status, media_type: JSON, fields: String::new(), body }
     }
 
-    /// A part of the page.
+    /// A part of the page, as the program holds it: compressed.
     pub fn part(part: Part) -> Whole {
+        macro_rules! packed {
+            ($name:literal) => {
+                include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz")).as_slice()
+            };
+        }
         let (media_type, body) = match part {
-            Part::Html => ("text/html; charset=utf-8", include_str!("page/index.html")),
-            Part::Css => ("text/css; charset=utf-8", include_str!("page/page.css")),
-            Part::Js => ("text/javascript; charset=utf-8", include_str!("page/page.js")),
+            Part::Html => ("text/html; charset=utf-8", packed!("index.html")),
+            Part::Css => ("text/css; charset=utf-8", packed!("page.css")),
+            Part::Js => ("text/javascript; charset=utf-8", packed!("page.js")),
         };
-        Whole { status: 200, media_type, fields: String::new(), body: body.into() }
+        let fields = "Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n".to_owned();
+        Whole { status: 200, media_type, fields, body: body.into() }
     }
 
     /// Whether it serves.
@@ -91,6 +97,10 @@ impl Whole {
                 Whole { fields, ..Whole::text(405, "Everything here is for reading only.") }
             }
             Refusal::NotFound => Whole::text(404, "There is nothing of this name here."),
+            Refusal::Encoding => Whole::text(
+                406,
+                "The page is sent compressed (gzip): use a browser, or `curl --compressed`.",
+            ),
             Refusal::Parameter => {
                 Whole::json(400, br#"{"error":"a parameter is missing or wrong"}"#.to_vec())
             }
@@ -105,22 +115,31 @@ impl Whole {
     /// Appends the whole answer.
     pub fn write(&self, is_head: bool, out: &mut Vec<u8>) {
         let length = self.body.len();
-        write_head(self.status, self.media_type, &self.fields, Some(length), out);
+        write_head(self.status, self.media_type, &self.fields, Length::Known(length), out);
         if !is_head {
             out.extend_from_slice(&self.body);
         }
     }
 }
 
-/// Appends a head; without a length, the body ends with the connection.
-pub fn write_head(
-    status: u16,
-    media_type: &str,
-    fields: &str,
-    length: Option<usize>,
-    out: &mut Vec<u8>,
-) {
-    let length = length.map_or(String::new(), |length| format!("Content-Length: {length}\r\n"));
+/// How much of a body there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// So many bytes.
+    Known(usize),
+    /// It comes in chunks: one that is cut off is none.
+    Chunks,
+    /// As much as comes before the connection ends.
+    UntilClose,
+}
+
+/// Appends a head.
+pub fn write_head(status: u16, media_type: &str, fields: &str, length: Length, out: &mut Vec<u8>) {
+    let length = match length {
+        Length::Known(length) => format!("Content-Length: {length}\r\n"),
+        Length::Chunks => "Transfer-Encoding: chunked\r\n".to_owned(),
+        Length::UntilClose => String::new(),
+    };
     let reason = reason(status);
     let head = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: {media_type}\r\n\
@@ -152,6 +171,7 @@ fn reason(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
         408 => "Request Timeout",
         413 => "Content Too Large",
         421 => "Misdirected Request",

@@ -2,7 +2,7 @@
 
 use crate::wire::host::HostName;
 use crate::wire::http::request::{Request as Head, Target};
-use crate::wire::http::{Fields, Framing, Reject, Slots};
+use crate::wire::http::{Fields, Framing, Reject, Slots, Version};
 
 use super::metrics::Format;
 
@@ -13,6 +13,8 @@ pub struct Request {
     pub question: Question,
     /// The answer is wanted without its body.
     pub is_head: bool,
+    /// The answer may come in chunks (RFC 9112 7.1).
+    pub takes_chunks: bool,
     /// The credentials that it brings.
     pub authorization: Option<Vec<u8>>,
 }
@@ -67,6 +69,8 @@ pub enum Refusal {
     Method,
     /// Nothing is there.
     NotFound,
+    /// It is only to be had compressed.
+    Encoding,
     /// A parameter is missing or is none.
     Parameter,
     /// Another site's page has made the browser ask.
@@ -107,10 +111,14 @@ impl Request {
             return Err(Refusal::CrossSite);
         }
         let accept = head.fields.named("accept").next().unwrap_or_default();
+        let page = |part| match takes_gzip(head.fields) {
+            true => Ok(Question::Page(part)),
+            false => Err(Refusal::Encoding),
+        };
         let question = match path {
-            b"/" => Question::Page(Part::Html),
-            b"/page.css" => Question::Page(Part::Css),
-            b"/page.js" => Question::Page(Part::Js),
+            b"/" => page(Part::Html)?,
+            b"/page.css" => page(Part::Css)?,
+            b"/page.js" => page(Part::Js)?,
             b"/healthz" | b"/ping" => Question::Health,
             b"/metrics" => Question::Metrics(Format::from_accept(accept)),
             b"/api/v1/status" => Question::Status,
@@ -130,6 +138,7 @@ impl Request {
         Ok(Request {
             question,
             is_head: head.method.is_head(),
+            takes_chunks: head.version == Version::Http11,
             authorization: head.fields.named("authorization").next().map(<[u8]>::to_vec),
         })
     }
@@ -159,6 +168,18 @@ fn is_cross_site(fields: Fields<'_, '_>, path: &[u8]) -> bool {
         && first("sec-fetch-mode") == Some(b"navigate")
         && first("sec-fetch-dest") == Some(b"document");
     !matches!(site, b"same-origin" | b"none") && !follows_link
+}
+
+/// Whether a field says so (RFC 9110 12.5.3); a weight of nothing says that it does not.
+fn takes_gzip(fields: Fields<'_, '_>) -> bool {
+    let codings = fields.named("accept-encoding").flat_map(|value| value.split(|it| *it == b','));
+    codings.map(<[u8]>::trim_ascii).any(|coding| {
+        let (name, rest) = coding.split_at(coding.iter().take_while(|it| **it != b';').count());
+        let is_none = rest.split(|it| *it == b'=').next_back().is_some_and(|weight| {
+            !weight.is_empty() && weight.iter().all(|it| matches!(it, b'0' | b'.' | b' '))
+        });
+        [&b"gzip"[..], b"*"].iter().any(|it| name.trim_ascii().eq_ignore_ascii_case(it)) && !is_none
+    })
 }
 
 /// The first value of `name` in a query, percent-decoded; what is no UTF-8 is replaced.
@@ -194,7 +215,8 @@ mod tests {
     }
 
     fn get(target: &str) -> Result<Question, Refusal> {
-        read(&format!("GET {target}"), "Host: localhost\r\n", Named::Loopback)
+        let fields = "Host: localhost\r\nAccept-Encoding: br, gzip;q=0.5\r\n";
+        read(&format!("GET {target}"), fields, Named::Loopback)
     }
 
     #[test]
@@ -207,6 +229,21 @@ mod tests {
         assert_eq!(asked, Question::Explain("a.b c%zz%/\u{e4}".to_owned()));
         assert_eq!(get("/api/v2/status"), Err(Refusal::NotFound));
         assert_eq!(get("http://localhost/"), Err(Refusal::NotFound));
+    }
+
+    #[test]
+    fn the_page_is_compressed() {
+        for (fields, expected) in [
+            ("", false),
+            ("Accept-Encoding: identity\r\n", false),
+            ("Accept-Encoding: gzip;q=0\r\n", false),
+            ("Accept-Encoding: deflate, GZIP\r\n", true),
+            ("Accept-Encoding: *\r\n", true),
+        ] {
+            let fields = format!("Host: localhost\r\n{fields}");
+            let asked = read("GET /", &fields, Named::Loopback);
+            assert_eq!(asked.is_ok(), expected, "{fields}: {asked:?}");
+        }
     }
 
     #[test]
@@ -233,8 +270,8 @@ mod tests {
         }
         let from = |site, mode, dest, target: &str| {
             let fields = format!(
-                "Host: localhost\r\nSec-Fetch-Site: {site}\r\nSec-Fetch-Mode: {mode}\r\n\
-                 Sec-Fetch-Dest: {dest}\r\n"
+                "Host: localhost\r\nAccept-Encoding: gzip\r\nSec-Fetch-Site: {site}\r\n\
+                 Sec-Fetch-Mode: {mode}\r\nSec-Fetch-Dest: {dest}\r\n"
             );
             read(&format!("GET {target}"), &fields, Named::Loopback).is_ok()
         };

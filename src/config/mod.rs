@@ -17,6 +17,7 @@ mod error;
 mod files;
 pub(crate) mod interpolate;
 pub mod keys;
+mod mistakes;
 mod networks;
 mod pages;
 mod proxy;
@@ -36,6 +37,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use toml::de::DeTable;
 
 use addr::{Layer, Listeners};
 use env_file::ReadFile;
@@ -128,12 +131,22 @@ impl Config {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = raw::Source::new(file_name, text, env);
         let tree = source.parse()?;
-        let root = source.root(tree.get_ref(), &ROOT_KEYS)?;
+        Config::read(&source, tree.get_ref(), env, file)
+    }
+
+    /// What the tree of a file says.
+    fn read(
+        source: &raw::Source<'_>,
+        tree: &DeTable<'_>,
+        env: &dyn Fn(&str) -> Option<String>,
+        file: ReadFile<'_>,
+    ) -> Result<Config, ConfigError> {
+        let root = source.root(tree, &ROOT_KEYS)?;
         let variables = env_file::read(&root, env, file)?;
         let env = |name: &str| env(name).or_else(|| variables.get(name).cloned());
         let with_variables = source.with_env_file(&env);
         let root = match root.has("env_file") {
-            true => with_variables.root(tree.get_ref(), &ROOT_KEYS)?,
+            true => with_variables.root(tree, &ROOT_KEYS)?,
             false => root,
         };
         let (mut warnings, mut hints) = (Vec::new(), Vec::new());

@@ -72,13 +72,23 @@ impl<'a> Source<'a> {
 
     /// The file as TOML, for [`Source::root`].
     pub(super) fn parse(&self) -> Result<Spanned<DeTable<'a>>, ConfigError> {
-        DeTable::parse(self.text).map_err(|error| ConfigError {
+        DeTable::parse(self.text).map_err(|error| self.malformed(&error))
+    }
+
+    fn malformed(&self, error: &toml::de::Error) -> ConfigError {
+        ConfigError {
             file: self.file.into(),
             line: error.span().map(|span| self.line(span.start)),
             key: String::new(),
             // Not the error's Display, which quotes the line.
             reason: error.message().replace('\n', " "),
-        })
+        }
+    }
+
+    /// The same with every fault of its form, and without what they have spoilt.
+    pub(super) fn parse_recoverable(&self) -> (Spanned<DeTable<'a>>, Vec<ConfigError>) {
+        let (tree, errors) = DeTable::parse_recoverable(self.text);
+        (tree, errors.iter().map(|error| self.malformed(error)).collect())
     }
 
     /// The table that the file is.

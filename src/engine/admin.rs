@@ -23,7 +23,7 @@ use super::desk::{AdminConn, Caller, DeskPlan, Stage};
 use super::net::Net;
 use super::socket::{Received, Socket};
 use crate::admin::metrics::{Format, Scrape};
-use crate::admin::reply::{Health, JSON, Whole, write_head};
+use crate::admin::reply::{Health, JSON, Length, Whole, write_head};
 use crate::admin::request::{Named, Question, Range, Refusal, Request};
 use crate::config::{AdminAddr, AdminConfig};
 use crate::limits;
@@ -274,27 +274,29 @@ impl<N: Net, P, T> Core<N, P, T> {
     }
 
     /// Answers what [`Core::hear_admin`] or [`Core::checked`] gave.
-    pub(super) fn answer_admin(&mut self, id: ConnId, is_head: bool, told: Told) {
+    pub(super) fn answer_admin(&mut self, id: ConnId, request: &Request, told: Told) {
+        let is_head = request.is_head;
+        let length = match request.takes_chunks {
+            true => Length::Chunks,
+            false => Length::UntilClose,
+        };
         self.set_standing(id, Standing::Busy);
         match told {
             Told::Whole(whole) => self.send_whole(id, &whole, is_head),
             Told::Metrics(status, format) => {
                 let scrape = Scrape::new(status, format);
-                self.begin_slices(
-                    id,
-                    format.content_type(),
-                    Stage::Metrics(Box::new(scrape)),
-                    is_head,
-                );
+                let stage = Stage::Metrics(Box::new(scrape));
+                self.begin_slices(id, (format.content_type(), "", length), stage, is_head);
             }
             Told::History(span, names) => {
                 let all = std::iter::once((None, String::new()));
                 let services = all.chain(names.into_iter().map(|(id, name)| (Some(id), name)));
                 let stage = Stage::History { span, services: services.collect(), next: 0 };
-                self.begin_slices(id, JSON, stage, is_head);
+                self.begin_slices(id, (JSON, "", length), stage, is_head);
             }
             Told::Events(json) => {
-                self.begin_slices(id, "text/event-stream", Stage::Watching, is_head);
+                let kind = ("text/event-stream", UNBUFFERED, Length::UntilClose);
+                self.begin_slices(id, kind, Stage::Watching, is_head);
                 if let Some(Conn::Admin(conn)) = self.conns.get(id)
                     && matches!(*conn.stage, Stage::Watching)
                 {
@@ -309,10 +311,17 @@ impl<N: Net, P, T> Core<N, P, T> {
         }
     }
 
-    fn begin_slices(&mut self, id: ConnId, media_type: &str, stage: Stage, is_head: bool) {
+    fn begin_slices(
+        &mut self,
+        id: ConnId,
+        (media_type, fields, length): (&str, &str, Length),
+        stage: Stage,
+        is_head: bool,
+    ) {
         let mut head = Vec::new();
-        write_head(200, media_type, "", None, &mut head);
+        write_head(200, media_type, fields, length, &mut head);
         if let Some(conn) = self.admin(id) {
+            conn.is_chunked = length == Length::Chunks;
             *conn.stage = if is_head { Stage::Parting } else { stage };
         }
         if self.send_admin(id, &head) {
@@ -385,13 +394,18 @@ impl<N: Net, P, T> Core<N, P, T> {
                 }
                 _ => return,
             };
-            match slice {
-                Some(slice) => {
-                    if !self.send_admin(id, slice.as_bytes()) {
-                        return;
-                    }
-                }
-                None => return self.part_admin(id),
+            let is_last = slice.is_none();
+            let text = match (slice, conn.is_chunked) {
+                (Some(slice), _) if slice.is_empty() => continue,
+                (Some(slice), true) => format!("{:x}\r\n{slice}\r\n", slice.len()),
+                (None, true) => "0\r\n\r\n".to_owned(),
+                (slice, false) => slice.unwrap_or_default(),
+            };
+            if !self.send_admin(id, text.as_bytes()) {
+                return;
+            }
+            if is_last {
+                return self.part_admin(id);
             }
         }
         self.enqueue(id);
@@ -461,6 +475,9 @@ impl<N: Net, P, T> Core<N, P, T> {
     }
 }
 
+/// Proxies in between are not to wait for more of it.
+const UNBUFFERED: &str = "X-Accel-Buffering: no\r\n";
+
 /// What a role says to a question.
 pub enum Told {
     /// All at once.
@@ -494,7 +511,7 @@ pub fn ask(role: &mut impl Informant, question: &Question) -> Told {
                 Whole::json(200, answer.to_string().into_bytes())
             }
             Err(error) => {
-                Whole::json(404, serde_json::json!({ "error": error }).to_string().into_bytes())
+                Whole::json(400, serde_json::json!({ "error": error }).to_string().into_bytes())
             }
         }),
     }

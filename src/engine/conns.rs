@@ -105,6 +105,11 @@ impl<T> Conns<T> {
         Some(self.slab.remove(id.index as usize).1)
     }
 
+    /// All of them, to change them.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slab.iter_mut().map(|(_, (_, conn))| conn)
+    }
+
     /// Puts what `make` makes of a connection in its place.
     pub fn rework(&mut self, id: ConnId, make: impl FnOnce(T) -> T) {
         if self.get(id).is_none() {

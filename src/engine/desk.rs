@@ -57,6 +57,8 @@ pub struct AdminConn<S> {
     /// The connection; perhaps one in the file system.
     pub socket: Socket<S>,
     pub(super) stage: Box<Stage>,
+    /// What it is sent comes in chunks.
+    pub(super) is_chunked: bool,
     pub(super) from: Caller,
 }
 
@@ -244,6 +246,6 @@ impl<S> AdminConn<S> {
 impl<S> AdminConn<S> {
     pub(super) fn new(socket: Socket<S>, from: Caller, held: Vec<u8>) -> AdminConn<S> {
         let stage = Box::new(Stage::Head { scan: HeadScan::new(Kind::Request), held });
-        AdminConn { socket, stage, from }
+        AdminConn { socket, stage, is_chunked: false, from }
     }
 }

@@ -95,6 +95,14 @@ impl<S, P, T> Table<S, P, T> {
         }
     }
 
+    /// All plain connections, to change them.
+    pub fn iter_plain(&mut self) -> impl Iterator<Item = &mut PlainConn<S, P>> {
+        self.seats.values_mut().filter_map(|seat| match &mut seat.conn {
+            Conn::Plain(conn) => Some(conn),
+            Conn::Tunnel(_) | Conn::Admin(_) => None,
+        })
+    }
+
     /// Whether a connection's socket is broken; one that has ended is not.
     pub fn is_broken(&self, id: ConnId) -> bool {
         self.get(id).is_some_and(|conn| conn.socket().is_broken())

@@ -31,10 +31,10 @@ class Page:
     """One site, one browser, one tab."""
 
     def __init__(self):
-        self.site, self.browser = canned.Site(), Chromium()
-        self.tab = self.browser.tab()
         axe = pathlib.Path(importlib.util.find_spec("axe_playwright_python").origin).parent
         self.axe = (axe / "axe.min.js").read_text(encoding="utf-8")
+        self.site, self.browser = canned.Site(), Chromium()
+        self.tab = self.browser.tab()
 
     def open(self, status, width=1280, dark=False, first=None, **media):
         self.say(status, first)

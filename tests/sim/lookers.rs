@@ -59,6 +59,9 @@ const PATHS: [&str; 5] = [
     "/api/v1/explain?name=h0.example",
 ];
 
+/// Answers that take more room than there is.
+const LONG: [&str; 2] = ["/metrics", "/api/v1/events"];
+
 struct Looker {
     stream: SimStream,
     way: Way,
@@ -101,7 +104,7 @@ impl Lookers {
 
     fn come(&mut self, now: Time) {
         let way = match self.rng.below(9) {
-            0..=3 => Way::Asks(*self.rng.pick(&PATHS)),
+            0..=3 => Way::Asks(PATHS[self.rng.below(PATHS.len() as u64) as usize]),
             4 | 5 => Way::Watches(now + Duration::from_secs(self.rng.between(1, 9))),
             6 => Way::Drips,
             7 => Way::IsDeaf,
@@ -112,7 +115,7 @@ impl Lookers {
         let outbox = match way {
             Way::Asks(path) => request(path),
             Way::Watches(_) => request("/api/v1/events"),
-            Way::IsDeaf => request("/metrics"),
+            Way::IsDeaf => request(LONG[self.rng.below(2) as usize]),
             Way::Drips => Vec::new(),
             Way::Babbles => {
                 let mut junk = vec![0; self.rng.log_between(1, 5000) as usize];
@@ -211,16 +214,38 @@ impl Looker {
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             return demand(false, "no answer");
         };
+        let whole = match head.contains("\r\nTransfer-Encoding: chunked") {
+            true => unchunk(body),
+            false => Some(body.to_owned()),
+        };
+        let Some(body) = whole else { return demand(false, "no whole chunks") };
         let is_health = path == "/healthz";
         let is_well = head.starts_with("HTTP/1.1 200 ");
         demand(is_well || is_health && head.starts_with("HTTP/1.1 503 "), "another status");
         match path {
-            "/api/v1/status" => demand(serde_json::from_str::<Status>(body).is_ok(), "no snapshot"),
+            "/api/v1/status" => {
+                demand(serde_json::from_str::<Status>(&body).is_ok(), "no snapshot")
+            }
             "/metrics" => demand(body.contains("\nunderpass_build_info{"), "no numbers"),
             "/healthz" => {}
-            _ => demand(serde_json::from_str::<serde_json::Value>(body).is_ok(), "no JSON"),
+            _ => demand(serde_json::from_str::<serde_json::Value>(&body).is_ok(), "no JSON"),
         }
         seen.borrow_mut().answers += 1;
+    }
+}
+
+/// The content of whole chunks (RFC 9112 7.1).
+fn unchunk(body: &str) -> Option<String> {
+    let (mut rest, mut content) = (body, String::new());
+    loop {
+        let (size, behind) = rest.split_once("\r\n")?;
+        let size = usize::from_str_radix(size, 16).ok()?;
+        let (chunk, behind) = (behind.get(..size)?, behind.get(size..)?);
+        content.push_str(chunk);
+        rest = behind.strip_prefix("\r\n")?;
+        if size == 0 {
+            return rest.is_empty().then_some(content);
+        }
     }
 }
 
@@ -247,12 +272,13 @@ impl Program for Lookers {
                 _ => false,
             };
             if looker.until <= now {
-                let looker = self.all[index].take();
-                if let Some(Looker { way: way @ Way::Asks(_), heard, .. }) = looker
+                if let Some(Looker { way, heard, .. }) = self.all[index].take()
                     && self.calm
+                    && matches!(way, Way::Asks(_) | Way::Drips | Way::Babbles)
                 {
                     let heard = String::from_utf8_lossy(&heard).into_owned();
-                    self.seen.borrow_mut().wrong.push(format!("{way:?} is not answered: {heard}"));
+                    let line = format!("{way:?} has been here for {PATIENCE:?}: {heard:.300}");
+                    self.seen.borrow_mut().wrong.push(line);
                 }
             } else if is_due {
                 self.step(index);

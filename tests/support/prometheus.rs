@@ -23,8 +23,8 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes `targets`, each `HOST:PORT`, as the job `underpass`, with a user and a password where
-    /// there are. Its files lie in `folder`, which is made and goes with it.
+    /// Scrapes `targets`, each `HOST:PORT`, as the job `underpass`, as a user with a password if
+    /// there is one. Its files lie in `folder`, which is made and goes with it.
     pub(crate) fn start(
         folder: &Path,
         targets: &[String],

@@ -48,7 +48,7 @@ impl<N: Net> Client<N> {
 
     fn answer_admin(&mut self, id: ConnId, request: Request) {
         let told = admin::ask(self, &request.question);
-        self.core.answer_admin(id, request.is_head, told);
+        self.core.answer_admin(id, &request, told);
     }
 
     /// Takes a sample for the plots, and tells those who watch, if it is time.

@@ -194,11 +194,19 @@ impl<N: Net> Server<N> {
         self.stats.linked(visit.service, visit.entry, now - routed);
     }
 
-    /// Bytes may have moved.
-    pub(super) fn count_bytes(&mut self, id: ConnId) {
+    /// Counts what has moved on a visitor's socket.
+    fn count_bytes(&mut self, id: ConnId) {
         if let Some(conn) = self.core.conns.plain(id) {
             let (read, written) = (conn.socket.read(), conn.socket.written());
             conn.stage.visit.count(&mut self.stats, read, written);
+        }
+    }
+
+    /// The same of all visitors, for who is about to look.
+    pub(super) fn count_all_bytes(&mut self) {
+        let stats = &mut self.stats;
+        for conn in self.core.conns.iter_plain() {
+            conn.stage.visit.count(stats, conn.socket.read(), conn.socket.written());
         }
     }
 
@@ -225,13 +233,17 @@ impl<N: Net> Server<N> {
     /// The first byte of a request may have come.
     pub(super) fn note_request(&mut self, id: ConnId) {
         let now = self.core.now();
-        let Some(visitor) = self.visitor(id) else { return };
-        if let Doing::Http(http) = &visitor.doing
-            && visitor.visit.began == NEVER
+        let Some(conn) = self.core.conns.plain(id) else { return };
+        let Visitor { doing, visit, .. } = &mut conn.stage;
+        if let Doing::Http(http) = doing
+            && visit.began == NEVER
             && !http.is_idle()
         {
-            visitor.visit.began = now;
-            visitor.visit.service = None;
+            // What has gone out until now was the answer to the one before.
+            let counted = u64::from(visit.read);
+            visit.count(&mut self.stats, counted, conn.socket.written());
+            visit.began = now;
+            visit.service = None;
         }
     }
 

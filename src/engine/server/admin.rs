@@ -40,12 +40,15 @@ impl<N: Net> Server<N> {
 
     fn answer_admin(&mut self, id: ConnId, request: Request) {
         let told = admin::ask(self, &request.question);
-        self.core.answer_admin(id, request.is_head, told);
+        self.core.answer_admin(id, &request, told);
     }
 
     /// Takes a sample for the plots, and tells those who watch, if it is time.
     pub(super) fn tell_watchers(&mut self) {
         let now = self.core.now();
+        if self.core.desk.history().is_some_and(|history| history.next() <= now) {
+            self.count_all_bytes();
+        }
         if let Some(history) = self.core.desk.history()
             && history.next() <= now
         {
@@ -193,6 +196,7 @@ impl<N: Net> Server<N> {
 
 impl<N: Net> Informant for Server<N> {
     fn status(&mut self) -> Status {
+        self.count_all_bytes();
         let draining = self.is_draining();
         let program = self.core.program(draining, self.config.limits.memory);
         let mut tunnel = self.junk;

@@ -278,7 +278,6 @@ impl<N: Net> Server<N> {
         let link = link.and_then(|link| self.core.conns.get(link));
         let on_link = link.map_or(0, Conn::held);
         let moved_on_link = link.map_or(0, |link| link.socket().written());
-        self.count_bytes(payer);
         let Some(conn) = self.core.conns.get(payer) else { return };
         let held = match conn {
             Conn::Plain(visitor) => visitor.stage.held(),

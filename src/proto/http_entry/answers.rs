@@ -95,8 +95,8 @@ impl HttpEntry {
         self.close(Parting::Close);
     }
 
-    /// After [`super::Action::Route`], in place of an answer to it: the request, as a home would get
-    /// it, for somebody who takes over from here.
+    /// After [`super::Action::Route`], in place of an answer to it: the request, as a home would
+    /// get it, for somebody who takes over from here.
     pub fn take_head(&mut self) -> Vec<u8> {
         self.forget();
         match self.take_stage() {

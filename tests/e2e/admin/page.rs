@@ -35,7 +35,8 @@ try:
     tab = browser.tab()
     tab.look(1200)
     tab.go(sys.argv[2])
-    tab.wait("document.body && document.body.textContent.includes(%s)" % json.dumps(sys.argv[3]), 20)
+    shown = "document.body && document.body.textContent.includes(%s)"
+    tab.wait(shown % json.dumps(sys.argv[3]), 20)
     assert tab.run("document.title") != "taken", "a script has run"
     assert tab.run("document.querySelectorAll('img').length") == 0, "an element of a stranger's"
     complaints = tab.complaints()
