@@ -39,7 +39,9 @@ struct Ask {
 impl Ask {
     fn get(target: &str) -> Ask {
         let (target, host) = (target.to_owned(), "localhost".to_owned());
-        Ask { method: "GET", target, host, fields: String::new(), from: None }
+        // Where the page comes compressed, it comes in no other way.
+        let fields = "Accept-Encoding: gzip\r\n".to_owned();
+        Ask { method: "GET", target, host, fields, from: None }
     }
 
     fn method(self, method: &'static str) -> Ask {
