@@ -45,7 +45,11 @@ impl Whole {
     }
 
     /// A part of the page, as the program holds it: compressed.
-    pub fn part(part: Part) -> Whole {
+    pub fn part(part: Part, takes_gzip: bool) -> Whole {
+        if !takes_gzip {
+            let hint = "The page is sent compressed (gzip): use a browser, or `curl --compressed`.";
+            return Whole::text(406, hint);
+        }
         macro_rules! packed {
             ($name:literal) => {
                 include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz")).as_slice()
@@ -97,10 +101,6 @@ impl Whole {
                 Whole { fields, ..Whole::text(405, "Everything here is for reading only.") }
             }
             Refusal::NotFound => Whole::text(404, "There is nothing of this name here."),
-            Refusal::Encoding => Whole::text(
-                406,
-                "The page is sent compressed (gzip): use a browser, or `curl --compressed`.",
-            ),
             Refusal::Parameter => {
                 Whole::json(400, br#"{"error":"a parameter is missing or wrong"}"#.to_vec())
             }

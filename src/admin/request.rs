@@ -22,8 +22,13 @@ pub struct Request {
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
-    /// A part of the page.
-    Page(Part),
+    /// A part of the page, which is only to be had compressed.
+    Page {
+        /// Which.
+        part: Part,
+        /// That may be sent.
+        takes_gzip: bool,
+    },
     /// Whether it serves.
     Health,
     /// For Prometheus.
@@ -69,8 +74,6 @@ pub enum Refusal {
     Method,
     /// Nothing is there.
     NotFound,
-    /// It is only to be had compressed.
-    Encoding,
     /// A parameter is missing or is none.
     Parameter,
     /// Another site's page has made the browser ask.
@@ -111,14 +114,11 @@ impl Request {
             return Err(Refusal::CrossSite);
         }
         let accept = head.fields.named("accept").next().unwrap_or_default();
-        let page = |part| match takes_gzip(head.fields) {
-            true => Ok(Question::Page(part)),
-            false => Err(Refusal::Encoding),
-        };
+        let page = |part| Question::Page { part, takes_gzip: takes_gzip(head.fields) };
         let question = match path {
-            b"/" => page(Part::Html)?,
-            b"/page.css" => page(Part::Css)?,
-            b"/page.js" => page(Part::Js)?,
+            b"/" => page(Part::Html),
+            b"/page.css" => page(Part::Css),
+            b"/page.js" => page(Part::Js),
             b"/healthz" | b"/ping" => Question::Health,
             b"/metrics" => Question::Metrics(Format::from_accept(accept)),
             b"/api/v1/status" => Question::Status,
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_found_by_its_path() {
-        assert_eq!(get("/"), Ok(Question::Page(Part::Html)));
+        assert_eq!(get("/"), Ok(Question::Page { part: Part::Html, takes_gzip: true }));
         assert_eq!(get("/api/v1/history?range=day"), Ok(Question::History(Range::Day)));
         assert_eq!(get("/api/v1/history?range=year"), Err(Refusal::Parameter));
         assert_eq!(get("/api/v1/explain"), Err(Refusal::Parameter));
@@ -242,7 +242,8 @@ mod tests {
         ] {
             let fields = format!("Host: localhost\r\n{fields}");
             let asked = read("GET /", &fields, Named::Loopback);
-            assert_eq!(asked.is_ok(), expected, "{fields}: {asked:?}");
+            let page = Question::Page { part: Part::Html, takes_gzip: expected };
+            assert_eq!(asked, Ok(page), "{fields}");
         }
     }
 

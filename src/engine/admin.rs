@@ -493,7 +493,7 @@ pub enum Told {
 /// Asks a role.
 pub fn ask(role: &mut impl Informant, question: &Question) -> Told {
     match question {
-        Question::Page(part) => Told::Whole(Whole::part(*part)),
+        Question::Page { part, takes_gzip } => Told::Whole(Whole::part(*part, *takes_gzip)),
         Question::Health => Told::Whole(Whole::health(role.health())),
         Question::Metrics(format) => Told::Metrics(Arc::new(role.status()), *format),
         Question::Status => Told::Whole(Whole::json(200, to_json(&role.status()).into_bytes())),

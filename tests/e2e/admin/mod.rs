@@ -7,6 +7,7 @@ mod doors;
 mod health;
 mod load;
 mod page;
+mod scrape;
 mod state;
 mod users;
 
