@@ -115,9 +115,7 @@ impl<N: Net> Client<N> {
         let upstream = Arc::new(Upstream::new(&config, &mut net)?);
         let services = Numbered::new(&config.services);
         let descriptors = net.descriptor_limit();
-        let admins = if config.admin.is_some() { limits::ADMIN_CONNECTIONS } else { 0 };
-        let capacity = Capacity { admins, memory: usize::MAX, ..Capacity::NONE };
-        let mut core = Core::new(net, Admission::new(capacity));
+        let mut core = Core::new(net, Admission::new(capacity(&config)));
         core.open_desk(config.admin.as_ref())?;
         let mut client = Client {
             lines: BTreeMap::new(),
@@ -381,6 +379,12 @@ impl<N: Net> Client<N> {
             }
         }
     }
+}
+
+/// Only the admin door admits anybody here: links and visitors are the server's to bound.
+fn capacity(config: &ClientConfig) -> Capacity {
+    let admins = if config.admin.is_some() { limits::ADMIN_CONNECTIONS } else { 0 };
+    Capacity { admins, memory: usize::MAX, ..Capacity::NONE }
 }
 
 /// The services of a control connection that visitors can come to.

@@ -8,7 +8,7 @@ use log::info;
 
 use super::line::{Line, LineId, Role, Upstream, Way};
 use super::link::LinkStep;
-use super::{Client, Tunnel};
+use super::{Client, Tunnel, capacity};
 use crate::config::changes::{self, Change};
 use crate::config::{ClientConfig, Protocol};
 use crate::engine::conn::{Conn, Gone};
@@ -31,6 +31,7 @@ impl<N: Net> Client<N> {
         self.core.io.net.set_tcp(&config.tcp);
         let news = self.services.reload(&config.services);
         self.core.commit_desk(desk, config.admin.as_ref());
+        self.core.admission.set_capacity(capacity(&config));
         self.config = config;
         for number in &news.gone {
             self.counters.remove(number);

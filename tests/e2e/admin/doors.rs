@@ -92,7 +92,7 @@ fn a_loopback_port_of_either_role_is_for_reading_only() {
     assert_eq!(status(doors[0])["role"], "server");
     assert_eq!(status(doors[1])["role"], "client");
     // The client has no names to explain.
-    assert_eq!(Ask::get("/api/v1/explain?name=a.b").at(doors[1]).status(), 404);
+    assert_eq!(Ask::get("/api/v1/explain?name=a.b").at(doors[1]).status(), 400);
     assert_eq!(Ask::get("/api/v1/explain").at(doors[0]).status(), 400);
 }
 
