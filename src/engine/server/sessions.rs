@@ -256,6 +256,10 @@ impl<N: Net> Server<N> {
             Due::Ping => self.core.say(id, &Message::Ping(now.0)),
         };
         match told {
+            // A ping is no reason to look after the links before their time.
+            Ok(()) if self.broker.tend_at(id).is_some_and(|at| now < at) => {
+                self.set_session_deadline(id);
+            }
             Ok(()) => self.broker.tend(id, now),
             Err(gone) => self.end_session(id, gone),
         }
