@@ -37,6 +37,26 @@ pub struct Socket<S> {
     last_read: u32,
 }
 
+/// What somebody has counted of what a socket has read and written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counted {
+    read: u64,
+    written: u64,
+}
+
+impl Counted {
+    /// What has been read and written since the last look.
+    pub fn take<S>(&mut self, socket: &Socket<S>) -> (u64, u64) {
+        let read = socket.read - std::mem::replace(&mut self.read, socket.read);
+        (read, self.take_written(socket))
+    }
+
+    /// What has been written since.
+    pub fn take_written<S>(&mut self, socket: &Socket<S>) -> u64 {
+        socket.written - std::mem::replace(&mut self.written, socket.written)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fin {
     NotYet,

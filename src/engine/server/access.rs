@@ -17,6 +17,7 @@ use super::visitor::{Doing, Visitor};
 use crate::config::ServerService;
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
+use crate::engine::socket::{Counted, Socket};
 use crate::proto::access::{Entry, Record, Sink, VisitEnd};
 use crate::proto::http_entry::{Concluded, Ended, Summary};
 use crate::proto::services::ServiceId;
@@ -29,53 +30,69 @@ pub(super) struct Visit {
     entry: Entry,
     /// It is a load balancer's own: none, unless a service takes it.
     is_check: bool,
-    /// A byte of the answer has gone out.
-    has_answer: bool,
-    /// Its request has led to 101.
-    is_upgraded: bool,
+    answer: Answer,
     /// Why it was told to go, if it was: whatever follows is no longer of interest.
     end: Option<VisitEnd>,
     /// That it has asked for last.
     service: Option<ServiceId>,
     /// Of a connection, its accept; of a request, its first byte. [`NEVER`] between requests.
     began: Time,
-    /// Since when it waits for a link; [`NEVER`] if it does not.
-    routed: Time,
-    /// What has been counted of what its socket has read: the lower half, which is enough, since no
-    /// turn moves more.
-    read: u32,
-    /// And written.
-    written: u32,
+    /// Since when it waits for a link: microseconds after `began`; [`NOT_WAITING`] if it does not.
+    routed: u32,
+    /// Of its socket's bytes.
+    counted: Counted,
+}
+
+/// How far the answer to a visit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Not a byte of it has gone out.
+    Awaited,
+    /// One has.
+    Begun,
+    /// It was 101: what follows belongs to the request.
+    Upgraded,
 }
 
 /// Later than any moment; smaller than an `Option`, in something that each visitor has.
 const NEVER: Time = Time(u64::MAX);
+/// More than any service takes to be found.
+const NOT_WAITING: u32 = u32::MAX;
 
 impl Visit {
     fn new(entry: Entry, now: Time) -> Visit {
         Visit {
             entry,
             is_check: false,
-            has_answer: false,
-            is_upgraded: false,
+            answer: Answer::Awaited,
             end: None,
             service: None,
             began: if entry == Entry::Http { NEVER } else { now },
-            routed: NEVER,
-            read: 0,
-            written: 0,
+            routed: NOT_WAITING,
+            counted: Counted::default(),
         }
     }
 
     /// Counts what has moved since this was asked last.
-    fn count(&mut self, stats: &mut Stats, read: u64, written: u64) {
-        let (read, written) = (read as u32, written as u32);
-        if (self.read, self.written) != (read, written) {
-            let (received, sent) =
-                (read.wrapping_sub(self.read), written.wrapping_sub(self.written));
-            (self.read, self.written) = (read, written);
-            stats.moved(self.service, self.entry, received.into(), sent.into());
+    fn count<S>(&mut self, stats: &mut Stats, socket: &Socket<S>) {
+        let (received, sent) = self.counted.take(socket);
+        if (received, sent) != (0, 0) {
+            stats.moved(self.service, self.entry, received, sent);
         }
+    }
+
+    /// It waits for a link, if it does not already.
+    fn wait(&mut self, now: Time) {
+        if self.routed == NOT_WAITING {
+            let after = u32::try_from((now - self.began).as_micros()).unwrap_or(u32::MAX);
+            self.routed = after.min(NOT_WAITING - 1);
+        }
+    }
+
+    /// It waits no more; how long it did.
+    fn waited(&mut self, now: Time) -> Duration {
+        let after = std::mem::replace(&mut self.routed, NOT_WAITING);
+        now - (self.began + Duration::from_micros(after.into()))
     }
 }
 
@@ -174,7 +191,7 @@ impl<N: Net> Server<N> {
         let now = self.core.now();
         let Some(Visitor { visit, account, .. }) = self.visitor(id) else { return };
         visit.service = Some(service);
-        visit.routed = visit.routed.min(now);
+        visit.wait(now);
         if account.is_some() {
             let owner = self.broker.owner(service);
             let client = owner.and_then(|owner| self.session(owner)).map(|owner| owner.address);
@@ -190,15 +207,14 @@ impl<N: Net> Server<N> {
         let now = self.core.now();
         let Some(conn) = self.core.conns.plain(id) else { return };
         let visit = &mut conn.stage.visit;
-        let routed = std::mem::replace(&mut visit.routed, NEVER);
-        self.stats.linked(visit.service, visit.entry, now - routed);
+        let wait = visit.waited(now);
+        self.stats.linked(visit.service, visit.entry, wait);
     }
 
     /// Counts what has moved on a visitor's socket.
     fn count_bytes(&mut self, id: ConnId) {
         if let Some(conn) = self.core.conns.plain(id) {
-            let (read, written) = (conn.socket.read(), conn.socket.written());
-            conn.stage.visit.count(&mut self.stats, read, written);
+            conn.stage.visit.count(&mut self.stats, &conn.socket);
         }
     }
 
@@ -206,7 +222,7 @@ impl<N: Net> Server<N> {
     pub(super) fn count_all_bytes(&mut self) {
         let stats = &mut self.stats;
         for conn in self.core.conns.iter_plain() {
-            conn.stage.visit.count(stats, conn.socket.read(), conn.socket.written());
+            conn.stage.visit.count(stats, &conn.socket);
         }
     }
 
@@ -215,14 +231,15 @@ impl<N: Net> Server<N> {
         let now = self.core.now();
         let Some(conn) = self.core.conns.plain(id) else { return };
         let Visitor { doing, visit, account, .. } = &mut conn.stage;
-        if visit.has_answer {
+        if visit.answer != Answer::Awaited {
             return;
         }
-        visit.has_answer = match doing {
+        let has_begun = match doing {
             Doing::Http(http) => http.has_answered(),
             _ => conn.socket.written() > 0,
         };
-        if visit.has_answer {
+        if has_begun {
+            visit.answer = Answer::Begun;
             self.stats.first_byte(visit.service, visit.entry, now - visit.began);
             if let Some(account) = account {
                 account.first_byte = Some(now);
@@ -240,8 +257,8 @@ impl<N: Net> Server<N> {
             && !http.is_idle()
         {
             // What has gone out until now was the answer to the one before.
-            let counted = u64::from(visit.read);
-            visit.count(&mut self.stats, counted, conn.socket.written());
+            let sent = visit.counted.take_written(&conn.socket);
+            self.stats.moved(visit.service, visit.entry, 0, sent);
             visit.began = now;
             visit.service = None;
         }
@@ -287,14 +304,14 @@ impl<N: Net> Server<N> {
         let bytes = summary.as_ref().map_or((0, 0), |it| (it.bytes_in, it.bytes_out));
         if let Some(visitor) = self.visitor(id)
             && let Some(status) = ended.status
-            && !visitor.visit.is_upgraded
+            && visitor.visit.answer != Answer::Upgraded
         {
             let service = visitor.visit.service;
             self.stats.answered(service, status);
         }
         self.write_record(id, ended, summary.as_ref(), bytes);
         let Some(Visitor { visit, account, .. }) = self.visitor(id) else { return };
-        (visit.began, visit.routed, visit.has_answer) = (NEVER, NEVER, false);
+        (visit.began, visit.routed, visit.answer) = (NEVER, NOT_WAITING, Answer::Awaited);
         if let Some(account) = account {
             account.first_byte = None;
             (account.service, account.client) = (None, None);
@@ -307,7 +324,7 @@ impl<N: Net> Server<N> {
         let Some(conn) = self.core.conns.plain(id) else { return };
         let Visitor { visit, account, .. } = &mut conn.stage;
         let Some(upgrade) = upgrade else { return };
-        visit.is_upgraded = true;
+        visit.answer = Answer::Upgraded;
         if let Some(status) = upgrade.0.status {
             self.stats.answered(visit.service, status);
         }
@@ -324,7 +341,7 @@ impl<N: Net> Server<N> {
         let Some(conn) = self.core.conns.plain(id) else { return };
         let (read, written) = (conn.socket.read(), conn.socket.written());
         let Visitor { doing, visit, account, .. } = &mut conn.stage;
-        if visit.is_upgraded {
+        if visit.answer == Answer::Upgraded {
             let upgrade = account.as_mut().and_then(|account| account.upgrade.take());
             let concluded = match upgrade {
                 Some(((ended, summary), read_before, written_before)) => {
