@@ -1,5 +1,6 @@
 //! What the admin door is asked: one request for each connection, which only reads.
 
+use crate::proto::history::Span;
 use crate::wire::host::HostName;
 use crate::wire::http::request::{Request as Head, Target};
 use crate::wire::http::{Fields, Framing, Reject, Slots, Version};
@@ -36,7 +37,7 @@ pub enum Question {
     /// The snapshot.
     Status,
     /// What has passed lately.
-    History(Range),
+    History(Span),
     /// Who gets a name, and path.
     Explain(String),
     /// The snapshot, again and again.
@@ -52,15 +53,6 @@ pub enum Part {
     Css,
     /// `/page.js`
     Js,
-}
-
-/// Which history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Range {
-    /// The last hour, by 5 seconds.
-    Hour,
-    /// The last day, by the minute.
-    Day,
 }
 
 /// Why there is no answer to a request.
@@ -123,8 +115,8 @@ impl Request {
             b"/metrics" => Question::Metrics(Format::from_accept(accept)),
             b"/api/v1/status" => Question::Status,
             b"/api/v1/history" => match parameter(query, "range").as_deref() {
-                None | Some("hour") => Question::History(Range::Hour),
-                Some("day") => Question::History(Range::Day),
+                None | Some("hour") => Question::History(Span::Hour),
+                Some("day") => Question::History(Span::Day),
                 Some(_) => return Err(Refusal::Parameter),
             },
             b"/api/v1/explain" => {
@@ -222,7 +214,7 @@ mod tests {
     #[test]
     fn what_is_asked_is_found_by_its_path() {
         assert_eq!(get("/"), Ok(Question::Page { part: Part::Html, takes_gzip: true }));
-        assert_eq!(get("/api/v1/history?range=day"), Ok(Question::History(Range::Day)));
+        assert_eq!(get("/api/v1/history?range=day"), Ok(Question::History(Span::Day)));
         assert_eq!(get("/api/v1/history?range=year"), Err(Refusal::Parameter));
         assert_eq!(get("/api/v1/explain"), Err(Refusal::Parameter));
         let asked = get("/api/v1/explain?x=1&name=a%2Eb+c%zz%&path=/%C3%A4").expect("sound");

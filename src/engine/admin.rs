@@ -1,5 +1,5 @@
-//! The connections that come in by the admin door, of either role. Each
-//! asks one thing and is closed when it has its answer; those who watch stay.
+//! The connections that come in by the admin door, of either role. Each asks one thing and is
+//! closed when it has its answer; those who watch stay.
 //!
 //! ```text
 //! Head --whole, may ask--> (the role answers) --> Sending --all out--> Parting
@@ -24,18 +24,22 @@ use super::net::Net;
 use super::socket::{Received, Socket};
 use crate::admin::metrics::{Format, Scrape};
 use crate::admin::reply::{Health, JSON, Length, Whole, write_head};
-use crate::admin::request::{Named, Question, Range, Refusal, Request};
+use crate::admin::request::{Named, Question, Refusal, Request};
 use crate::config::{AdminAddr, AdminConfig};
 use crate::limits;
 use crate::proto::admin_guard::Verdict;
 use crate::proto::admission::{Class, Holder, Standing};
-use crate::proto::history::{History, Span};
+use crate::proto::history::{History, Span, Totals};
 use crate::proto::services::ServiceId;
 use crate::status::{Series, Status};
 use crate::wire;
 
-/// What the role has to say.
-pub trait Informant {
+/// A role at the admin door: what it has to say there, and how it has its turns.
+pub(super) trait Informant<N: Net, P, T>: Sized {
+    /// Where the door is.
+    fn core(&mut self) -> &mut Core<N, P, T>;
+    /// What has been counted of each service.
+    fn totals(&mut self) -> Vec<(ServiceId, Totals)>;
     /// The snapshot.
     fn status(&mut self) -> Status;
     /// Services with a history, by the names that the file gives them.
@@ -44,6 +48,41 @@ pub trait Informant {
     fn explain(&self, asked: &str) -> Result<Vec<String>, &'static str>;
     /// Whether visitors are welcome.
     fn health(&self) -> Health;
+
+    /// Somebody at the door has its turn.
+    fn hear_admin(&mut self, id: ConnId) {
+        if let Some(request) = self.core().hear_admin(id) {
+            self.answer_admin(id, &request);
+        }
+    }
+
+    /// A password has been checked.
+    fn checked(&mut self, ticket: u64, is_right: bool) {
+        if let Some((id, request)) = self.core().checked(ticket, is_right) {
+            self.answer_admin(id, &request);
+        }
+    }
+
+    /// Answers what may be answered.
+    fn answer_admin(&mut self, id: ConnId, request: &Request) {
+        let told = ask(self, &request.question);
+        self.core().answer_admin(id, request, told);
+    }
+
+    /// Takes a sample for the plots, and tells those who watch, if it is time.
+    fn tell_watchers(&mut self) {
+        let now = self.core().now();
+        if self.core().desk.history().is_some_and(|history| history.next() <= now) {
+            let totals = self.totals();
+            if let Some(history) = self.core().desk.history() {
+                history.sample(now, totals.into_iter());
+            }
+        }
+        if self.core().watchers_are_due() {
+            let json = to_json(&self.status());
+            self.core().tell_watchers(&json);
+        }
+    }
 }
 
 /// Reads of one head before others have their turn, and slices of one answer.
@@ -131,7 +170,7 @@ impl<N: Net, P, T> Core<N, P, T> {
             self.io.net.abort(stream);
             return false;
         };
-        let named = match is_unix || self.desk.has_users {
+        let named = match is_unix || self.desk.has_users() {
             true => Named::Anybody,
             false => Named::Loopback,
         };
@@ -458,9 +497,12 @@ impl<N: Net, P, T> Core<N, P, T> {
 
     /// Whether it is time to tell those who watch; then [`Core::tell_watchers`] is due.
     pub(super) fn watchers_are_due(&mut self) -> bool {
+        if self.desk.watchers.is_empty() || self.now() < self.desk.tick {
+            return false;
+        }
         let conns = &self.conns;
         self.desk.watchers.retain(|id| conns.get(*id).is_some());
-        !self.desk.watchers.is_empty() && self.desk.tick <= self.now()
+        !self.desk.watchers.is_empty()
     }
 
     /// Tells those who watch; who has not taken what it was told last is told later.
@@ -479,7 +521,7 @@ impl<N: Net, P, T> Core<N, P, T> {
 const UNBUFFERED: &str = "X-Accel-Buffering: no\r\n";
 
 /// What a role says to a question.
-pub enum Told {
+pub(super) enum Told {
     /// All at once.
     Whole(Whole),
     /// These numbers.
@@ -491,20 +533,14 @@ pub enum Told {
 }
 
 /// Asks a role.
-pub fn ask(role: &mut impl Informant, question: &Question) -> Told {
+fn ask<N: Net, P, T>(role: &mut impl Informant<N, P, T>, question: &Question) -> Told {
     match question {
         Question::Page { part, takes_gzip } => Told::Whole(Whole::part(*part, *takes_gzip)),
         Question::Health => Told::Whole(Whole::health(role.health())),
         Question::Metrics(format) => Told::Metrics(Arc::new(role.status()), *format),
         Question::Status => Told::Whole(Whole::json(200, to_json(&role.status()).into_bytes())),
         Question::Events => Told::Events(to_json(&role.status())),
-        Question::History(range) => {
-            let span = match range {
-                Range::Hour => Span::Hour,
-                Range::Day => Span::Day,
-            };
-            Told::History(span, role.names())
-        }
+        Question::History(span) => Told::History(*span, role.names()),
         Question::Explain(asked) => Told::Whole(match role.explain(asked) {
             Ok(lines) => {
                 let answer = serde_json::json!({ "name": asked, "lines": lines });
@@ -518,7 +554,7 @@ pub fn ask(role: &mut impl Informant, question: &Question) -> Told {
 }
 
 /// As the API has it.
-pub(super) fn to_json(status: &Status) -> String {
+fn to_json(status: &Status) -> String {
     // It has no maps with strange keys, and no numbers that JSON has not.
     serde_json::to_string(status).unwrap_or_default()
 }

@@ -37,6 +37,7 @@ use self::link::{Link, LinkStep};
 use self::session::Control;
 use self::udp::Udp;
 use super::about::About;
+use super::admin::Informant as _;
 use super::conn::{Conn, Dialect};
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};

@@ -26,7 +26,6 @@ pub struct Desk<L> {
     pub(super) doors: BTreeMap<usize, Door<L>>,
     pub(super) knocked: BTreeSet<usize>,
     pub(super) guard: Option<Guard>,
-    pub(super) has_users: bool,
     /// Connections whose passwords are being checked, by the ticket of the check.
     pub(super) checks: HashMap<u64, ConnId>,
     pub(super) watchers: Vec<ConnId>,
@@ -97,7 +96,6 @@ impl<L> Desk<L> {
             doors: BTreeMap::new(),
             knocked: BTreeSet::new(),
             guard: None,
-            has_users: false,
             checks: HashMap::new(),
             watchers: Vec::new(),
             tick: Time::default(),
@@ -161,7 +159,6 @@ impl<L> Desk<L> {
             (self.guard, self.history) = (None, None);
             return true;
         };
-        self.has_users = !config.users.is_empty();
         let are_others = match &mut self.guard {
             Some(guard) => guard.set_users(Arc::clone(&config.users)),
             None => {
@@ -171,6 +168,11 @@ impl<L> Desk<L> {
         };
         self.history.get_or_insert_with(|| History::new(now));
         are_others || !former.is_empty()
+    }
+
+    /// Whether a password is asked for.
+    pub(super) fn has_users(&self) -> bool {
+        self.guard.as_ref().is_some_and(Guard::has_users)
     }
 
     /// Where it listens on TCP.

@@ -50,6 +50,7 @@ use self::sessions::{Control, Session};
 use self::udp::Udp;
 use self::visitor::{Doing, Visitor};
 use super::about::About;
+use super::admin::Informant as _;
 use super::conn::Conn;
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};

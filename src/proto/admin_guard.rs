@@ -128,9 +128,14 @@ impl Guard {
         are_others
     }
 
+    /// Whether there is anybody to be.
+    pub fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
+
     /// A request comes, with this value of its Authorization field.
     pub fn ask(&mut self, authorization: Option<&[u8]>, from: IpAddr, now: Time) -> Verdict {
-        if self.users.is_empty() {
+        if !self.has_users() {
             return Verdict::Allowed;
         }
         let Some(login) = authorization.and_then(Login::parse) else { return Verdict::Challenge };

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::home::Home;
 use super::line::{Line, Role, Way};
-use super::link::LinkStep;
+use super::link::{Link, LinkStep};
 use super::{Client, Tunnel};
 use crate::admin::reply::Health;
-use crate::admin::request::Request;
 use crate::config::HostPort;
-use crate::engine::admin::{self, Informant};
+use crate::engine::admin::Informant;
 use crate::engine::conn::Conn;
 use crate::engine::conns::ConnId;
+use crate::engine::core::Core;
 use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::history::Totals;
@@ -32,59 +33,26 @@ pub(super) struct Counters {
 }
 
 impl<N: Net> Client<N> {
-    /// Somebody at the admin door has its turn.
-    pub(super) fn hear_admin(&mut self, id: ConnId) {
-        if let Some(request) = self.core.hear_admin(id) {
-            self.answer_admin(id, request);
-        }
-    }
-
-    /// A password has been checked.
-    pub(super) fn checked(&mut self, ticket: u64, is_right: bool) {
-        if let Some((id, request)) = self.core.checked(ticket, is_right) {
-            self.answer_admin(id, request);
-        }
-    }
-
-    fn answer_admin(&mut self, id: ConnId, request: Request) {
-        let told = admin::ask(self, &request.question);
-        self.core.answer_admin(id, &request, told);
-    }
-
-    /// Takes a sample for the plots, and tells those who watch, if it is time.
-    pub(super) fn tell_watchers(&mut self) {
-        let now = self.core.now();
-        if self.core.desk.history().is_some_and(|history| history.next() <= now) {
-            let visitors = self.visitors_by_service();
-            let (services, counters) = (&self.services, &self.counters);
-            let totals = services.iter().map(|(number, _)| {
-                let counted = counters.get(&number);
-                let totals = Totals {
-                    received: counted.map_or(0, |it| it.received),
-                    sent: counted.map_or(0, |it| it.sent),
-                    visitors: visitors.get(&number).copied().unwrap_or_default(),
-                };
-                (ServiceId::nth(number.into()), totals)
-            });
-            if let Some(history) = self.core.desk.history() {
-                history.sample(now, totals);
-            }
-        }
-        if self.core.watchers_are_due() {
-            let json = admin::to_json(&self.status());
-            self.core.tell_watchers(&json);
-        }
-    }
-
-    /// Bytes may have moved between a link and a connection at home.
+    /// Counts what has moved between a link and a connection at home.
     pub(super) fn count_bytes(&mut self, link: ConnId, home: ConnId) {
         let Some(service) = self.link(link).and_then(|link| link.service) else { return };
         let Some(conn) = self.core.plain(home) else { return };
         // What is read from the home is for the visitor.
-        let (read, written) = (conn.socket.read() as u32, conn.socket.written() as u32);
-        let counted = std::mem::replace(&mut conn.stage.counted, (read, written));
-        let (sent, received) = (read.wrapping_sub(counted.0), written.wrapping_sub(counted.1));
-        self.count_moved(service, received.into(), sent.into());
+        let (sent, received) = conn.stage.counted.take(&conn.socket);
+        self.count_moved(service, received, sent);
+    }
+
+    /// The same of all, for who is about to look.
+    fn count_all_bytes(&mut self) {
+        let leased = self.core.conns.iter().filter_map(|(link, conn)| match conn {
+            Conn::Tunnel(conn) => match &conn.stage {
+                Tunnel::Link(Link { step: LinkStep::Leased { home }, .. }) => Some((link, *home)),
+                Tunnel::Link(_) | Tunnel::Control(_) => None,
+            },
+            Conn::Plain(_) | Conn::Admin(_) => None,
+        });
+        let leased: Vec<(ConnId, ConnId)> = leased.collect();
+        leased.into_iter().for_each(|(link, home)| self.count_bytes(link, home));
     }
 
     /// Bytes have moved to a service at home, and from it.
@@ -194,8 +162,28 @@ impl<N: Net> Client<N> {
     }
 }
 
-impl<N: Net> Informant for Client<N> {
+impl<N: Net> Informant<N, Home, Tunnel> for Client<N> {
+    fn core(&mut self) -> &mut Core<N, Home, Tunnel> {
+        &mut self.core
+    }
+
+    fn totals(&mut self) -> Vec<(ServiceId, Totals)> {
+        self.count_all_bytes();
+        let visitors = self.visitors_by_service();
+        let totals = self.services.iter().map(|(number, _)| {
+            let counted = self.counters.get(&number);
+            let totals = Totals {
+                received: counted.map_or(0, |it| it.received),
+                sent: counted.map_or(0, |it| it.sent),
+                visitors: visitors.get(&number).copied().unwrap_or_default(),
+            };
+            (ServiceId::nth(number.into()), totals)
+        });
+        totals.collect()
+    }
+
     fn status(&mut self) -> Status {
+        self.count_all_bytes();
         let program = self.core.program(self.is_draining(), 0);
         let visitors = self.visitors_by_service();
         let show = |local: &Option<HostPort>| local.as_ref().map(HostPort::to_string);

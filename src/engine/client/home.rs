@@ -14,15 +14,15 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::pair::{Pair, Parting, Way};
 use crate::engine::relay::Unlimited;
-use crate::engine::socket::Socket;
+use crate::engine::socket::{Counted, Socket};
 use crate::limits;
 use crate::wire::message::Reason;
 
 /// A connection to a service.
 pub(super) struct Home {
     pub(super) step: HomeStep,
-    /// What has been counted of what its socket has read and written: the lower halves.
-    pub(super) counted: (u32, u32),
+    /// Of its socket's bytes.
+    pub(super) counted: Counted,
 }
 
 pub(super) enum HomeStep {
@@ -108,7 +108,7 @@ impl<N: Net> Client<N> {
             let step = HomeStep::Dialling { link, dial };
             let conn = PlainConn {
                 socket: Socket::connecting(stream),
-                stage: Home { step, counted: (0, 0) },
+                stage: Home { step, counted: Counted::default() },
             };
             let home = match self.core.adopt(Conn::Plain(conn), None) {
                 Ok(home) => home,
@@ -183,10 +183,10 @@ impl<N: Net> Client<N> {
     }
 
     fn after_turn(&mut self, link: ConnId, home: ConnId, pair: Pair) {
-        self.count_bytes(link, home);
         match pair {
             Pair::GoesOn => {}
             Pair::Over(way) => {
+                self.count_bytes(link, home);
                 match way {
                     Way::Parts => {
                         if let Some(conn) = self.core.plain(home) {

@@ -320,6 +320,10 @@ impl<N: Net> Client<N> {
     /// Closes a link, and resets the connection at home that is on it.
     pub(super) fn lose_link(&mut self, id: ConnId, why: impl std::fmt::Display) {
         let Some(link) = self.link(id) else { return };
+        if let LinkStep::Leased { home } = link.step {
+            self.count_bytes(id, home);
+        }
+        let Some(link) = self.link(id) else { return };
         let line = link.line;
         let mut step = std::mem::replace(&mut link.step, LinkStep::Settling);
         debug!("link: {why}");

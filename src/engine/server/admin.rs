@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::doors::LeadsTo;
 use super::sessions::Control;
+use super::visitor::Visitor;
 use super::{Server, Tunnel};
 use crate::admin::reply::Health;
-use crate::admin::request::Request;
 use crate::config::show_ports;
-use crate::engine::admin::{self, Informant};
+use crate::engine::admin::Informant;
 use crate::engine::conn::Conn;
 use crate::engine::conns::ConnId;
+use crate::engine::core::Core;
 use crate::engine::net::Net;
 use crate::explain;
 use crate::limits;
@@ -24,52 +25,6 @@ use crate::status::{Count, Failure, Home, Listener, ServedService, ServerStatus,
 use crate::wire::host::HostName;
 
 impl<N: Net> Server<N> {
-    /// Somebody at the admin door has its turn.
-    pub(super) fn hear_admin(&mut self, id: ConnId) {
-        if let Some(request) = self.core.hear_admin(id) {
-            self.answer_admin(id, request);
-        }
-    }
-
-    /// A password has been checked.
-    pub(super) fn checked(&mut self, ticket: u64, is_right: bool) {
-        if let Some((id, request)) = self.core.checked(ticket, is_right) {
-            self.answer_admin(id, request);
-        }
-    }
-
-    fn answer_admin(&mut self, id: ConnId, request: Request) {
-        let told = admin::ask(self, &request.question);
-        self.core.answer_admin(id, &request, told);
-    }
-
-    /// Takes a sample for the plots, and tells those who watch, if it is time.
-    pub(super) fn tell_watchers(&mut self) {
-        let now = self.core.now();
-        if self.core.desk.history().is_some_and(|history| history.next() <= now) {
-            self.count_all_bytes();
-        }
-        if let Some(history) = self.core.desk.history()
-            && history.next() <= now
-        {
-            let (stats, gates, udp) = (&self.stats, &self.gates, &self.udp);
-            let totals = self.services.iter().map(|(id, _)| {
-                let traffic = stats.of_service(id).map(|(_, traffic)| traffic);
-                let sum = |(received, sent), traffic: &stats::Traffic| {
-                    (received + traffic.received, sent + traffic.sent)
-                };
-                let (received, sent) = traffic.fold((0, 0), sum);
-                let visitors = (gates.taken_at(id) + udp.sessions_of(id)) as u64;
-                (id, Totals { received, sent, visitors })
-            });
-            history.sample(now, totals);
-        }
-        if self.core.watchers_are_due() {
-            let json = admin::to_json(&self.status());
-            self.core.tell_watchers(&json);
-        }
-    }
-
     /// Whether a visitor of the HTTP entry asks for the page's own name, and may come in. Then it
     /// is no visitor any more.
     pub(super) fn is_for_admin(&mut self, id: ConnId, name: &HostName) -> bool {
@@ -194,7 +149,25 @@ impl<N: Net> Server<N> {
     }
 }
 
-impl<N: Net> Informant for Server<N> {
+impl<N: Net> Informant<N, Visitor, Tunnel> for Server<N> {
+    fn core(&mut self) -> &mut Core<N, Visitor, Tunnel> {
+        &mut self.core
+    }
+
+    fn totals(&mut self) -> Vec<(ServiceId, Totals)> {
+        self.count_all_bytes();
+        let totals = self.services.iter().map(|(id, _)| {
+            let traffic = self.stats.of_service(id).map(|(_, traffic)| traffic);
+            let sum = |(received, sent), traffic: &stats::Traffic| {
+                (received + traffic.received, sent + traffic.sent)
+            };
+            let (received, sent) = traffic.fold((0, 0), sum);
+            let visitors = (self.gates.taken_at(id) + self.udp.sessions_of(id)) as u64;
+            (id, Totals { received, sent, visitors })
+        });
+        totals.collect()
+    }
+
     fn status(&mut self) -> Status {
         self.count_all_bytes();
         let draining = self.is_draining();
