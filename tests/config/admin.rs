@@ -1,10 +1,8 @@
 //! `[server.admin]` and `[client.admin]`: where, for whom, and what is wrong with them.
 
-use std::fs;
-use std::path::PathBuf;
-
 use underpass::config::{AdminAddr, AdminConfig, Config, ConfigError};
 
+use crate::folder::Folder;
 use crate::{MARKER, bad, client, good, parse, server};
 
 /// What `htpasswd -nbB`, `-nb`, `-nbs`, `-nb2` and `-nb5` print for "secret".
@@ -260,35 +258,18 @@ fn a_client_has_it_too_but_for_the_host() {
     );
 }
 
-/// A folder of a test's own.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn new(name: &str) -> Folder {
-        let folder = std::env::temp_dir().join(format!("underpass-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        Folder(folder)
-    }
-
-    fn load(&self, head: &str, admin: &str) -> Result<Config, ConfigError> {
+    fn load_admin(&self, head: &str, admin: &str) -> Result<Config, ConfigError> {
         let text = format!(
             "{head}\n[server]\nbind_addr = '[::1]:1'\nhttp_addr = '[::1]:2'\n[server.admin]\n\
              {admin}"
         );
-        let path = self.0.join("f.toml");
-        Config::parse(path.to_str().expect("UTF-8"), &text, &|_| None)
+        self.parse(&text, &|_| None)
     }
 
     /// Without the folder.
     fn error(&self, admin: &str) -> String {
-        let error = self.load("", admin).expect_err("no such users").to_string();
-        error.replace(&format!("{}/", self.0.display()), "")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.shown(&self.load_admin("", admin).expect_err("no such users"))
     }
 }
 
@@ -313,12 +294,12 @@ fn the_articles_line_works_from_env_file_with_quotes_and_without() {
             format!("{line},other:{hash}"),
         ] {
             let env = format!("SITE_HOSTNAME=example.com\nTRAEFIK_AUTH={value}\n");
-            fs::write(folder.0.join(".env"), env).expect("written");
-            let config = folder.load("env_file = '.env'", admin);
+            folder.with(".env", env);
+            let config = folder.load_admin("env_file = '.env'", admin);
             let config = config.unwrap_or_else(|error| panic!("{value}: {error}"));
             let admin = config.server.expect("[server]").admin.expect("[server.admin]");
             assert_eq!(names(&admin)[0], "admin", "{value}");
-            let plain = folder.load("", &format!("bind_addr = '[::1]:3'\nusers = '{line}'"));
+            let plain = folder.load_admin("", &format!("bind_addr = '[::1]:3'\nusers = '{line}'"));
             let plain = plain.expect("it loads").server.expect("[server]").admin;
             let has_other = value.contains("other");
             let same = plain.expect("[server.admin]").users.digest() == admin.users.digest();
@@ -330,13 +311,13 @@ fn the_articles_line_works_from_env_file_with_quotes_and_without() {
 #[test]
 fn users_may_have_a_file() {
     let folder = Folder::new("admin-file");
-    let write = |text: &[u8]| fs::write(folder.0.join("users"), text).expect("written");
+    let write = |text: &[u8]| _ = folder.with("users", text);
     let admin = "bind_addr = '[::1]:3'\nusers_file = 'users'\n";
     write(format!("\u{feff}# who\r\n\r\n  a,b:{APR1}\r\nb:{SHA}:more\n").as_bytes());
-    let config = folder.load("", admin).expect("it loads");
+    let config = folder.load_admin("", admin).expect("it loads");
     let found = config.server.expect("[server]").admin.expect("[server.admin]");
     assert_eq!(names(&found), ["a,b", "b"]);
-    let both = folder.load("", &format!("{admin}users = 'c:{BCRYPT}'")).expect("it loads");
+    let both = folder.load_admin("", &format!("{admin}users = 'c:{BCRYPT}'")).expect("it loads");
     let found = both.server.expect("[server]").admin.expect("[server.admin]");
     assert_eq!(names(&found), ["c", "a,b", "b"]);
 

@@ -6,31 +6,17 @@ use std::path::PathBuf;
 use underpass::config::{Config, ConfigError};
 
 use crate::MARKER;
-
-/// A folder of a test's own, with files.
-struct Folder(PathBuf);
+use crate::folder::Folder;
 
 impl Folder {
-    fn new(name: &str) -> Folder {
-        let folder = std::env::temp_dir().join(format!("underpass-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        Folder(folder)
-    }
-
-    fn with(&self, name: &str, text: impl AsRef<[u8]>) -> &Folder {
-        fs::write(self.0.join(name), text).expect("written");
-        self
-    }
-
     /// A server's file whose one token is `token`, with these `env_file`s.
     fn load(&self, env_file: &str, token: &str) -> Result<String, ConfigError> {
         let text = format!(
             "env_file = {env_file}\n[server]\nbind_addr = '[::1]:1'\n[server.services.a]\n\
              bind_addr = '[::1]:2'\ntoken = '{token}'\n"
         );
-        let path = self.0.join("f.toml");
         let env = |name: &str| (name == "OUTSIDE").then(|| "of the environment".to_owned());
-        let config = Config::parse(path.to_str().expect("UTF-8"), &text, &env)?;
+        let config = self.parse(&text, &env)?;
         let token = config.server.expect("[server]").services[0].tokens[0].expose().to_vec();
         Ok(String::from_utf8(token).expect("UTF-8"))
     }
@@ -40,14 +26,8 @@ impl Folder {
         self.with(".env", file).load("'.env'", "${A}").map_err(|error| {
             let debug = format!("{error:?}");
             assert!(!debug.contains(MARKER), "{debug}");
-            error.to_string().replace(&format!("{}/", self.0.display()), "")
+            self.shown(&error)
         })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -158,9 +138,9 @@ fn every_file_that_was_read_is_told_also_after_an_error() {
     let seen = |text: &str| {
         folder.with("f.toml", text);
         let mut seen = Vec::new();
-        let loaded = Config::load_noting(&folder.0.join("f.toml"), &mut seen);
+        let loaded = Config::load_noting(&folder.path("f.toml"), &mut seen);
         let name = |path: &PathBuf| {
-            let name = path.strip_prefix(&folder.0).expect("beside it");
+            let name = path.strip_prefix(folder.path("")).expect("beside it");
             name.to_str().expect("UTF-8").to_owned()
         };
         assert!(seen.iter().all(|file| !file.has_changed()));
@@ -175,7 +155,7 @@ fn every_file_that_was_read_is_told_also_after_an_error() {
     assert_eq!(seen("["), (false, vec!["f.toml".into()]));
 
     let mut files = Vec::new();
-    let path = folder.0.join("f.toml");
+    let path = folder.path("f.toml");
     assert!(Config::load_noting(&path, &mut files).is_err());
     let changed = || files[0].has_changed();
     folder.with("f.toml", "[");

@@ -3,6 +3,7 @@
 mod admin;
 mod client;
 mod env_file;
+mod folder;
 mod limits;
 mod names;
 mod ports;
