@@ -1,6 +1,7 @@
 //! Under a service manager: a stand-in that listens to what it is told and hands sockets over, and
 //! systemd itself, in a namespace, with the units of `config/systemd/`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -240,11 +241,32 @@ fn passing(vps: &mut Vps, sockets: &[(&str, SocketAddr)]) {
     vps.wrapper = ["/usr/bin/python3", "-c", PASS, &words.join(" ")].map(str::to_owned).into();
 }
 
-/// The inodes of the sockets that a process has open.
-fn sockets_of(process: &Proc) -> Vec<String> {
+/// The inodes of the sockets of this process, TCP's that listen and UDP's, that are bound to one of
+/// `addresses`.
+fn sockets_at(process: &Proc, addresses: &[SocketAddr]) -> BTreeSet<String> {
     let entries = fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap();
     let names = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    names.map(|name| name.display().to_string()).filter(|name| name.contains("socket")).collect()
+    let open: BTreeSet<String> = names.map(|name| name.display().to_string()).collect();
+    // "0100007F:0050": the words of an address as the machine keeps them, then the port.
+    let bound: Vec<String> = addresses.iter().map(proc_net_name).collect();
+    let tables = ["tcp", "udp"]
+        .map(|table| fs::read_to_string(format!("/proc/{}/net/{table}", process.pid())).unwrap());
+    let rows = tables.iter().flat_map(|table| table.lines().skip(1));
+    rows.filter_map(|row| {
+        let columns: Vec<&str> = row.split_whitespace().collect();
+        let (local, remote, inode) = (columns[1], columns[2], columns[9]);
+        let waits = remote == "00000000:0000";
+        (waits && bound.iter().any(|name| name == local)).then(|| format!("socket:[{inode}]"))
+    })
+    .filter(|socket| open.contains(socket))
+    .collect()
+}
+
+/// An IPv4 address as the tables in /proc/net write it.
+fn proc_net_name(address: &SocketAddr) -> String {
+    let SocketAddr::V4(address) = address else { panic!("{address} is not IPv4") };
+    let words = u32::from_ne_bytes(address.ip().octets());
+    format!("{words:08X}:{:04X}", address.port())
 }
 
 #[test]
@@ -290,13 +312,9 @@ fn passed_sockets_are_taken_by_their_address() {
     };
     works();
     // Over a reload they stay what they are.
-    let listening = || {
-        let mut sockets = sockets_of(&server);
-        sockets.sort();
-        sockets.truncate(3);
-        sockets
-    };
+    let listening = || sockets_at(&server, &[vps.https, udp, vps.tunnel]);
     let before = listening();
+    assert_eq!(before.len(), 3, "{before:?}");
     server.signal(Signal::HUP);
     server.wait_for_log(&["reloaded: nothing has changed"]);
     works();
