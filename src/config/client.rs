@@ -8,6 +8,7 @@ use super::env_file::ReadFile;
 use super::error::ConfigError;
 use super::raw::{Keys, Section, Text};
 use super::service::{UDP_KEYS, check_name, or_never, read_drain_time, read_kind, read_udp};
+use super::sharing::{read_health_check, read_weight};
 use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
 use super::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind};
@@ -89,8 +90,16 @@ fn read_service(
     }
     section.check_nodelay(warnings)?;
     let proxy_protocol = read_proxy_protocol(section, kind)?;
+    let host = targets.http.as_ref().or(targets.port.as_ref()).map_or("", |target| &target.host);
+    let health_check = read_health_check(section, kind, host)?;
     if client.protocol == Protocol::Rathole {
         check_for_rathole(section, kind, targets.ports)?;
+        for key in ["weight", "backup", "health_check"] {
+            if section.has(key) {
+                let reason = "a rathole server has one home for a service";
+                return Err(section.place_of(key).error(reason));
+            }
+        }
     }
     Ok(ClientService {
         name,
@@ -104,6 +113,9 @@ fn read_service(
         retry_interval: retry_interval.unwrap_or(client.retry_interval),
         udp,
         proxy_protocol,
+        weight: read_weight(section)?,
+        backup: section.flag("backup")?.unwrap_or(false),
+        health_check,
     })
 }
 
@@ -279,6 +291,9 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "proxy_protocol",
     "udp_idle_time",
     "udp_max_sessions",
+    "weight",
+    "backup",
+    "health_check",
 ];
 
 const HTTP_PORT: u16 = 80;

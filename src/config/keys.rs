@@ -2,7 +2,7 @@
 //! people must have.
 
 use super::raw::Keys;
-use super::{ROOT_KEYS, admin, client, server, transport, visitors};
+use super::{ROOT_KEYS, admin, client, server, sharing, transport, visitors};
 
 /// Each key with dots. `NAME` is a service's name, `STATUS` a page's.
 pub fn all() -> Vec<String> {
@@ -43,6 +43,7 @@ const TABLES: &[(&str, &Keys)] = &[
     ("client.transport.tls", &transport::TLS_KEYS),
     ("client.transport.websocket", &transport::WEBSOCKET_KEYS),
     ("client.services.NAME", &client::SERVICE_KEYS),
+    ("client.services.NAME.health_check", &sharing::HEALTH_CHECK_KEYS),
 ];
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 
 mod admin;
 mod drain;
+mod health;
 mod home;
 mod line;
 mod link;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use log::{info, warn};
 
 use self::admin::Counters;
+use self::health::Watches;
 use self::home::{Home, HomeStep};
 use self::line::{Line, LineId, Upstream, Way};
 use self::link::{Link, LinkStep};
@@ -78,6 +80,8 @@ pub struct Client<N: Net> {
     counters: BTreeMap<Number, Counters>,
     /// Why what runs at home could not be reached a moment ago.
     home_error: Option<String>,
+    /// What runs there is looked at.
+    watches: Watches,
     /// It is about to end: until then at most.
     draining: Option<Time>,
 }
@@ -136,10 +140,12 @@ impl<N: Net> Client<N> {
             last_error: None,
             counters: BTreeMap::new(),
             home_error: None,
+            watches: Watches::new(),
             draining: None,
         };
         client.upstream.warn();
         client.draw_lines();
+        client.watch_homes();
         client.measure();
         Ok(client)
     }
@@ -161,7 +167,11 @@ impl<N: Net> Client<N> {
         }
         let lines = self.lines.values().filter_map(Line::deadline);
         let desk = self.core.desk.deadline(self.core.now());
-        let others = lines.chain(self.udp.deadline()).chain(self.draining).chain(desk);
+        let others = lines
+            .chain(self.next_look())
+            .chain(self.udp.deadline())
+            .chain(self.draining)
+            .chain(desk);
         self.core.next_deadline().into_iter().chain(others).min()
     }
 
@@ -218,6 +228,7 @@ impl<N: Net> Client<N> {
             next = *line + 1;
             self.tend_line(next - 1);
         }
+        self.look_at_homes();
         self.expire_udp_sessions();
         while let Some((id, _)) = self.core.admission.poll_eviction() {
             self.core.abort(id);
@@ -306,6 +317,7 @@ impl<N: Net> Client<N> {
                 HomeStep::Dialling { .. } => self.advance_dial(id),
                 HomeStep::Relayed { link } => self.relay(link, id),
                 HomeStep::Parting => self.part(id),
+                HomeStep::Looked(_) => self.advance_look(id),
             },
             Some(Conn::Admin(_)) => self.hear_admin(id),
         }
@@ -326,6 +338,7 @@ impl<N: Net> Client<N> {
                 HomeStep::Dialling { .. } => self.dial_failed(id, ErrorKind::TimedOut.into()),
                 HomeStep::Relayed { link } => self.cut_silent(link, id),
                 HomeStep::Parting => self.core.abort(id),
+                HomeStep::Looked(_) => self.look_overdue(id),
             },
             Some(Conn::Admin(_)) => self.core.admin_overdue(id),
         }

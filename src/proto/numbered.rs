@@ -28,7 +28,7 @@ pub struct News {
     pub gone: Vec<Number>,
     /// To be registered.
     pub new: Vec<Number>,
-    /// To be registered once more: their token or their number of ports is another one.
+    /// To be registered once more: what REGISTER says of them is something else now.
     pub again: Vec<Number>,
 }
 
@@ -70,7 +70,8 @@ impl Numbered {
             if let Some(number) = number
                 && let Some(known) = former.remove(&number)
             {
-                if (&known.token, known.local_ports) != (&service.token, service.local_ports) {
+                let said = |of: &ClientService| (of.local_ports, of.weight, of.backup);
+                if known.token != service.token || said(&known) != said(service) {
                     news.again.push(number);
                 }
                 self.known.insert(number, Arc::new(service.clone()));

@@ -28,6 +28,8 @@ pub(super) struct Link {
     pub(super) step: LinkStep,
     /// Of the visitor that is on it, or was last.
     pub(super) service: Option<Number>,
+    /// The server wants to know when that one's connection at home is there.
+    pub(super) confirm: bool,
 }
 
 pub(super) enum LinkStep {
@@ -71,7 +73,7 @@ impl<N: Net> Client<N> {
             if line.link_pause.is_some() || line.dialling >= wanted {
                 return;
             }
-            let link = Link { line: id, step: LinkStep::Connecting, service: None };
+            let link = Link { line: id, step: LinkStep::Connecting, service: None, confirm: false };
             match self.dial_tunnel(id, server, Tunnel::Link(link)) {
                 Ok(_) => {
                     self.links += 1;
@@ -228,7 +230,10 @@ impl<N: Net> Client<N> {
             Entry::Udp => None, // above
         });
         log_open(&open, target.as_ref());
-        let number = open.service;
+        let (number, confirm) = (open.service, open.confirm);
+        if let Some(link) = self.link(id) {
+            link.confirm = confirm;
+        }
         self.welcome_visitor(id, number, target, held);
         Ok(())
     }

@@ -58,6 +58,7 @@ impl<N: Net> Client<N> {
             let first_pause = its.map_or(self.config.retry_interval, |its| its.retry_interval);
             line.backoff = Backoff::new(first_pause);
         }
+        self.watch_homes();
         self.tell(&news);
         if !stays {
             info!("another server: its session is to stand before the former one is let go");
