@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::quantity::show_size;
 use super::{
     AccessLogConfig, AccessLogFormat, AdminAddr, AdminConfig, ClientConfig, ClientService,
-    HttpTimes, NoiseConfig, Secret, ServerConfig, ServerLimits, ServerService, Ssh, TcpOptions,
-    Transport, UdpOptions, VisitorLimits, show_ports,
+    HttpTimes, NoiseConfig, RemoteServer, Secret, ServerConfig, ServerLimits, ServerService, Ssh,
+    TcpOptions, Transport, UdpOptions, VisitorLimits, show_ports,
 };
 use crate::proto::http_entry::Redirect;
 use crate::proto::route::Entry;
@@ -207,7 +207,8 @@ impl Facts {
         facts.say_all("http_addr", show_ports(http_addrs));
         facts.say_all("https_addr", show_ports(https_addrs));
         facts.say("watch", Some(watch));
-        facts.transport(transport, tcp);
+        facts.transport(transport);
+        facts.tcp(tcp);
         facts.say("rathole", Some(rathole));
         facts.seconds("heartbeat_interval", *heartbeat_interval);
         facts.seconds("drain_time", Some(*drain_time));
@@ -244,10 +245,9 @@ impl Facts {
 
     fn of_client(config: &ClientConfig) -> Facts {
         let ClientConfig {
-            remote_addr,
+            servers,
             watch,
             protocol,
-            transport,
             tcp,
             prefer_ipv6,
             heartbeat_timeout,
@@ -257,10 +257,10 @@ impl Facts {
             admin,
         } = config;
         let mut facts = Facts::below("");
-        facts.say("remote_addr", Some(remote_addr));
+        servers.iter().for_each(|server| facts.remote(server));
         facts.say("watch", Some(watch));
         facts.say("protocol", Some(format!("{protocol:?}").to_lowercase()));
-        facts.transport(transport, tcp);
+        facts.tcp(tcp);
         facts.say("prefer_ipv6", Some(prefer_ipv6));
         facts.seconds("heartbeat_timeout", *heartbeat_timeout);
         facts.seconds("drain_time", Some(*drain_time));
@@ -279,9 +279,17 @@ impl Facts {
         self.add("admin.users", (!users.is_empty()).then_some(fact));
     }
 
-    fn transport(&mut self, transport: &Transport, tcp: &TcpOptions) {
-        let TcpOptions { keepalive, proxy, congestion } = tcp;
-        self.say("congestion_control", Some(congestion));
+    fn remote(&mut self, server: &RemoteServer) {
+        let RemoteServer { addr, transport, proxy } = server;
+        self.say("remote_addr", Some(addr));
+        self.transport(transport);
+        self.say("transport.tcp.proxy", proxy.as_ref());
+        let login = proxy.as_ref().and_then(|proxy| proxy.login.as_ref());
+        let login = login.map(|login| [login.user.expose(), login.password.expose()].join(&b':'));
+        self.hide("transport.tcp.proxy's login", login.as_deref());
+    }
+
+    fn transport(&mut self, transport: &Transport) {
         match transport {
             Transport::Tcp => self.say("transport.type", Some("tcp")),
             Transport::Noise(noise) => {
@@ -293,13 +301,14 @@ impl Facts {
                 self.hide("transport.noise.remote_public_key", remote_public_key.as_deref());
             }
         }
+    }
+
+    fn tcp(&mut self, tcp: &TcpOptions) {
+        let TcpOptions { keepalive, proxy: _, congestion } = tcp; // see `remote`
+        self.say("congestion_control", Some(congestion));
         self.seconds("transport.tcp.keepalive_secs", keepalive.map(|keepalive| keepalive.idle));
         let interval = keepalive.map(|keepalive| keepalive.interval);
         self.seconds("transport.tcp.keepalive_interval", interval);
-        self.say("transport.tcp.proxy", proxy.as_ref());
-        let login = proxy.as_ref().and_then(|proxy| proxy.login.as_ref());
-        let login = login.map(|login| [login.user.expose(), login.password.expose()].join(&b':'));
-        self.hide("transport.tcp.proxy's login", login.as_deref());
     }
 
     fn limits(&mut self, limits: &VisitorLimits, times: &HttpTimes) {

@@ -10,7 +10,7 @@ use super::raw::{Keys, Section, Text};
 use super::service::{UDP_KEYS, check_name, or_never, read_drain_time, read_kind, read_udp};
 use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
-use super::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind};
+use super::{ClientConfig, ClientService, HostPort, Protocol, RemoteServer, ServiceKind};
 use crate::limits;
 use crate::wire::proxy_header::Version;
 
@@ -25,7 +25,7 @@ pub(super) fn read(
         let place = section.place_of("remote_addr");
         return Err(place.error("missing: the server's bind_addr, such as `vps.example.com:2333`"));
     };
-    let remote_addr = HostPort::parse_with_port(&remote_addr)?;
+    let addr = HostPort::parse_with_port(&remote_addr)?;
     let protocol = read_protocol(section)?;
     let (role, silence) = match protocol {
         Protocol::Native => (Role::Client, limits::HEARTBEAT_TIMEOUT),
@@ -35,10 +35,9 @@ pub(super) fn read(
     let timeout = section.number("heartbeat_timeout", 0..=transport::SECONDS_MAX)?;
     let mut tokens = Tokens::read(section, Holder::Client)?;
     let mut client = ClientConfig {
-        remote_addr,
+        servers: vec![RemoteServer { addr, transport, proxy: tcp.proxy.clone() }],
         watch: section.flag("watch")?.unwrap_or(true),
         protocol,
-        transport,
         tcp,
         prefer_ipv6: section.flag("prefer_ipv6")?.unwrap_or(false),
         heartbeat_timeout: or_never(timeout, silence),

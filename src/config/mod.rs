@@ -23,6 +23,7 @@ mod pages;
 mod proxy;
 mod quantity;
 mod raw;
+mod remote;
 mod secret;
 mod server;
 mod service;
@@ -58,6 +59,7 @@ pub use error::ConfigError;
 pub use files::SeenFile;
 pub use networks::{AccessList, Networks};
 pub use raw::nearest;
+pub use remote::RemoteServer;
 pub use secret::Secret;
 pub use visitors::{HttpTimes, Rate, VisitorLimits};
 
@@ -421,17 +423,15 @@ impl ServiceKind {
 /// `[client]`: the role at home.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// The server's tunnel address.
-    pub remote_addr: HostPort,
+    /// At least one; no two with the same address.
+    pub servers: Vec<RemoteServer>,
     /// Reload by itself when one of the files changes.
     pub watch: bool,
-    /// What the server speaks.
+    /// What the servers speak.
     pub protocol: Protocol,
-    /// How the tunnel is protected.
-    pub transport: Transport,
     /// Socket options of tunnel connections.
     pub tcp: TcpOptions,
-    /// Dial the server's IPv6 addresses first.
+    /// Dial a server's IPv6 addresses first.
     pub prefer_ipv6: bool,
     /// Silence after which the server counts as dead; `None`: never.
     pub heartbeat_timeout: Option<Duration>,
@@ -529,7 +529,7 @@ pub struct NoiseConfig {
 pub struct TcpOptions {
     /// `None`: no keepalive.
     pub keepalive: Option<Keepalive>,
-    /// Client: dial the server through this.
+    /// Client: dial the servers through this, unless their own tables say otherwise.
     pub proxy: Option<Proxy>,
     /// `congestion_control`, one level up: also for visitors.
     pub congestion: Congestion,

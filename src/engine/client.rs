@@ -1,14 +1,14 @@
-//! The client role: keeps a control session with the server and as many links as it asks for, and
+//! The client role: keeps a control session with each server and as many links as it asks for, and
 //! hands the visitors on them to the services at home.
 //!
 //! ```text
-//! control  Connecting --> Shaking --HELLO--> Session          (one at a time; else a pause)
+//! control  Connecting --> Shaking --HELLO--> Session     (one at a time on a line; or a pause)
 //! link     Connecting --> Shaking --LINK_HELLO--> Introduced --READY--> Spare
 //!          Spare --OPEN--> Resolving --> Leased --ends--> Settling --> Spare
 //! home                            Dialling --> Relayed --both ends--> Parting
 //! ```
 //!
-//! [`line`] finds the server and dials it; [`session`] has the rest of the first row, [`link`] the
+//! [`servers`] has a [`line`] for each server, which finds it and dials it; [`session`] has the rest of the first row, [`link`] the
 //! second, [`home`] the third. [`rathole`] has what is otherwise with a rathole server: a control
 //! channel is a session with one service, a data channel a link that is lent once. [`drain`] is how
 //! it ends.
@@ -20,6 +20,7 @@ mod line;
 mod link;
 mod rathole;
 mod reload;
+mod servers;
 mod session;
 mod udp;
 
@@ -32,8 +33,9 @@ use log::{info, warn};
 
 use self::admin::Counters;
 use self::home::{Home, HomeStep};
-use self::line::{Line, LineId, Upstream, Way};
+use self::line::{Line, LineId, Way};
 use self::link::{Link, LinkStep};
+use self::servers::Upstream;
 use self::session::Control;
 use self::udp::Udp;
 use super::about::About;
@@ -56,10 +58,10 @@ pub struct Client<N: Net> {
     config: ClientConfig,
     /// The file's services, by number.
     services: Numbered,
-    /// The file's server.
-    upstream: Arc<Upstream>,
-    /// Native: one, whose session carries all services. rathole: one for each service. While the
-    /// server changes, those to the former one too.
+    /// The file's servers.
+    upstreams: Vec<Arc<Upstream>>,
+    /// Native: one to each server, whose session carries all services. rathole: one for each
+    /// service. While servers change, those to the former ones too.
     lines: BTreeMap<LineId, Line>,
     next_line: LineId,
     /// How many there may be, as of the start.
@@ -113,7 +115,7 @@ impl<N: Net> Client<N> {
     /// Dials in the first turn.
     pub fn new(config: ClientConfig, mut net: N) -> io::Result<Client<N>> {
         net.set_tcp(&config.tcp);
-        let upstream = Arc::new(Upstream::new(&config, &mut net)?);
+        let upstreams = Upstream::all(&config)?;
         let services = Numbered::new(&config.services);
         let descriptors = net.descriptor_limit();
         let mut core = Core::new(net, Admission::new(capacity(&config)));
@@ -125,7 +127,7 @@ impl<N: Net> Client<N> {
             core,
             config,
             services,
-            upstream,
+            upstreams: Vec::new(),
             links: 0,
             most_links: 1,
             udp: Udp::new(),
@@ -138,7 +140,7 @@ impl<N: Net> Client<N> {
             home_error: None,
             draining: None,
         };
-        client.upstream.warn();
+        client.set_upstreams(upstreams);
         client.draw_lines();
         client.measure();
         Ok(client)
@@ -149,7 +151,7 @@ impl<N: Net> Client<N> {
         let admins = self.config.admin.as_ref().map_or(0, |_| limits::ADMIN_CONNECTIONS);
         let taken = limits::OWN_DESCRIPTORS + self.lines.len() + admins.min(self.descriptors / 64);
         let room = self.descriptors.saturating_sub(taken);
-        self.udp.set_services(&self.services, self.upstream.protocol, room / 4);
+        self.udp.set_services(&self.services, self.config.protocol, room / 4);
         // Every link in use needs a connection at home.
         self.most_links = ((room - self.udp.most_sockets().min(room)) / 2).max(1);
     }
@@ -231,7 +233,7 @@ impl<N: Net> Client<N> {
         Ok(if self.is_draining() { Flow::Continue } else { flow })
     }
 
-    /// Says goodbye to the server and closes everything.
+    /// Says goodbye to the servers and closes everything.
     pub fn stop(&mut self) {
         info!("stopping");
         self.udp.close();
@@ -262,11 +264,16 @@ impl<N: Net> Client<N> {
 
     /// How many services visitors can come to, and how many there are.
     pub fn online(&self) -> (usize, usize) {
-        let up = self.lines.values().map(|line| match line.way {
-            Way::Up { control, .. } => self.core.conns.get(control).map_or(0, held),
-            _ => 0,
-        });
-        (up.sum(), self.config.services.len())
+        let has = |line: &Line, number| match line.way {
+            Way::Up { control, .. } => self.has(control, number),
+            _ => false,
+        };
+        let is_up = |number| {
+            let mut lines = self.lines.values().filter(|line| line.serves(Some(number)));
+            lines.any(|line| has(line, number))
+        };
+        let up = self.services.iter().filter(|(number, _)| is_up(*number));
+        (up.count(), self.config.services.len())
     }
 
     /// Why there was no session, or less than was asked of it, the last time that this was so.
@@ -386,17 +393,6 @@ impl<N: Net> Client<N> {
 fn capacity(config: &ClientConfig) -> Capacity {
     let admins = if config.admin.is_some() { limits::ADMIN_CONNECTIONS } else { 0 };
     Capacity { admins, memory: usize::MAX, ..Capacity::NONE }
-}
-
-/// The services of a control connection that visitors can come to.
-fn held<S>(conn: &Conn<S, Home, Tunnel>) -> usize {
-    match conn {
-        Conn::Tunnel(conn) => match &conn.stage {
-            Tunnel::Control(control) => control.step.held(),
-            Tunnel::Link(_) => 0,
-        },
-        Conn::Plain(_) | Conn::Admin(_) => 0,
-    }
 }
 
 /// The order in which to try addresses.

@@ -199,10 +199,9 @@ impl ControlClient {
         Message::Draining
     }
 
-    /// How many services are ours, and take visitors.
-    pub fn held(&self) -> usize {
-        let held = self.services.values().filter(|standing| **standing == Standing::Held);
-        if self.leaving { 0 } else { held.count() }
+    /// Whether a service is ours, and takes visitors.
+    pub fn has(&self, number: Number) -> bool {
+        !self.leaving && self.services.get(&number) == Some(&Standing::Held)
     }
 
     /// How a service stands, in the words of the status, and why it is refused.

@@ -443,7 +443,7 @@ pub fn drip(count: usize, gap: Duration) -> Vec<Act> {
 /// A client's first Noise message, framed.
 pub fn handshake(config: &str) -> Vec<u8> {
     let config = Config::parse("client", config, &|_| None).unwrap().client.unwrap();
-    let protection = Protection::new(&config.transport, Side::Initiator).unwrap();
+    let protection = Protection::new(&config.servers[0].transport, Side::Initiator).unwrap();
     let mut message = Vec::new();
     let mut channel = Channel::initiate(&protection, 0, [7; 32]).unwrap();
     channel.write_handshake(&mut message).unwrap();

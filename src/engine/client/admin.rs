@@ -143,8 +143,8 @@ impl<N: Net> Client<N> {
     /// A server as the file has it; with rathole's protocol, each service has a line of its own.
     fn shown(&self, line: &Line) -> String {
         match line.service {
-            Some(number) => format!("{} ({})", line.to.remote_addr, self.services.name(number)),
-            None => line.to.remote_addr.to_string(),
+            Some(number) => format!("{} ({})", line.to.server.addr, self.services.name(number)),
+            None => line.to.server.addr.to_string(),
         }
     }
 

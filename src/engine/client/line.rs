@@ -1,24 +1,22 @@
-//! Lines: the way to the server, found again whenever it is lost, and the links on it.
+//! Lines: the way to a server, found again whenever it is lost, and the links on it.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::warn;
-
+use super::servers::Upstream;
 use super::session::Control;
 use super::{Client, Complaint, Lookup, Tunnel, in_order};
-use crate::config::{ClientConfig, HostPort, Protocol, Proxy, Transport};
+use crate::config::RemoteServer;
 use crate::engine::conn::{Conn, TunnelConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::socket::Socket;
 use crate::limits;
 use crate::proto::backoff::Backoff;
-use crate::proto::noise::{Channel, Protection, Side};
+use crate::proto::noise::{Channel, Side};
 use crate::proto::numbered::Number;
 use crate::proto::passage::Passage;
 use crate::proto::time::Time;
@@ -26,69 +24,12 @@ use crate::proto::time::Time;
 /// Names a [`Line`] for ever.
 pub(super) type LineId = u64;
 
-/// A server, and how it is reached.
-pub(super) struct Upstream {
-    pub(super) remote_addr: HostPort,
-    pub(super) protocol: Protocol,
-    pub(super) prefer_ipv6: bool,
-    pub(super) heartbeat_timeout: Option<Duration>,
-    proxy: Option<Proxy>,
-    transport: Transport,
-    protection: Protection,
-    /// Names this process to the server; to another one, by another name, so that a session there
-    /// is not taken for the end of the one here.
-    pub(super) instance: [u8; 32],
-}
-
-impl Upstream {
-    /// Fails where keys and patterns do not fit.
-    pub(super) fn new<N: Net>(config: &ClientConfig, net: &mut N) -> io::Result<Upstream> {
-        let protection = Protection::new(&config.transport, Side::Initiator)
-            .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
-        let mut instance = [0; 32];
-        net.random(&mut instance);
-        Ok(Upstream {
-            remote_addr: config.remote_addr.clone(),
-            protocol: config.protocol,
-            prefer_ipv6: config.prefer_ipv6,
-            heartbeat_timeout: config.heartbeat_timeout,
-            proxy: config.tcp.proxy.clone(),
-            transport: config.transport.clone(),
-            protection,
-            instance,
-        })
-    }
-
-    /// Says what the owner ought to know.
-    pub(super) fn warn(&self) {
-        if matches!(self.protection, Protection::None) {
-            warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
-        }
-    }
-
-    /// Whether the same server is reached in the same way: a session with it may go on.
-    pub(super) fn is_same(&self, other: &Upstream) -> bool {
-        (&self.remote_addr, self.protocol, &self.proxy, &self.transport)
-            == (&other.remote_addr, other.protocol, &other.proxy, &other.transport)
-    }
-
-    /// Whose address is looked up: the server's name is the proxy's to resolve.
-    pub(super) fn dialled(&self) -> &HostPort {
-        self.proxy.as_ref().map_or(&self.remote_addr, |proxy| &proxy.addr)
-    }
-
-    /// The server, for the log: where it was dialled, or which proxy did that.
-    pub(super) fn server_at(&self, address: impl fmt::Display) -> String {
-        match &self.proxy {
-            Some(proxy) => format!("server {} through proxy {proxy}", self.remote_addr),
-            None => format!("server {address}"),
-        }
-    }
-}
-
 /// What carries a control session, one after the other, and the session's links.
 pub(super) struct Line {
     pub(super) to: Arc<Upstream>,
+    /// Names this line to the server: a new session takes the place of the last one. Another line
+    /// to the same server has another name, so that neither is taken for the end of the other.
+    pub(super) instance: [u8; 32],
     /// With a rathole server, the one that it is for.
     pub(super) service: Option<Number>,
     pub(super) role: Role,
@@ -145,6 +86,7 @@ impl Line {
     ) -> Line {
         Line {
             to,
+            instance: [0; 32],
             service,
             role,
             way: Way::Down { until: now },
@@ -158,6 +100,11 @@ impl Line {
             error: None,
             sessions: 0,
         }
+    }
+
+    /// Whether it carries visitors of a unit: of one service, or of all.
+    pub(super) fn serves(&self, unit: Option<Number>) -> bool {
+        self.service == unit || self.service.is_none() || unit.is_none()
     }
 
     /// When to call [`Client::tend_line`].
@@ -203,7 +150,7 @@ impl<N: Net> Client<N> {
                 self.dial_server(id, "no address".to_owned());
             }
             Err(error) => {
-                let whose = if line.to.proxy.is_some() { "the proxy's" } else { "its" };
+                let whose = if line.to.server.proxy.is_some() { "the proxy's" } else { "its" };
                 self.rest(id, format!("{whose} name cannot be resolved: {error}"));
             }
         }
@@ -258,8 +205,8 @@ impl<N: Net> Client<N> {
         self.core.io.net.send_far(&stream);
         let socket = Socket::connecting(stream);
         let mut conn = TunnelConn::new(socket, channel, Side::Initiator, stage);
-        if let Some(proxy) = &line.to.proxy {
-            conn = conn.through(Passage::new(proxy, &line.to.remote_addr));
+        if let RemoteServer { addr, proxy: Some(proxy), .. } = &line.to.server {
+            conn = conn.through(Passage::new(proxy, addr));
         }
         let id = self.core.adopt(Conn::Tunnel(conn), None)?;
         let deadline = self.core.now() + limits::SERVER_DIAL_TIME;
@@ -281,7 +228,7 @@ impl<N: Net> Client<N> {
         }
         line.error = Some(why.clone());
         line.way = Way::Down { until: now + pause };
-        let server = line.to.server_at(&line.to.remote_addr);
+        let server = line.to.server_at(&line.to.server.addr);
         let seconds = pause.as_secs_f64();
         let whose = match line.service {
             None => String::new(),

@@ -51,17 +51,6 @@ pub(super) enum Step {
     Answered,
 }
 
-impl Step {
-    /// How many services visitors can come to.
-    pub(super) fn held(&self) -> usize {
-        match self {
-            Step::Session(session) => session.held(),
-            Step::Channel(channel) => usize::from(channel.is_up()),
-            _ => 0,
-        }
-    }
-}
-
 /// Messages before others have their turn.
 pub(super) const BUDGET: usize = 32;
 
@@ -106,7 +95,7 @@ impl<N: Net> Client<N> {
     fn greet_server(&mut self, id: ConnId, line: LineId, hash: HandshakeHash) -> Result<(), Gone> {
         let now = self.core.now();
         let Some(line) = self.lines.get(&line) else { return Ok(()) };
-        let (instance, timeout) = (line.to.instance, line.to.heartbeat_timeout);
+        let (instance, timeout) = (line.instance, line.to.heartbeat_timeout);
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         conn.codec().allow(limits::CONTROL_BODY);
         let hello = Message::Hello { min_version: VERSION, max_version: VERSION, instance };
@@ -191,6 +180,15 @@ impl<N: Net> Client<N> {
         match &control_of(self.core.conns.get(id)?)?.step {
             Step::Session(session) => session.pulse.round_trip(),
             _ => None,
+        }
+    }
+
+    /// Whether visitors can come to a service by a session.
+    pub(super) fn has(&self, id: ConnId, number: Number) -> bool {
+        match self.core.conns.get(id).and_then(control_of).map(|control| &control.step) {
+            Some(Step::Session(session)) => session.has(number),
+            Some(Step::Channel(channel)) => channel.is_up(),
+            _ => false,
         }
     }
 
