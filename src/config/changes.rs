@@ -257,7 +257,7 @@ impl Facts {
             admin,
         } = config;
         let mut facts = Facts::below("");
-        servers.iter().for_each(|server| facts.remote(server));
+        facts.servers(servers);
         facts.say("watch", Some(watch));
         facts.say("protocol", Some(format!("{protocol:?}").to_lowercase()));
         facts.tcp(tcp);
@@ -279,9 +279,26 @@ impl Facts {
         self.add("admin.users", (!users.is_empty()).then_some(fact));
     }
 
+    /// Those of a list have all but their addresses in common.
+    fn servers(&mut self, servers: &[RemoteServer]) {
+        let (alike, named): (Vec<&RemoteServer>, Vec<_>) =
+            servers.iter().partition(|server| server.name.is_empty());
+        self.say_all("remote_addr", alike.iter().map(|server| server.addr.to_string()).collect());
+        if let Some(first) = alike.first() {
+            self.remote(first);
+        }
+        for server in named {
+            self.prefix = format!("server {}: ", server.name);
+            self.say("remote_addr", Some(&server.addr));
+            self.remote(server);
+            self.prefix.clear();
+        }
+    }
+
     fn remote(&mut self, server: &RemoteServer) {
-        let RemoteServer { addr, transport, proxy } = server;
-        self.say("remote_addr", Some(addr));
+        let RemoteServer { name: _, addr: _, all_addresses, transport, proxy, .. } = server;
+        self.say("resolve", all_addresses.then_some("all"));
+        self.hide("default_token", server.default_token().map(Secret::expose));
         self.transport(transport);
         self.say("transport.tcp.proxy", proxy.as_ref());
         let login = proxy.as_ref().and_then(|proxy| proxy.login.as_ref());
@@ -367,6 +384,7 @@ impl<'a> Part<'a> {
             name,
             kind,
             token,
+            has_own_token: _, // `token` differs where it matters
             local_addr,
             local_ports,
             local_http_addr,

@@ -461,8 +461,10 @@ pub struct ClientService {
     pub name: String,
     /// Its type, the same as on the server.
     pub kind: ServiceKind,
-    /// The secret that proves the right to it.
+    /// The secret that proves the right to it; see [`RemoteServer::token_of`].
     pub token: Secret,
+    /// It is not the default one.
+    pub has_own_token: bool,
     /// Where visitors of the service's own port go. Kind `web`: the same as the TLS entry's.
     pub local_addr: Option<HostPort>,
     /// 1: all visitors go to that port. More: as many ports from there on, one for each of the

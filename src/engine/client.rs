@@ -8,16 +8,17 @@
 //! home                            Dialling --> Relayed --both ends--> Parting
 //! ```
 //!
-//! [`servers`] has a [`line`] for each server, which finds it and dials it; [`session`] has the rest of the first row, [`link`] the
-//! second, [`home`] the third. [`rathole`] has what is otherwise with a rathole server: a control
-//! channel is a session with one service, a data channel a link that is lent once. [`drain`] is how
-//! it ends.
+//! [`servers`] has a [`line`] for each server, which finds it and dials it; [`session`] has the
+//! rest of the first row, [`link`] the second, [`home`] the third. [`rathole`] has what is
+//! otherwise with a rathole server: a control channel is a session with one service, a data channel
+//! a link that is lent once. [`drain`] is how it ends.
 
 mod admin;
 mod drain;
 mod home;
 mod line;
 mod link;
+mod names;
 mod rathole;
 mod reload;
 mod servers;
@@ -26,8 +27,6 @@ mod udp;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
-use std::sync::Arc;
 
 use log::{info, warn};
 
@@ -35,7 +34,8 @@ use self::admin::Counters;
 use self::home::{Home, HomeStep};
 use self::line::{Line, LineId, Way};
 use self::link::{Link, LinkStep};
-use self::servers::Upstream;
+use self::names::Names;
+use self::servers::{Source, Upstream};
 use self::session::Control;
 use self::udp::Udp;
 use super::about::About;
@@ -44,13 +44,13 @@ use super::conn::{Conn, Dialect};
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Wake};
-use crate::config::{ClientConfig, HostPort};
+use crate::config::ClientConfig;
 use crate::limits;
 use crate::proto::admission::{Admission, Capacity};
 use crate::proto::numbered::{Number, Numbered};
 use crate::proto::quiet::Quiet;
 use crate::proto::time::Time;
-use crate::wire::message::{Message, Reason};
+use crate::wire::message::Message;
 
 /// The client; [`Client::turn`] until it says stop.
 pub struct Client<N: Net> {
@@ -59,7 +59,7 @@ pub struct Client<N: Net> {
     /// The file's services, by number.
     services: Numbered,
     /// The file's servers.
-    upstreams: Vec<Arc<Upstream>>,
+    sources: Vec<Source>,
     /// Native: one to each server, whose session carries all services. rathole: one for each
     /// service. While servers change, those to the former ones too.
     lines: BTreeMap<LineId, Line>,
@@ -70,10 +70,7 @@ pub struct Client<N: Net> {
     links: usize,
     most_links: usize,
     udp: Udp<N::Udp>,
-    lookups: BTreeMap<u64, Lookup>,
-    next_query: u64,
-    /// Addresses of names at home, and when they were found.
-    resolved: BTreeMap<HostPort, (Vec<SocketAddr>, Time)>,
+    names: Names,
     complaints: BTreeMap<Complaint, Quiet>,
     last_error: Option<String>,
     /// What is counted of each service.
@@ -95,20 +92,25 @@ enum Tunnel {
 /// Kinds of lines that may come over and over; none silences another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Complaint {
-    /// No session.
-    Server,
+    /// No session on a line.
+    Server(LineId),
     /// A session, and not what was asked of it.
-    Refusal,
+    Refusal(LineId),
+    /// No address of a name that stands for servers.
+    Servers,
     /// A name at home without an address.
     Name,
     /// A service at home that does not answer.
     Home,
 }
 
-/// Who waits for a name's address.
-enum Lookup {
-    Server { line: LineId },
-    Home { target: HostPort, links: Vec<ConnId> },
+impl Complaint {
+    fn line(self) -> Option<LineId> {
+        match self {
+            Complaint::Server(line) | Complaint::Refusal(line) => Some(line),
+            Complaint::Servers | Complaint::Name | Complaint::Home => None,
+        }
+    }
 }
 
 impl<N: Net> Client<N> {
@@ -127,13 +129,11 @@ impl<N: Net> Client<N> {
             core,
             config,
             services,
-            upstreams: Vec::new(),
+            sources: Vec::new(),
             links: 0,
             most_links: 1,
             udp: Udp::new(),
-            lookups: BTreeMap::new(),
-            next_query: 0,
-            resolved: BTreeMap::new(),
+            names: Names::default(),
             complaints: BTreeMap::new(),
             last_error: None,
             counters: BTreeMap::new(),
@@ -163,7 +163,8 @@ impl<N: Net> Client<N> {
         }
         let lines = self.lines.values().filter_map(Line::deadline);
         let desk = self.core.desk.deadline(self.core.now());
-        let others = lines.chain(self.udp.deadline()).chain(self.draining).chain(desk);
+        let looks = self.next_look();
+        let others = lines.chain(looks).chain(self.udp.deadline()).chain(self.draining).chain(desk);
         self.core.next_deadline().into_iter().chain(others).min()
     }
 
@@ -215,6 +216,7 @@ impl<N: Net> Client<N> {
         while let Some(id) = self.core.next_due() {
             self.overdue(id);
         }
+        self.tend_rolls();
         let mut next = 0;
         while let Some((line, _)) = self.lines.range(next..).next() {
             next = *line + 1;
@@ -325,9 +327,14 @@ impl<N: Net> Client<N> {
             Some(Conn::Tunnel(conn)) => match &conn.stage {
                 Tunnel::Control(_) => self.tend_control(id),
                 Tunnel::Link(Link { step: LinkStep::Resolving { .. }, .. }) => {
-                    self.refuse_visitor(id, Reason::Unresolved);
+                    self.tire_of_waiting(id);
                 }
-                Tunnel::Link(_) => self.lose_link(id, "no answer in time"),
+                Tunnel::Link(Link { begun, step, .. }) => {
+                    let (begun, is_new) = (*begun, step.is_new());
+                    if !is_new || !self.core.still_begins(id, begun, limits::SERVER_STEP_TIME) {
+                        self.lose_link(id, "no answer in time");
+                    }
+                }
             },
             Some(Conn::Plain(home)) => match home.stage.step {
                 HomeStep::Dialling { .. } => self.dial_failed(id, ErrorKind::TimedOut.into()),
@@ -335,41 +342,6 @@ impl<N: Net> Client<N> {
                 HomeStep::Parting => self.core.abort(id),
             },
             Some(Conn::Admin(_)) => self.core.admin_overdue(id),
-        }
-    }
-
-    /// Asks for the addresses of a name at home, once for all who wait for them.
-    fn look_up_home(&mut self, target: HostPort, link: Option<ConnId>) {
-        for lookup in self.lookups.values_mut() {
-            if let Lookup::Home { target: same, links } = lookup
-                && *same == target
-            {
-                return links.extend(link);
-            }
-        }
-        self.look_up(Lookup::Home { target, links: link.into_iter().collect() });
-    }
-
-    /// Asks for a name's addresses.
-    fn look_up(&mut self, lookup: Lookup) {
-        let query = self.next_query;
-        self.next_query += 1;
-        let target = match &lookup {
-            Lookup::Server { line } => match self.lines.get(line) {
-                Some(line) => line.to.dialled(),
-                None => return,
-            },
-            Lookup::Home { target, .. } => target,
-        };
-        self.core.io.net.resolve(query, &target.host, target.port);
-        self.lookups.insert(query, lookup);
-    }
-
-    fn looked_up(&mut self, query: u64, result: io::Result<Vec<SocketAddr>>) {
-        match self.lookups.remove(&query) {
-            None => {}
-            Some(Lookup::Server { line }) => self.found_server(line, result),
-            Some(Lookup::Home { target, links }) => self.found_home(target, links, result),
         }
     }
 
@@ -382,7 +354,7 @@ impl<N: Net> Client<N> {
                 0 => warn!("{line}"),
                 dropped => warn!("{line} ({dropped} lines like this were left out)"),
             }
-            if matches!(kind, Complaint::Server | Complaint::Refusal) {
+            if !matches!(kind, Complaint::Name | Complaint::Home) {
                 self.last_error = Some(line);
             }
         }
@@ -393,10 +365,4 @@ impl<N: Net> Client<N> {
 fn capacity(config: &ClientConfig) -> Capacity {
     let admins = if config.admin.is_some() { limits::ADMIN_CONNECTIONS } else { 0 };
     Capacity { admins, memory: usize::MAX, ..Capacity::NONE }
-}
-
-/// The order in which to try addresses.
-fn in_order(mut addresses: Vec<SocketAddr>, prefer_ipv6: bool) -> Vec<SocketAddr> {
-    addresses.sort_by_key(|address| address.is_ipv6() != prefer_ipv6);
-    addresses
 }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Duration;
 
 use super::about::{self, About};
 use super::buffers::{BATCH, Buffers, Scratch};
@@ -12,6 +13,7 @@ use super::desk::Desk;
 use super::net::{Net, Readiness, Wake};
 use super::table::{Seat, Table};
 use super::timers::Timers;
+use crate::limits;
 use crate::proto::admission::{Admission, Class, Holder, Permit, Refused, Standing};
 use crate::proto::time::Time;
 use crate::status::Program;
@@ -130,10 +132,36 @@ impl<N: Net, P, T> Core<N, P, T> {
 
     /// Notes an event and queues its connection, unless that has ended.
     pub fn note(&mut self, id: ConnId, readiness: &Readiness) {
+        let now = self.now();
         if let Some(conn) = self.conns.get_mut(id) {
             conn.socket_mut().note(readiness);
+            if let Conn::Tunnel(conn) = conn {
+                conn.heard = now;
+            }
             self.enqueue(id);
         }
+    }
+
+    /// The deadline of a tunnel connection that does not stand yet has passed: whether it has more
+    /// time, `step` from what was last heard of its peer, and [`limits::BEGIN_TIME`] in all.
+    pub fn still_begins(&mut self, id: ConnId, begun: Time, step: Duration) -> bool {
+        let now = self.now();
+        let Some(conn) = self.conns.tunnel(id) else { return false };
+        let until = (conn.heard + step).min(begun + limits::BEGIN_TIME);
+        let goes_on = now < until;
+        if goes_on {
+            self.set_deadline(id, Some(until));
+        }
+        goes_on
+    }
+
+    /// When the peer of any of these tunnel connections was last heard.
+    pub fn last_heard(&self, which: impl Fn(&T) -> bool) -> Option<Time> {
+        let heard = self.conns.iter().filter_map(|(_, conn)| match conn {
+            Conn::Tunnel(conn) if which(&conn.stage) => Some(conn.heard),
+            _ => None,
+        });
+        heard.max()
     }
 
     /// Gives a connection a turn.

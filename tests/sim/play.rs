@@ -36,6 +36,8 @@ pub const QUIET: Duration = Duration::from_secs(60);
 pub const SLACK: Duration = Duration::from_millis(200);
 /// What is promised, whatever `limits.rs` says.
 pub const PROOF_TIME: Duration = Duration::from_secs(5);
+/// The same from one whole message to the next.
+pub const STEP_TIME: Duration = Duration::from_secs(10);
 pub const HELLO_TIME: Duration = Duration::from_secs(10);
 pub const HALF_CLOSED_SILENCE: Duration = Duration::from_secs(300);
 pub const STRANGERS: usize = 512;
@@ -66,6 +68,8 @@ pub struct Play {
     pub limit: usize,
     pub server_host: HostId,
     pub server: usize,
+    /// Where visitors dial in.
+    pub entry: IpAddr,
     pub sites: Vec<Site>,
     /// Hosts of visitors and strangers: their tasks.
     pub crowds: Vec<usize>,
@@ -127,6 +131,7 @@ impl Play {
             limit,
             server_host,
             server,
+            entry: address,
             sites: Vec::new(),
             crowds: Vec::new(),
             gangs: 0,
@@ -338,7 +343,7 @@ impl Play {
         let id = self.book.borrow().stories.len() - 1;
         let task = self.crowds[crowd];
         if let Some(Actor::Visitors(visitors)) = &mut self.driver.tasks[task].program {
-            visitors.plan(start, SocketAddr::from(([10, 0, 0, 1], port)), id);
+            visitors.plan(start, SocketAddr::new(self.entry, port), id);
         }
         self.driver.touched(task);
         id

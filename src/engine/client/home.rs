@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use log::debug;
 
 use super::link::LinkStep;
-use super::{Client, Complaint, in_order};
+use super::names::in_order;
+use super::{Client, Complaint};
 use crate::config::HostPort;
 use crate::engine::conn::{Conn, PlainConn};
 use crate::engine::conns::ConnId;
@@ -49,8 +50,7 @@ impl<N: Net> Client<N> {
     ) {
         let addresses = match result {
             Ok(addresses) => {
-                let now = self.core.now();
-                self.resolved.insert(target.clone(), (addresses.clone(), now));
+                self.names.remember(target.clone(), &addresses, self.core.now());
                 addresses
             }
             Err(error) => {
@@ -58,7 +58,9 @@ impl<N: Net> Client<N> {
                 let text = format!("local_addr {host} cannot be resolved: {error}");
                 self.home_error = Some(text.clone());
                 self.complain(Complaint::Name, || text);
-                Vec::new()
+                // If there is no such name any more, what was there is not this home.
+                let last = self.names.last(&target, self.core.now());
+                last.filter(|_| error.kind() == ErrorKind::TimedOut).unwrap_or_default()
             }
         };
         self.found_udp_homes(&target, &addresses);
@@ -153,7 +155,7 @@ impl<N: Net> Client<N> {
         };
         self.core.abort(id);
         self.complain_of_home(&dial.target, &error);
-        self.resolved.remove(&dial.target);
+        self.names.doubt(&dial.target);
         let timed_out = error.kind() == ErrorKind::TimedOut;
         let deadline = self.core.now() + limits::HOME_DIAL_TIME;
         match self.try_dial(link, dial, held) {

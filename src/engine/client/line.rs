@@ -6,9 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use log::info;
+
+use super::names::{Lookup, in_order};
 use super::servers::Upstream;
 use super::session::Control;
-use super::{Client, Complaint, Lookup, Tunnel, in_order};
+use super::{Client, Complaint, Tunnel};
 use crate::config::RemoteServer;
 use crate::engine::conn::{Conn, TunnelConn};
 use crate::engine::conns::ConnId;
@@ -30,6 +33,8 @@ pub(super) struct Line {
     /// Names this line to the server: a new session takes the place of the last one. Another line
     /// to the same server has another name, so that neither is taken for the end of the other.
     pub(super) instance: [u8; 32],
+    /// Which of the addresses of the server's name it is for, if each is a server.
+    pub(super) address: Option<SocketAddr>,
     /// With a rathole server, the one that it is for.
     pub(super) service: Option<Number>,
     pub(super) role: Role,
@@ -67,8 +72,8 @@ pub(super) enum Role {
 pub(super) enum Way {
     /// Dialled again at this time.
     Down { until: Time },
-    /// Its name is being looked up.
-    Resolving,
+    /// Its name is being looked up. The last answer is used from this time on, if there is one.
+    Resolving { last_at: Option<Time> },
     /// A connection is under way; these addresses, the server's or the proxy's, are left to try.
     Dialling { rest: VecDeque<SocketAddr> },
     /// The session stands; links are dialled to the same address (with a proxy, its address).
@@ -87,6 +92,7 @@ impl Line {
         Line {
             to,
             instance: [0; 32],
+            address: None,
             service,
             role,
             way: Way::Down { until: now },
@@ -102,6 +108,14 @@ impl Line {
         }
     }
 
+    /// Its server, for the log.
+    pub(super) fn shown(&self) -> String {
+        match self.address {
+            Some(address) => format!("{} ({address})", self.to.server_at(&self.to.server.addr)),
+            None => self.to.server_at(&self.to.server.addr),
+        }
+    }
+
     /// Whether it carries visitors of a unit: of one service, or of all.
     pub(super) fn serves(&self, unit: Option<Number>) -> bool {
         self.service == unit || self.service.is_none() || unit.is_none()
@@ -111,6 +125,7 @@ impl Line {
     pub(super) fn deadline(&self) -> Option<Time> {
         let dial = match self.way {
             Way::Down { until } => Some(until),
+            Way::Resolving { last_at } => last_at,
             _ => None,
         };
         let look = match self.role {
@@ -130,11 +145,24 @@ impl<N: Net> Client<N> {
             return if look <= now { self.see_off(id, until) } else { self.dial_links(id) };
         }
         if matches!(line.way, Way::Down { until } if until <= now) {
-            // Each time anew: it may have moved.
-            line.way = Way::Resolving;
-            self.look_up(Lookup::Server { line: id });
-            return;
+            return match line.address {
+                Some(address) => self.found_server(id, Ok(vec![address])),
+                // Each time anew: it may have moved.
+                None => {
+                    line.way = Way::Resolving { last_at: Some(now + limits::RESOLVE_WAIT) };
+                    self.look_up(Lookup::Server { line: id });
+                }
+            };
         }
+        if let Way::Resolving { last_at } = &mut line.way
+            && last_at.is_some_and(|at| at <= now)
+        {
+            *last_at = None;
+            if let Some(last) = self.names.last(line.to.dialled(), now) {
+                return self.found_server(id, Ok(last));
+            }
+        }
+        let Some(line) = self.lines.get_mut(&id) else { return };
         if line.link_pause.is_some_and(|until| until <= now) {
             line.link_pause = None;
         }
@@ -183,9 +211,16 @@ impl<N: Net> Client<N> {
         let Some(line) = self.lines.get_mut(&id) else { return };
         let Way::Dialling { rest } = &mut line.way else { return };
         let Some(server) = rest.pop_front() else { return self.rest(id, why) };
-        let control = Control::connecting(id, server);
-        if let Err(error) = self.dial_tunnel(id, server, Tunnel::Control(Box::new(control))) {
-            self.dial_server(id, format!("{server}: {error}"));
+        let has_others = !rest.is_empty();
+        let now = self.core.now();
+        let control = Control::connecting(id, server, now);
+        match self.dial_tunnel(id, server, Tunnel::Control(Box::new(control))) {
+            // A dead one must not keep us from the others for long.
+            Ok(conn) if has_others => {
+                self.core.set_deadline(conn, Some(now + limits::SERVER_CONNECT_TIME));
+            }
+            Ok(_) => {}
+            Err(error) => self.dial_server(id, format!("{server}: {error}")),
         }
     }
 
@@ -209,7 +244,7 @@ impl<N: Net> Client<N> {
             conn = conn.through(Passage::new(proxy, addr));
         }
         let id = self.core.adopt(Conn::Tunnel(conn), None)?;
-        let deadline = self.core.now() + limits::SERVER_DIAL_TIME;
+        let deadline = self.core.now() + limits::SERVER_STEP_TIME;
         self.core.set_deadline(id, Some(deadline));
         Ok(id)
     }
@@ -217,6 +252,12 @@ impl<N: Net> Client<N> {
     /// Pauses before the next attempt.
     fn rest(&mut self, id: LineId, why: String) {
         if self.is_draining() {
+            return self.drop_line(id);
+        }
+        if !self.doubt(id) {
+            if let Some(line) = self.lines.get(&id) {
+                info!("{} is let go: its name has other addresses now; {why}", line.shown());
+            }
             return self.drop_line(id);
         }
         let random = self.random();
@@ -228,13 +269,13 @@ impl<N: Net> Client<N> {
         }
         line.error = Some(why.clone());
         line.way = Way::Down { until: now + pause };
-        let server = line.to.server_at(&line.to.server.addr);
+        let server = line.shown();
         let seconds = pause.as_secs_f64();
         let whose = match line.service {
             None => String::new(),
             Some(service) => format!("service {}: ", self.services.name(service)),
         };
-        self.complain(Complaint::Server, || {
+        self.complain(Complaint::Server(id), || {
             format!("{whose}no session with {server}: {why}; again in {seconds:.1} s")
         });
     }

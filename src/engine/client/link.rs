@@ -25,6 +25,8 @@ use crate::wire::proxy_header::{self, Ends, Tlvs, Version};
 /// A link.
 pub(super) struct Link {
     pub(super) line: LineId,
+    /// When it was dialled.
+    pub(super) begun: Time,
     pub(super) step: LinkStep,
     /// Of the visitor that is on it, or was last.
     pub(super) service: Option<Number>,
@@ -55,7 +57,7 @@ pub(super) enum LinkStep {
 }
 
 impl LinkStep {
-    fn is_new(&self) -> bool {
+    pub(super) fn is_new(&self) -> bool {
         matches!(self, LinkStep::Connecting | LinkStep::Shaking | LinkStep::Introduced)
     }
 }
@@ -71,7 +73,8 @@ impl<N: Net> Client<N> {
             if line.link_pause.is_some() || line.dialling >= wanted {
                 return;
             }
-            let link = Link { line: id, step: LinkStep::Connecting, service: None };
+            let (begun, step) = (self.core.now(), LinkStep::Connecting);
+            let link = Link { line: id, begun, step, service: None };
             match self.dial_tunnel(id, server, Tunnel::Link(link)) {
                 Ok(_) => {
                     self.links += 1;
@@ -252,7 +255,7 @@ impl<N: Net> Client<N> {
             return self.dial_home(id, target, addresses, held);
         }
         self.set_step(id, LinkStep::Resolving { held });
-        let deadline = self.core.now() + limits::HOME_DIAL_TIME;
+        let deadline = self.wait_for(&target);
         self.core.set_deadline(id, Some(deadline));
         self.look_up_home(target, Some(id));
     }
@@ -390,16 +393,6 @@ impl<N: Net> Client<N> {
             Tunnel::Link(link) => Some(link),
             Tunnel::Control(_) => None,
         }
-    }
-
-    /// Addresses that need no look-up, or were looked up a moment ago.
-    pub(super) fn known_addresses(&self, target: &HostPort) -> Option<Vec<std::net::SocketAddr>> {
-        if let Ok(ip) = target.host.parse::<std::net::IpAddr>() {
-            return Some(vec![(ip, target.port).into()]);
-        }
-        let (addresses, found_at) = self.resolved.get(target)?;
-        let now: Time = self.core.now();
-        (now - *found_at < limits::RESOLVED_FRESH).then(|| addresses.clone())
     }
 }
 

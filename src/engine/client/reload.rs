@@ -57,8 +57,8 @@ impl<N: Net> Client<N> {
     fn refresh_lines(&mut self) {
         let all = std::mem::take(&mut self.lines);
         for (id, mut line) in all {
-            if let Some(upstream) = self.upstream_of(&line) {
-                line.to = Arc::clone(upstream);
+            if let Some(source) = self.source_of(&line) {
+                line.to = Arc::clone(&source.to);
                 let its = line.service.and_then(|service| self.services.get(service));
                 let first_pause = its.map_or(self.config.retry_interval, |its| its.retry_interval);
                 line.backoff = Backoff::new(first_pause);
@@ -165,7 +165,7 @@ impl<N: Net> Client<N> {
             self.core.close(control);
         }
         self.lose_links_of(id);
-        self.lines.remove(&id);
+        self.forget_line(id);
     }
 }
 

@@ -12,7 +12,8 @@ use log::debug;
 use slab::Slab;
 
 use super::link::LinkStep;
-use super::{Client, Complaint, Tunnel, in_order};
+use super::names::in_order;
+use super::{Client, Complaint, Tunnel};
 use crate::config::{HostPort, Protocol, ServiceKind};
 use crate::engine::conn::{Carrier as _, Event, Gone};
 use crate::engine::conns::ConnId;
