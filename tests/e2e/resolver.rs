@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Proc, own_address};
+use crate::harness::{Proc, free_port, own_address};
 use crate::home::Home;
 use crate::house::{Vps, client_service, server_service};
+use crate::udp::{UdpHome, ask, client_udp, quoted, server_udp, visitor};
 use crate::visitor::{client_hello, connect, home, visit};
 
 /// The client finds the server by the name server that /etc/resolv.conf names, one home by it too,
@@ -147,4 +148,37 @@ fn the_last_answer_is_used_while_the_name_server_is_silent() {
     thread::sleep(Duration::from_secs(6));
     vps.wait_served("moves.example.com", "new");
     assert_eq!(visit(vps.https, "moves.example.com"), home("new"), "the name's word counts");
+}
+
+/// A home of UDP that moves while one visitor goes on sending, as WireGuard does, is found again.
+#[test]
+fn a_udp_home_that_moves_is_found_by_who_goes_on_sending() {
+    let mut vps = Vps::new();
+    let name_server_ip = own_address();
+    let [old_ip, new_ip] = [own_address(), own_address()];
+    let old = UdpHome::start(SocketAddr::from((old_ip, 0)), |_, asked| [b"old ", asked].concat());
+    let there = SocketAddr::from((new_ip, old.address.port()));
+    let hosts = vps.dir.write("names", &format!("{old_ip} moves.test\n"));
+    let mut dnsmasq = Command::new("dnsmasq");
+    dnsmasq.args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"]);
+    dnsmasq.args(["--bind-interfaces", "--user=root", "--local=/test/", "--addn-hosts"]);
+    dnsmasq.arg(&hosts).arg(format!("--listen-address={name_server_ip}"));
+    let name_server = Proc::start("dnsmasq", &vps.dir, &dnsmasq);
+    name_server.wait_for_log(&["started"]);
+    let port = free_port(vps.ip);
+    let _server = vps.server(&server_udp("game", &quoted(port), ""));
+    with_names(&mut vps, name_server_ip, "127.0.0.1 localhost\n");
+    let at_home = format!("moves.test:{}", old.address.port());
+    let _client = vps.client_ready("client", &client_udp("game", &at_home));
+    let player = visitor(port);
+    ask(&player, b"hello", |answer| answer == b"old hello");
+    // Its container is another one now: the old address is nobody's, and says nothing.
+    drop(old);
+    let _nobody = UdpSocket::bind((old_ip, there.port())).unwrap();
+    let _new = UdpHome::start(there, |_, asked| [b"new ", asked].concat());
+    vps.dir.write("names", &format!("{new_ip} moves.test\n"));
+    name_server.signal(Signal::HUP);
+    let begun = Instant::now();
+    ask(&player, b"hello", |answer| answer == b"new hello");
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
 }
