@@ -120,6 +120,9 @@ pub const ADDRESSES_FRESH: Duration = Duration::from_secs(28);
 pub const ADDRESSES_DOUBTED: Duration = Duration::from_secs(5);
 /// Links that a client has under way at once; stays below [`TUNNEL_STRANGERS_PER_ADDRESS`].
 pub const LINKS_DIALLED_AT_ONCE: usize = 128;
+/// Of the links that a client may have, those that each server gets whatever the others want, if
+/// that is no more than half of all.
+pub const LINKS_OF_EACH: usize = 8;
 /// Sessions that have lost their services to others and wait for them to be free again, where
 /// there are descriptors for that.
 pub const SESSIONS_WITHOUT_A_SERVICE: usize = 24;
@@ -138,7 +141,7 @@ pub const HOME_DIAL_TIME: Duration = Duration::from_secs(5);
 pub const SERVER_STEP_TIME: Duration = Duration::from_secs(10);
 /// The connect alone, where there are other addresses to try.
 pub const SERVER_CONNECT_TIME: Duration = Duration::from_secs(5);
-/// All of it, on either side.
+/// All of it at the server, and three steps at home.
 pub const BEGIN_TIME: Duration = Duration::from_secs(30);
 /// A rathole server says no to an unknown service in the same breath as its hello.
 pub const PROBE_ACK_TIME: Duration = Duration::from_secs(1);
@@ -171,6 +174,11 @@ pub const RESOLVED_FRESH: Duration = Duration::from_secs(5);
 pub const RESOLVED_USABLE: Duration = Duration::from_secs(60 * 60);
 /// Until it counts as not coming: a name server that is there answers in a tenth of it.
 pub const RESOLVE_WAIT: Duration = Duration::from_millis(500);
+/// A home of a UDP session that has said nothing to a visitor who goes on talking is looked up anew
+/// after so long: it may have moved.
+pub const UDP_SILENCE: Duration = Duration::from_secs(5);
+/// The same where something says that nobody is there.
+pub const UDP_REFUSED: Duration = Duration::from_secs(1);
 /// Listening sockets of one file, which ranges of ports make many of: each is a descriptor for
 /// good, and half of the smallest hard limit in use, 4096, is left for visitors.
 pub const LISTENERS: usize = 2048;

@@ -329,12 +329,7 @@ impl<N: Net> Client<N> {
                 Tunnel::Link(Link { step: LinkStep::Resolving { .. }, .. }) => {
                     self.tire_of_waiting(id);
                 }
-                Tunnel::Link(Link { begun, step, .. }) => {
-                    let (begun, is_new) = (*begun, step.is_new());
-                    if !is_new || !self.core.still_begins(id, begun, limits::SERVER_STEP_TIME) {
-                        self.lose_link(id, "no answer in time");
-                    }
-                }
+                Tunnel::Link(_) => self.link_overdue(id),
             },
             Some(Conn::Plain(home)) => match home.stage.step {
                 HomeStep::Dialling { .. } => self.dial_failed(id, ErrorKind::TimedOut.into()),

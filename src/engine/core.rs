@@ -13,7 +13,6 @@ use super::desk::Desk;
 use super::net::{Net, Readiness, Wake};
 use super::table::{Seat, Table};
 use super::timers::Timers;
-use crate::limits;
 use crate::proto::admission::{Admission, Class, Holder, Permit, Refused, Standing};
 use crate::proto::time::Time;
 use crate::status::Program;
@@ -143,12 +142,13 @@ impl<N: Net, P, T> Core<N, P, T> {
     }
 
     /// The deadline of a tunnel connection that does not stand yet has passed: whether it has more
-    /// time, `step` from what was last heard of its peer, and [`limits::BEGIN_TIME`] in all.
+    /// time, `step` from what was last heard of its peer, and three times that in all. A proxy has
+    /// one step.
     pub fn still_begins(&mut self, id: ConnId, begun: Time, step: Duration) -> bool {
         let now = self.now();
         let Some(conn) = self.conns.tunnel(id) else { return false };
-        let until = (conn.heard + step).min(begun + limits::BEGIN_TIME);
-        let goes_on = now < until;
+        let until = (conn.heard.max(begun) + step).min(begun + step * 3);
+        let goes_on = now < until && !conn.is_passing();
         if goes_on {
             self.set_deadline(id, Some(until));
         }

@@ -88,6 +88,11 @@ impl<S, T> TunnelConn<S, T> {
         }
     }
 
+    /// It has still to get through its proxy.
+    pub fn is_passing(&self) -> bool {
+        self.around.passage.is_some()
+    }
+
     /// Bytes that wait here: for the peer to take them, or to be whole.
     pub fn held(&self) -> usize {
         self.socket.footprint() + self.around.inbox.len() + self.around.unread.len()

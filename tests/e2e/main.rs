@@ -31,6 +31,7 @@ mod bounds;
 mod busy_line;
 mod cli;
 mod drain;
+mod hints;
 mod http_control;
 mod http_fields;
 mod http_homes;

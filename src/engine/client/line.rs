@@ -42,6 +42,8 @@ pub(super) struct Line {
     /// Which of the Noise patterns the server took last, or is tried next.
     pattern: usize,
     pub(super) backoff: Backoff,
+    /// How many there are.
+    pub(super) links: usize,
     /// Links that the server has asked for and not got.
     pub(super) owed: usize,
     /// Of those, under way.
@@ -98,6 +100,7 @@ impl Line {
             way: Way::Down { until: now },
             pattern: 0,
             backoff: Backoff::new(retry_interval),
+            links: 0,
             owed: 0,
             dialling: 0,
             link_backoff: Backoff::new(limits::LINK_RETRY),

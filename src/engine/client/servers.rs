@@ -172,6 +172,9 @@ impl<N: Net> Client<N> {
 
     /// What a name stands for, or why that is not known.
     pub(super) fn found_servers(&mut self, name: &HostPort, result: io::Result<Vec<SocketAddr>>) {
+        if self.is_draining() {
+            return;
+        }
         let (now, random) = (self.core.now(), self.random());
         let mut complaints = Vec::new();
         for Source { to, roll, .. } in &mut self.sources {

@@ -407,7 +407,8 @@ impl<N: Net> Client<N> {
         let is_unwelcome = matches!(&control.step, Step::Session(session) if !session.is_welcome());
         let is_shaking = matches!(control.step, Step::Shaking);
         let probe = control.probe.take();
-        if is_shaking && probe.is_none() && !is_silence(&why) {
+        let is_the_proxy_s = matches!(why, Gone::Proxy(_));
+        if is_shaking && probe.is_none() && !is_silence(&why) && !is_the_proxy_s {
             self.try_another_pattern(line, server);
         }
         let is_rathole = matches!(why, Gone::OtherProtocol);
