@@ -257,7 +257,8 @@ pub struct ClientStatus {
     /// What both roles have.
     #[serde(flatten)]
     pub program: Program,
-    /// The servers of the file, and one that is being left.
+    /// The servers of the file, each of a name's addresses where those are servers, and those that
+    /// are being left.
     pub servers: Vec<Upstream>,
     /// Those of the file, in its order.
     pub services: Vec<HomeService>,
@@ -266,8 +267,10 @@ pub struct ClientStatus {
 /// A server, as the client sees it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Upstream {
-    /// As in the file.
+    /// As in the file; with rathole's protocol, with the service in parentheses.
     pub address: String,
+    /// Of several addresses that the file's name stands for, the one that this is about.
+    pub resolved: Option<String>,
     /// `connected`, `connecting`, `waiting` (for the next try) or `leaving`.
     pub state: String,
     /// Since when it is in that state.
@@ -317,8 +320,10 @@ pub struct HomeService {
 /// What a server says of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Registration {
-    /// Which server.
+    /// Which server: its address, as in the file.
     pub server: String,
+    /// Of several addresses that the file's name stands for, the one that this is about.
+    pub resolved: Option<String>,
     /// `registered`, `pending`, `refused` or `withdrawn`.
     pub state: String,
     /// Why it is refused or withdrawn.

@@ -11,7 +11,7 @@ use super::service::{UDP_KEYS, check_name, or_never, read_drain_time, read_kind,
 use super::sharing::{read_health_check, read_weight};
 use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
-use super::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind};
+use super::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind, remote};
 use crate::limits;
 use crate::wire::proxy_header::Version;
 
@@ -22,24 +22,18 @@ pub(super) fn read(
     warnings: &mut Vec<String>,
     hints: &mut Vec<String>,
 ) -> Result<ClientConfig, ConfigError> {
-    let Some(remote_addr) = section.text("remote_addr")? else {
-        let place = section.place_of("remote_addr");
-        return Err(place.error("missing: the server's bind_addr, such as `vps.example.com:2333`"));
-    };
-    let remote_addr = HostPort::parse_with_port(&remote_addr)?;
     let protocol = read_protocol(section)?;
     let (role, silence) = match protocol {
         Protocol::Native => (Role::Client, limits::HEARTBEAT_TIMEOUT),
         Protocol::Rathole => (Role::RatholeClient, limits::RATHOLE_HEARTBEAT_TIMEOUT),
     };
-    let (transport, tcp) = transport::read(section, role, warnings)?;
-    let timeout = section.number("heartbeat_timeout", 0..=transport::SECONDS_MAX)?;
     let mut tokens = Tokens::read(section, Holder::Client)?;
+    let (servers, tcp) = remote::read(section, role, &mut tokens, warnings)?;
+    let timeout = section.number("heartbeat_timeout", 0..=transport::SECONDS_MAX)?;
     let mut client = ClientConfig {
-        remote_addr,
+        servers,
         watch: section.flag("watch")?.unwrap_or(true),
         protocol,
-        transport,
         tcp,
         prefer_ipv6: section.flag("prefer_ipv6")?.unwrap_or(false),
         heartbeat_timeout: or_never(timeout, silence),
@@ -105,6 +99,7 @@ fn read_service(
         name,
         kind,
         token,
+        has_own_token: section.has("token"),
         local_addr: targets.port,
         local_ports: targets.ports,
         local_http_addr: targets.http,
@@ -262,6 +257,8 @@ pub(super) const KEYS: Keys =
     Keys { known: KEY_NAMES, elsewhere: Some((super::server::KEY_NAMES, "server")) };
 pub(super) const KEY_NAMES: &[&str] = &[
     "remote_addr",
+    "servers",
+    "resolve",
     "protocol",
     "default_token",
     "watch",

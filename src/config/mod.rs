@@ -23,6 +23,7 @@ mod pages;
 mod proxy;
 mod quantity;
 mod raw;
+mod remote;
 mod secret;
 mod server;
 mod service;
@@ -60,6 +61,7 @@ pub use error::ConfigError;
 pub use files::SeenFile;
 pub use networks::{AccessList, Networks};
 pub use raw::nearest;
+pub use remote::RemoteServer;
 pub use secret::Secret;
 pub use sharing::{HealthCheck, Probe};
 pub use visitors::{HttpTimes, Rate, VisitorLimits};
@@ -426,17 +428,15 @@ impl ServiceKind {
 /// `[client]`: the role at home.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// The server's tunnel address.
-    pub remote_addr: HostPort,
+    /// At least one; no two with the same address.
+    pub servers: Vec<RemoteServer>,
     /// Reload by itself when one of the files changes.
     pub watch: bool,
-    /// What the server speaks.
+    /// What the servers speak.
     pub protocol: Protocol,
-    /// How the tunnel is protected.
-    pub transport: Transport,
     /// Socket options of tunnel connections.
     pub tcp: TcpOptions,
-    /// Dial the server's IPv6 addresses first.
+    /// Dial a server's IPv6 addresses first.
     pub prefer_ipv6: bool,
     /// Silence after which the server counts as dead; `None`: never.
     pub heartbeat_timeout: Option<Duration>,
@@ -466,8 +466,10 @@ pub struct ClientService {
     pub name: String,
     /// Its type, the same as on the server.
     pub kind: ServiceKind,
-    /// The secret that proves the right to it.
+    /// The secret that proves the right to it; see [`RemoteServer::token_of`].
     pub token: Secret,
+    /// It is not the default one.
+    pub has_own_token: bool,
     /// Where visitors of the service's own port go. Kind `web`: the same as the TLS entry's.
     pub local_addr: Option<HostPort>,
     /// 1: all visitors go to that port. More: as many ports from there on, one for each of the
@@ -540,7 +542,7 @@ pub struct NoiseConfig {
 pub struct TcpOptions {
     /// `None`: no keepalive.
     pub keepalive: Option<Keepalive>,
-    /// Client: dial the server through this.
+    /// Client: dial the servers through this, unless their own tables say otherwise.
     pub proxy: Option<Proxy>,
     /// `congestion_control`, one level up: also for visitors.
     pub congestion: Congestion,

@@ -70,8 +70,9 @@ impl Numbered {
             if let Some(number) = number
                 && let Some(known) = former.remove(&number)
             {
-                let said = |of: &ClientService| (of.local_ports, of.weight, of.backup);
-                if known.token != service.token || said(&known) != said(service) {
+                let proof = |it: &ClientService| (it.token.clone(), it.has_own_token);
+                let said = |it: &ClientService| (it.local_ports, it.weight, it.backup);
+                if proof(&known) != proof(service) || said(&known) != said(service) {
                     news.again.push(number);
                 }
                 self.known.insert(number, Arc::new(service.clone()));

@@ -165,7 +165,7 @@ impl Impostors {
         Impostors {
             net,
             to,
-            protection: Protection::new(&config.transport, Side::Initiator).unwrap(),
+            protection: Protection::new(&config.servers[0].transport, Side::Initiator).unwrap(),
             rng: Rng::new(seed),
             report: Report::default(),
             plans: Vec::new(),

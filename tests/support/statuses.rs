@@ -128,6 +128,7 @@ pub(crate) fn client() -> Status {
 pub(crate) fn client_status() -> ClientStatus {
     let registered = |server: &str| Registration {
         server: server.into(),
+        resolved: None,
         state: "registered".into(),
         reason: None,
     };
@@ -136,6 +137,7 @@ pub(crate) fn client_status() -> ClientStatus {
         servers: vec![
             Upstream {
                 address: "vps.example.com:2333".into(),
+                resolved: None,
                 state: "connected".into(),
                 since: NOW - 7_200.0,
                 error: None,
@@ -147,6 +149,7 @@ pub(crate) fn client_status() -> ClientStatus {
             },
             Upstream {
                 address: "old.example.com:2333".into(),
+                resolved: None,
                 state: "waiting".into(),
                 since: NOW - 60.0,
                 error: Some("connection refused".into()),
@@ -166,6 +169,7 @@ pub(crate) fn client_status() -> ClientStatus {
                     registered("vps.example.com:2333"),
                     Registration {
                         server: "old.example.com:2333".into(),
+                        resolved: None,
                         state: "pending".into(),
                         reason: None,
                     },
@@ -184,6 +188,7 @@ pub(crate) fn client_status() -> ClientStatus {
                 local_addr: "192.168.1.9:445".into(),
                 registrations: vec![Registration {
                     server: "vps.example.com:2333".into(),
+                    resolved: None,
                     state: "refused".into(),
                     reason: Some("the server's file has no such service".into()),
                 }],

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use log::{info, warn};
 
 use super::home::{Home, HomeStep};
-use super::{Client, Tunnel, in_order};
+use super::names::in_order;
+use super::{Client, Tunnel};
 use crate::config::{ClientService, HostPort, Probe, ServiceKind};
 use crate::engine::conn::{Carrier as _, Conn, Gone, PlainConn};
 use crate::engine::conns::ConnId;
@@ -86,7 +87,7 @@ impl<N: Net> Client<N> {
     }
 
     /// When [`Client::look_at_homes`] is due.
-    pub(super) fn next_look(&self) -> Option<Time> {
+    pub(super) fn next_health_check(&self) -> Option<Time> {
         let at = |watch: &Watch| match watch.look {
             Look::None => Some(watch.health.due_at()),
             Look::Resolving(until) => Some(until),

@@ -8,7 +8,8 @@ use log::debug;
 
 use super::health::Looking;
 use super::link::LinkStep;
-use super::{Client, Complaint, in_order};
+use super::names::in_order;
+use super::{Client, Complaint};
 use crate::config::HostPort;
 use crate::engine::conn::{Conn, PlainConn};
 use crate::engine::conns::ConnId;
@@ -52,8 +53,7 @@ impl<N: Net> Client<N> {
     ) {
         let addresses = match result {
             Ok(addresses) => {
-                let now = self.core.now();
-                self.resolved.insert(target.clone(), (addresses.clone(), now));
+                self.names.remember(target.clone(), &addresses, self.core.now());
                 addresses
             }
             Err(error) => {
@@ -61,7 +61,9 @@ impl<N: Net> Client<N> {
                 let text = format!("local_addr {host} cannot be resolved: {error}");
                 self.home_error = Some(text.clone());
                 self.complain(Complaint::Name, || text);
-                Vec::new()
+                // If there is no such name any more, what was there is not this home.
+                let last = self.names.last(&target, self.core.now());
+                last.filter(|_| error.kind() == ErrorKind::TimedOut).unwrap_or_default()
             }
         };
         self.found_udp_homes(&target, &addresses);
@@ -161,7 +163,7 @@ impl<N: Net> Client<N> {
         };
         self.core.abort(id);
         self.complain_of_home(&dial.target, &error);
-        self.resolved.remove(&dial.target);
+        self.names.doubt(&dial.target);
         let timed_out = error.kind() == ErrorKind::TimedOut;
         let deadline = self.core.now() + limits::HOME_DIAL_TIME;
         match self.try_dial(link, dial, held) {

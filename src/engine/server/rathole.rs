@@ -82,9 +82,11 @@ impl<N: Net> Server<N> {
         self.may_try(address)?;
         let mut nonce = [0; 32];
         self.core.io.net.random(&mut nonce);
-        let claim = Claim::new(&name, &nonce, &self.services);
+        let (claim, now) = (Claim::new(&name, &nonce, &self.services), self.core.now());
         if let Some(greeting) = self.greeting(id) {
             greeting.claim = Some(claim);
+            let until = greeting.step(now);
+            self.core.set_deadline(id, Some(until));
         }
         self.core.push(id, &Hello::Control(nonce).encode())
     }

@@ -1,6 +1,7 @@
 //! Control sessions: their messages, the services that they have, and their end.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use log::{debug, info};
 
@@ -53,6 +54,15 @@ impl Control {
 impl Session {
     pub(super) fn new(address: SocketAddr, control: Control) -> Session {
         Session { address, control, proved: false, since: Time::default(), comebacks: 0 }
+    }
+
+    /// The last one measured.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        let pulse = match &self.control {
+            Control::Native(control) => &control.pulse,
+            Control::Rathole(channel) => &channel.pulse,
+        };
+        pulse.round_trip().map(|(last, _)| last)
     }
 }
 
@@ -269,7 +279,17 @@ impl<N: Net> Server<N> {
             self.junk.timeouts += 1;
             return self.close_stranger(id, "nothing proved in time");
         }
-        let due = session.control.pulse().poll(now);
+        let mut due = session.control.pulse().poll(now);
+        if due == Due::Dead {
+            // It may be busy with what its links carry.
+            let is_its = |stage: &Tunnel| matches!(stage, Tunnel::Link(link) if link.session == id);
+            let heard = self.core.last_heard(is_its);
+            let Some(session) = self.session(id) else { return };
+            let pulse = session.control.pulse();
+            heard.into_iter().for_each(|at| pulse.heard(at));
+            due = pulse.poll(now);
+        }
+        let Some(session) = self.session(id) else { return };
         let is_rathole = matches!(session.control, Control::Rathole(_));
         let told = match due {
             Due::Nothing => self.let_idle(id),
