@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::addr::Listeners;
+use super::addr::{Listeners, hint_at_unspecified};
 use super::admin;
 use super::env_file::ReadFile;
 use super::error::ConfigError;
@@ -28,7 +28,7 @@ pub(super) fn read(
         Protocol::Rathole => (Role::RatholeClient, limits::RATHOLE_HEARTBEAT_TIMEOUT),
     };
     let mut tokens = Tokens::read(section, Holder::Client)?;
-    let (servers, tcp) = remote::read(section, role, &mut tokens, warnings)?;
+    let (servers, tcp) = remote::read(section, role, &mut tokens, warnings, hints)?;
     let timeout = section.number("heartbeat_timeout", 0..=transport::SECONDS_MAX)?;
     let mut client = ClientConfig {
         servers,
@@ -45,6 +45,10 @@ pub(super) fn read(
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
         check_name(&name, &service)?;
         let read = read_service(name, &service, &mut tokens, &client, warnings)?;
+        for key in ["local_addr", "local_http_addr", "local_https_addr"] {
+            let local = service.text(key)?;
+            hints.extend(local.and_then(|text| hint_at_unspecified(&text, "127.0.0.1")));
+        }
         client.services.push(read);
     }
     if client.services.is_empty() {
