@@ -51,6 +51,7 @@ pub(crate) enum Command {
         role: Option<Role>,
         json: bool,
         watch: bool,
+        alive: bool,
     },
     Run {
         config: PathBuf,
@@ -69,7 +70,7 @@ pub(crate) enum Role {
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = lexopt::Parser::from_args(args);
     let (mut role, mut genkey, mut once) = (None, false, false);
-    let (mut json, mut watch) = (false, false);
+    let (mut json, mut watch, mut alive) = (false, false, false);
     let mut against: Option<PathBuf> = None;
     let mut values: Vec<OsString> = Vec::new();
     while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
@@ -85,6 +86,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             Long("once") => once = true,
             Long("json") => json = true,
             Long("watch") => watch = true,
+            Long("alive") => alive = true,
             Long("against") => {
                 against = Some(parser.value().map_err(|error| error.to_string())?.into());
             }
@@ -99,8 +101,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     if against.is_some() && words.first() != Some(&Some("check")) {
         return Err("--against belongs to `check`".into());
     }
-    if (json || watch) && words.first() != Some(&Some("status")) {
-        return Err("--json and --watch belong to `status`".into());
+    if (json || watch || alive) && words.first() != Some(&Some("status")) {
+        return Err("--json, --watch and --alive belong to `status`".into());
     }
     match (&*words, role) {
         // rathole takes the curve too.
@@ -125,7 +127,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         ([Some("import")], None) => Err("`import` takes rathole's file".into()),
         ([Some("demo")], None) => Ok(Command::Demo { once }),
         ([Some("status"), _], role) => {
-            Ok(Command::Status { config: values.remove(1).into(), role, json, watch })
+            Ok(Command::Status { config: values.remove(1).into(), role, json, watch, alive })
         }
         ([Some("status"), ..], _) => Err("`status` takes one file".into()),
         ([Some(word), ..], _) if meant(word).is_some() && !Path::new(word).exists() => {
@@ -352,9 +354,10 @@ underpass explain CONFIG NAME   say which service gets a name (and path), and wh
 underpass import FILE...        print the file that replaces rathole's, and Traefik's labels:
                                   import SERVER.toml docker-compose.yml
                                   import CLIENT.toml [SERVER.toml docker-compose.yml]
-underpass status CONFIG [--json] [--watch]
+underpass status CONFIG [--json] [--watch] [--alive]
                                 ask the one that runs with this file how it is: services,
-                                homes, line; --json as a program reads it, --watch every 2 s
+                                homes, line; --json as a program reads it, --watch every 2 s;
+                                exit 0 all online, 3 some not (--alive: 0), 1 no answer
 underpass demo [--once]         both roles and two sites on this machine
 underpass --version, --help
 
@@ -401,12 +404,13 @@ mod tests {
         assert_eq!(read("import a b"), Ok(import));
         assert_eq!(read("demo"), Ok(Command::Demo { once: false }));
         assert_eq!(read("demo --once"), Ok(Command::Demo { once: true }));
-        for (args, role, json, watch) in [
-            ("status a", None, false, false),
-            ("status a --json", None, true, false),
-            ("--watch status a --client", Some(Role::Client), false, true),
+        for (args, role, json, watch, alive) in [
+            ("status a", None, false, false, false),
+            ("status a --json", None, true, false, false),
+            ("--watch status a --client", Some(Role::Client), false, true, false),
+            ("status --alive a", None, false, false, true),
         ] {
-            let status = Command::Status { config: "a".into(), role, json, watch };
+            let status = Command::Status { config: "a".into(), role, json, watch, alive };
             assert_eq!(read(args), Ok(status), "{args}");
         }
         assert_eq!(read("-h"), Ok(Command::Help));
@@ -432,8 +436,8 @@ mod tests {
             ("--once a", "--once belongs to `demo`"),
             ("status", "`status` takes one file"),
             ("status a b", "`status` takes one file"),
-            ("check a --json", "--json and --watch belong to `status`"),
-            ("a --watch", "--json and --watch belong to `status`"),
+            ("check a --json", "--json, --watch and --alive belong to `status`"),
+            ("a --watch", "--json, --watch and --alive belong to `status`"),
             ("stauts a", "stauts: no such file; did you mean `status`?"),
             ("a --against b", "--against belongs to `check`"),
             ("check a --against", "missing argument for option '--against'"),
