@@ -53,29 +53,16 @@ fn the_commands_are_known() {
     assert_eq!(commands, BTreeSet::from(known));
 }
 
-/// The table says of each key when a change takes effect, and has no others.
+/// Written anew by `WRITE=1 cargo test --test readme reference`.
 #[test]
-fn every_key_has_its_time() {
-    let (_, section) = README.split_once("| key | takes effect |\n").expect("the table");
-    let (table, _) = section.split_once("\n\n").expect("its end");
-    let mut listed = Vec::new();
-    for row in table.lines().skip(1) {
-        let [_, keys, when, _] = row.split('|').collect::<Vec<_>>()[..] else { panic!("{row}") };
-        let when = when.trim();
-        let known = ["at once", "next handshake", "next visitor", "not used", "restart"];
-        assert!(known.iter().any(|known| when.starts_with(known)), "{row}");
-        for key in keys.split(',') {
-            let key = key.trim().strip_prefix('`').and_then(|key| key.strip_suffix('`'));
-            listed.push(key.unwrap_or_else(|| panic!("{row}")).to_owned());
-        }
+fn the_reference_is_the_table_of_the_code() {
+    let page = keys::reference();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference.md");
+    if std::env::var_os("WRITE").is_some() {
+        std::fs::write(path, &page).expect("the page is written");
     }
-    let all: BTreeSet<String> = keys::all().into_iter().collect();
-    assert!(all.len() > 80, "{all:?}");
-    let table: BTreeSet<String> = listed.iter().cloned().collect();
-    let missing: Vec<_> = all.difference(&table).collect();
-    let strange: Vec<_> = table.difference(&all).collect();
-    assert_eq!((missing, strange), (vec![], vec![]), "keys that the table lacks, or invents");
-    assert_eq!(listed.len(), table.len(), "a key twice");
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(written, page, "docs/reference.md: WRITE=1 cargo test --test readme reference");
 }
 
 #[test]
