@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::addr::Listeners;
+use super::addr::{Listeners, hint_at_unspecified};
 use super::admin;
 use super::env_file::ReadFile;
 use super::error::ConfigError;
@@ -26,6 +26,7 @@ pub(super) fn read(
         let place = section.place_of("remote_addr");
         return Err(place.error("missing: the server's bind_addr, such as `vps.example.com:2333`"));
     };
+    hints.extend(hint_at_unspecified(&remote_addr, "the server's name or address"));
     let remote_addr = HostPort::parse_with_port(&remote_addr)?;
     let protocol = read_protocol(section)?;
     let (role, silence) = match protocol {
@@ -51,6 +52,10 @@ pub(super) fn read(
     for (name, service) in section.sections("services", &keys::CLIENT_SERVICE)? {
         check_name(&name, &service)?;
         let read = read_service(name, &service, &mut tokens, &client, warnings)?;
+        for key in ["local_addr", "local_http_addr", "local_https_addr"] {
+            let local = service.text(key)?;
+            hints.extend(local.and_then(|text| hint_at_unspecified(&text, "127.0.0.1")));
+        }
         client.services.push(read);
     }
     if client.services.is_empty() {
