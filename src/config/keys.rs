@@ -33,8 +33,8 @@ macro_rules! keys {
 keys! {
     ROOT:
         ["env_file", "file, or list", "none", "at once",
-            "Where `${NAME}` is looked up after the environment: a file in Compose's format, beside \
-             this one. It is read anew at each reload."],
+            "Where `${NAME}` is looked up after the environment: a file in Compose's format, \
+             beside this one. It is read anew at each reload."],
         ["server", "table", "", "", ""],
         ["client", "table", "", "", ""],
     ;
@@ -56,7 +56,8 @@ keys! {
         ["drain_time", "seconds, 0 to 600", "3", "at once",
             "What visitors have to come to an end when the program is told to stop."],
         ["congestion_control", "word", "`auto`", "next handshake, next visitor",
-            "`auto`: BBR where the kernel lets this process; `system`; or the kernel's name of one."],
+            "`auto`: BBR where the kernel lets this process; `system`; or the kernel's name of \
+             one."],
         ["rathole", "true or false", "true", "next handshake", "Serve rathole's clients too."],
         ["services", "table", "", "", ""],
         ["limits", "table", "", "", ""],
@@ -188,7 +189,8 @@ keys! {
         elsewhere: CLIENT_SERVICE, "client";
 
     CLIENT:
-        ["remote_addr", "host:port", "needed", "at once; the new session stands before the old goes",
+        ["remote_addr", "host:port", "needed",
+            "at once; the new session stands before the old goes",
             "The server's `bind_addr`; resolved again for each dial."],
         ["protocol", "`native` or `rathole`", "`native`",
             "at once; the new session stands before the old goes",
@@ -203,7 +205,8 @@ keys! {
         ["drain_time", "seconds, 0 to 600", "3", "at once",
             "What visitors have to come to an end when the program is told to stop."],
         ["congestion_control", "word", "`auto`", "next handshake, next visitor",
-            "`auto`: BBR where the kernel lets this process; `system`; or the kernel's name of one."],
+            "`auto`: BBR where the kernel lets this process; `system`; or the kernel's name of \
+             one."],
         ["retry_interval", "seconds, 1 to 5", "1", "next handshake", "Before the first new dial."],
         ["prefer_ipv6", "true or false", "false", "next handshake",
             "Dial the server's IPv6 addresses first."],
@@ -236,8 +239,8 @@ keys! {
 
     TRANSPORT:
         ["type", "`noise` or `tcp`", "`tcp`", "next handshake",
-            "`tcp` is a tunnel without encryption, with a warning. At home a change takes effect at \
-             once: the new session stands before the old goes. So does one of its keys."],
+            "`tcp` is a tunnel without encryption, with a warning. At home a change takes effect \
+             at once: the new session stands before the old goes. So does one of its keys."],
         ["tcp", "table", "", "", ""],
         ["tls", "table", "", "", ""],
         ["noise", "table", "", "", ""],
@@ -328,9 +331,9 @@ pub fn reference() -> String {
 const REFERENCE_HEAD: &str = "\
 # Every key
 
-Written from the table that the program reads files by (`src/config/keys.rs`); a test holds them equal.
-[config/server.toml](../config/server.toml) and [config/client.toml](../config/client.toml) show them in
-place, and `underpass check FILE` says what is wrong with one, with file, line and key.
+Written from the table that the program reads files by (`src/config/keys.rs`); a test holds them
+equal. [config/server.toml](../config/server.toml) and [config/client.toml](../config/client.toml)
+show them in place, and `underpass check FILE` says what is wrong with one, with file, line and key.
 
 - An *address* is `0.0.0.0:443`, `[::]:443` (both families) or `127.0.0.1:9333`.
 - *Networks* are a list of `192.0.2.0/24`, `2001:db8::/32` and single addresses.

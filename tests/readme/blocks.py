@@ -19,6 +19,14 @@ def blocks(title):
     return found
 
 
+def pages():
+    """The same of all pages in docs/, which stand for themselves."""
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for place, script in re.findall(r"(?ms)^```sh (\w+)\n(.*?)^```$", text):
+            yield page.name, place, script
+
+
 def without_builds(script):
     """What a build leaves is there already: builds are not counted."""
     lines = [line for line in script.splitlines() if not re.match(r"cargo build|\.ci/", line)]
