@@ -51,8 +51,9 @@ fn who_is_alive_may_have_services_offline() {
     let (code, out, err) = run(&at.file("alive", "server"), &["--alive"], None);
     assert_eq!((code, &*err), (0, ""));
     assert!(out.contains("OFFLINE"), "{out}");
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let file = write("dead", &format!("[server.admin]\nbind_addr = '{nobody}'\n"));
+    let none = std::env::temp_dir().join("underpass-nobody-is-here.sock");
+    let door = format!("[server.admin]\nbind_addr = 'unix:{}'\n", none.display());
+    let file = write("dead", &door);
     assert_eq!(run(&file, &["--alive"], None).0, 1);
 }
 
