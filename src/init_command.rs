@@ -18,9 +18,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use underpass::config::{
-    ClientConfig, Config, HostPort, NoiseConfig, ServerConfig, ServiceKind, Transport,
-};
+use underpass::config::{Config, HostPort, NoiseConfig, ServerConfig, ServiceKind, Transport};
 use underpass::proto::noise;
 
 use files::NewFile;
@@ -40,134 +38,134 @@ pub(crate) struct Asked {
 
 /// Writes the files; the text says what to do with them.
 pub(crate) fn run(asked: &Asked) -> Result<String, String> {
-    let (homes, servers): (Vec<&String>, Vec<&String>) =
-        asked.words.iter().partition(|word| word.contains('='));
-    let server = match servers[..] {
-        [] => None,
-        [one] => Some(homes::server(one)?),
-        [one, other, ..] => {
-            return Err(format!("two servers, {one} and {other}: a home is NAME=HOST"));
-        }
-    };
-    let homes = homes.into_iter().map(|word| Home::parse(word));
-    let homes = homes.collect::<Result<Vec<Home>, String>>()?;
-    match (asked.add, server, &homes[..]) {
-        (_, _, []) => Err("no home is named: NAME=HOST, such as pi=pi.example.com".into()),
-        (true, server, homes) => add(&asked.dir, server, homes),
-        (false, Some(server), homes) => begin(&asked.dir, &server, homes),
-        (false, None, _) => {
-            Err("the VPS is missing: init vps.example.com NAME=HOST (or init --add NAME=HOST)"
-                .into())
+    let (mut homes, mut server) = (Vec::new(), None);
+    for word in &asked.words {
+        match (word.contains('='), &server) {
+            (true, _) => homes.push(Home::parse(word)?),
+            (false, None) => server = Some(homes::server(word)?),
+            (false, Some(_)) => return Err(format!("{word}: a home is NAME=HOST; there is a VPS")),
         }
     }
-}
-
-/// A new set.
-fn begin(dir: &Path, server: &HostPort, homes: &[Home]) -> Result<String, String> {
-    let mut claims = Claims::default();
-    homes.iter().try_for_each(|home| claims.take(home, ServiceKind::Web))?;
-    let private = random()?;
-    let public = STANDARD.encode(noise::public_key(private));
-    let private = STANDARD.encode(private);
-    let tokens = tokens(homes)?;
-    let at = server_place(dir);
-    let text = texts::server(server, homes);
-    let secrets = |name: &str| match name {
-        PRIVATE_KEY => Some(private.clone()),
-        _ => token_of(homes, &tokens, name),
-    };
-    Config::parse(&at.display().to_string(), &without_env_file(&text), &secrets)
-        .map_err(|error| error.to_string())?;
-    let mut variables = vec![(PRIVATE_KEY, &*private)];
-    variables.extend(homes.iter().zip(&tokens).map(|(home, token)| (&*home.variable, &**token)));
-    let mut set = vec![
-        NewFile::open(at, text),
-        NewFile::secret(dir.join(ENV_FILE), texts::server_env(&variables)),
-    ];
-    for (home, token) in homes.iter().zip(&tokens) {
-        set.extend(client(dir, home, token, server, &public, ServiceKind::Web)?);
+    if homes.is_empty() {
+        return Err("no home is named: NAME=HOST, such as pi=pi.example.com".into());
     }
-    files::write(dir, &set)?;
-    Ok(texts::steps(dir, server, homes))
-}
-
-/// More homes for the server whose file is there.
-fn add(dir: &Path, server: Option<HostPort>, homes: &[Home]) -> Result<String, String> {
-    let at = server_place(dir);
-    let name = at.display().to_string();
-    let config = Config::load(&at).map_err(|error| error.to_string())?;
-    let Some(known) = config.server else {
-        return Err(format!("{name}: has no [server]"));
+    let dir = &*asked.dir;
+    let at = dir.join(SERVER_FILE);
+    let mut ground = match asked.add {
+        true => Ground::found(&at, server)?,
+        false => Ground::new(server)?,
     };
-    let kind = match (&known.http_addrs[..], &known.https_addrs[..]) {
-        ([], []) => return Err(format!("{name}: has neither http_addr nor https_addr")),
-        ([], _) => ServiceKind::Https,
-        (_, []) => ServiceKind::Http,
-        _ => ServiceKind::Web,
-    };
-    let public = STANDARD.encode(noise::public_key(private_key(&known).ok_or_else(|| {
-        format!("{name}: without a Noise key of its own, which a new home would have to know")
-    })?));
-    let server = match server {
-        Some(server) => {
-            let port = known.bind_addrs.first().map_or(server.port, |addr| addr.port());
-            HostPort { port, ..server }
-        }
-        None => remote_addr(dir).ok_or_else(|| {
-            format!(
-                "no client.toml below {} says where the server is: init VPS --add NAME=HOST",
-                dir.display()
-            )
-        })?,
-    };
-    let mut claims = Claims::of(&known);
-    homes.iter().try_for_each(|home| claims.take(home, kind))?;
-    let tokens = tokens(homes)?;
+    homes.iter_mut().try_for_each(|home| {
+        home.token = random()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        ground.claims.take(home, ground.kind)
+    })?;
+    let Ground { server, key, kind, text, .. } = ground;
+    let private = STANDARD.encode(key);
+    let public = STANDARD.encode(noise::public_key(key));
     let lines: String = homes.iter().map(|home| texts::service(home, kind)).collect();
-    // As it will be once they are in it.
-    let text =
-        fs::read_to_string(&at).map_err(|error| format!("{name}: cannot read it: {error}"))?;
-    let env = |name: &str| token_of(homes, &tokens, name).or_else(|| std::env::var(name).ok());
-    Config::parse(&name, &format!("{text}\n{lines}"), &env).map_err(|error| error.to_string())?;
+    let text = text + &lines;
+    let value = |name: &str| match homes.iter().find(|home| home.variable == name) {
+        Some(home) => Some(home.token.clone()),
+        None if asked.add => std::env::var(name).ok(),
+        None => (name == PRIVATE_KEY).then(|| private.clone()),
+    };
     let mut set = Vec::new();
-    for (home, token) in homes.iter().zip(&tokens) {
-        set.extend(client(dir, home, token, &server, &public, kind)?);
+    match asked.add {
+        // As it will be once the lines are in it.
+        true => try_it(&at, &text, &value)?,
+        false => {
+            try_it(&at, &without_env_file(&text), &value)?;
+            set.push(NewFile::open(at, text));
+            let secrets = texts::server_env(&private, &homes);
+            set.push(NewFile::secret(dir.join(ENV_FILE), secrets));
+        }
+    }
+    for home in &homes {
+        let dir = dir.join(&home.name);
+        let at = dir.join(CLIENT_FILE);
+        let text = texts::client(&server, &public, home, kind);
+        try_it(&at, &without_env_file(&text), &value)?;
+        set.push(NewFile::open(at, text));
+        set.push(NewFile::secret(dir.join(ENV_FILE), texts::client_env(home)));
     }
     files::write(dir, &set)?;
-    Ok(texts::additions(dir, &server, homes, &tokens, &lines))
+    Ok(match asked.add {
+        true => texts::additions(dir, &server, &homes, &lines),
+        false => texts::steps(dir, &server, &homes),
+    })
 }
 
-/// A home's two files, tried.
-fn client(
-    dir: &Path,
-    home: &Home,
-    token: &str,
-    server: &HostPort,
-    public: &str,
+/// What homes are added to.
+struct Ground {
+    /// Where they dial to.
+    server: HostPort,
+    /// The server's private one.
+    key: [u8; 32],
+    /// Of their services.
     kind: ServiceKind,
-) -> Result<[NewFile; 2], String> {
-    let dir = dir.join(&home.name);
-    let at = dir.join(CLIENT_FILE);
-    let text = texts::client(server, public, home, kind);
-    let env = |name: &str| (name == home.variable).then(|| token.to_owned());
-    Config::parse(&at.display().to_string(), &without_env_file(&text), &env)
-        .map_err(|error| error.to_string())?;
-    let secrets = texts::client_env(home, token);
-    Ok([NewFile::open(at, text), NewFile::secret(dir.join(ENV_FILE), secrets)])
+    claims: Claims,
+    /// The server's file without them.
+    text: String,
 }
 
-fn server_place(dir: &Path) -> PathBuf {
-    dir.join(SERVER_FILE)
+impl Ground {
+    /// A server that is to be.
+    fn new(server: Option<HostPort>) -> Result<Ground, String> {
+        let server = server.ok_or(
+            "the VPS is missing: init vps.example.com NAME=HOST (or init --add NAME=HOST)",
+        )?;
+        let text = texts::server(&server);
+        let (kind, claims) = (ServiceKind::Web, Claims::default());
+        Ok(Ground { server, key: random()?, kind, claims, text })
+    }
+
+    /// The server whose file is there.
+    fn found(at: &Path, server: Option<HostPort>) -> Result<Ground, String> {
+        let wrong = |reason: &str| Err(format!("{}: {reason}", at.display()));
+        let config = Config::load(at).map_err(|error| error.to_string())?;
+        let Some(known) = config.server else { return wrong("has no [server]") };
+        let kind = match (&known.http_addrs[..], &known.https_addrs[..]) {
+            ([], []) => return wrong("has neither http_addr nor https_addr"),
+            ([], _) => ServiceKind::Https,
+            (_, []) => ServiceKind::Http,
+            _ => ServiceKind::Web,
+        };
+        let Some(key) = private_key(&known) else {
+            return wrong("has no Noise key, of which a home has to know the public one");
+        };
+        let server = match server {
+            Some(server) => {
+                let port = known.bind_addrs.first().map_or(server.port, |addr| addr.port());
+                HostPort { port, ..server }
+            }
+            None => match remote_addr(at) {
+                Some(server) => server,
+                None => {
+                    return wrong(
+                        "beside it no home's client.toml says where the server is: \
+                         init VPS --add NAME=HOST",
+                    );
+                }
+            },
+        };
+        match fs::read_to_string(at) {
+            Ok(text) => {
+                Ok(Ground { server, key, kind, claims: Claims::of(&known), text: text + "\n" })
+            }
+            Err(error) => wrong(&error.to_string()),
+        }
+    }
+}
+
+/// Whether our own parser takes it.
+fn try_it(at: &Path, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+    let parsed = Config::parse(&at.display().to_string(), text, env);
+    parsed.map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// To be tried before there is an `.env`; the lines keep their numbers.
 fn without_env_file(text: &str) -> String {
     text.replacen(ENV_LINE, "", 1)
-}
-
-fn token_of(homes: &[Home], tokens: &[String], variable: &str) -> Option<String> {
-    let found = homes.iter().position(|home| home.variable == variable)?;
-    tokens.get(found).cloned()
 }
 
 fn private_key(server: &ServerConfig) -> Option<[u8; 32]> {
@@ -179,20 +177,11 @@ fn private_key(server: &ServerConfig) -> Option<[u8; 32]> {
 }
 
 /// Where the homes of a set dial to.
-fn remote_addr(dir: &Path) -> Option<HostPort> {
-    let mut clients: Vec<PathBuf> =
-        fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path().join(CLIENT_FILE)).collect();
-    clients.sort();
-    let client = |path: &PathBuf| -> Option<ClientConfig> { Config::load(path).ok()?.client };
-    clients.iter().find_map(client).map(|client| client.remote_addr)
-}
-
-fn tokens(homes: &[Home]) -> Result<Vec<String>, String> {
-    let token = |_| {
-        let bytes = random()?;
-        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-    };
-    homes.iter().map(token).collect()
+fn remote_addr(server_file: &Path) -> Option<HostPort> {
+    let folders = fs::read_dir(server_file.parent()?.join(".")).ok()?.flatten();
+    let mut clients =
+        folders.filter_map(|folder| Config::load(&folder.path().join(CLIENT_FILE)).ok()?.client);
+    clients.next().map(|client| client.remote_addr)
 }
 
 fn random() -> Result<[u8; 32], String> {

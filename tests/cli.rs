@@ -205,8 +205,8 @@ fn errors_go_to_stderr_with_a_status() {
             2,
             "a configuration file is missing. To begin: `underpass init vps.example.com \
              pi=pi.example.com` makes\nthe files for the VPS and for each home, with keys and \
-             tokens, and says what to do with them; by\n`underpass FILE` each is run. rathole's and \
-             Traefik's files are read by `underpass import`.\nTry `underpass --help`.\n",
+             tokens, and says what to do with them; by\n`underpass FILE` each is run. rathole's \
+             and Traefik's files are read by `underpass import`.\nTry `underpass --help`.\n",
         ),
         (&["--what"], 2, "invalid option '--what'\nTry `underpass --help`.\n"),
     ] {
@@ -466,8 +466,8 @@ fn init_overwrites_nothing_and_writes_all_or_nothing() {
     assert_eq!(
         error,
         format!(
-            "underpass: no client.toml below {dir} says where the server is: \
-             init VPS --add NAME=HOST\n"
+            "underpass: {dir}/server.toml: beside it no home's client.toml says where the server \
+             is: init VPS --add NAME=HOST\n"
         )
     );
     let (status, _, error) = run(&["init", "vps.test", "--add", "c=c.test", "--dir", dir]);
@@ -486,7 +486,7 @@ fn init_says_what_is_wrong_and_writes_nothing() {
             &["pi=pi.test"],
             "the VPS is missing: init vps.example.com NAME=HOST (or init --add NAME=HOST)",
         ),
-        (&["vps.test", "pi", "pi=a.b"], "two servers, vps.test and pi: a home is NAME=HOST"),
+        (&["vps.test", "pi", "pi=a.b"], "pi: a home is NAME=HOST; there is a VPS"),
         (&["vps.test", "pi=a..b"], "pi: `a..b`: a label of the name is empty"),
         (&["vps.test", "pi=a.b", "x=c.d,A.B."], "a.b: for pi and for x; one home only can have it"),
         (

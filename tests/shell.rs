@@ -39,7 +39,8 @@ fn bash_and_fish_complete_a_line() {
         let script = format!(
             "source config/completions/underpass.bash; COMP_WORDS=({line}); \
              [[ '{line}' != *' ' ]] || COMP_WORDS+=(''); \
-             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _underpass; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _underpass; \
+             printf '%s\\n' \"${{COMPREPLY[@]}}\""
         );
         offered("bash", &script)
     };
@@ -78,7 +79,8 @@ fn zsh_reads_its_completion() {
     // Stand-ins say what they are called with.
     let script = "_describe() { print -l -- ${(P)2} }; _arguments() { print -rl -- \"$@\" }; \
                   run() { words=(\"$@\"); CURRENT=$#; source config/completions/underpass.zsh }; \
-                  run underpass s; print NEXT; run underpass init x; print NEXT; run underpass status x";
+                  run underpass s; print NEXT; run underpass init x; print NEXT; \
+                  run underpass status x";
     let text = said("zsh", &["-fc", &format!("f() {{ {script} }}; f")]);
     let [first, init, status] = text.split("NEXT\n").collect::<Vec<_>>()[..] else {
         panic!("{text}")

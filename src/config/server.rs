@@ -431,8 +431,8 @@ fn warn(section: &Section<'_>, server: &ServerConfig, warnings: &mut Vec<String>
     }
 }
 
-/// Addresses that look right and that nobody reaches. A proxy on this machine may be meant to: it is
-/// one whose word is taken.
+/// Addresses that look right and that nobody reaches. A proxy on this machine may be meant to: it
+/// is one whose word is taken.
 fn hint_at_loopback(section: &Section<'_>, server: &ServerConfig, hints: &mut Vec<String>) {
     let is_behind = section.has("trusted_proxies") || section.has("trusted_http_proxies");
     let mut hint = |key: &str, who: &str, port: u16| {

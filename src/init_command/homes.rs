@@ -12,8 +12,10 @@ pub(super) struct Home {
     pub(super) name: String,
     /// Patterns, as a file has them.
     pub(super) hosts: Vec<Pattern>,
-    /// Of its token.
+    /// What stands for its token in a file.
     pub(super) variable: String,
+    /// Empty so far.
+    pub(super) token: String,
 }
 
 impl Home {
@@ -32,7 +34,7 @@ impl Home {
             Pattern::parse(host.trim()).map_err(|error| format!("{name}: `{host}`: {error}"))
         };
         let hosts = hosts.split(',').map(parse).collect::<Result<Vec<Pattern>, String>>()?;
-        Ok(Home { name: name.to_owned(), hosts, variable: variable(name) })
+        Ok(Home { name: name.to_owned(), hosts, variable: variable(name), token: String::new() })
     }
 }
 
@@ -76,7 +78,7 @@ impl Claims {
     }
 
     pub(super) fn take(&mut self, home: &Home, kind: ServiceKind) -> Result<(), String> {
-        let Home { name, hosts, variable: own } = home;
+        let Home { name, hosts, variable: own, .. } = home;
         if self.names.contains(name) {
             return Err(format!("there are two homes {name}"));
         }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
+use std::slice;
 
 use underpass::config::{HostPort, ServiceKind};
 use underpass::proto::route::Pattern;
@@ -15,10 +16,10 @@ pub(super) const ENV_FILE: &str = ".env";
 pub(super) const ENV_LINE: &str = "env_file = \".env\"";
 pub(super) const PRIVATE_KEY: &str = "UNDERPASS_PRIVATE_KEY";
 
-/// `server.toml`.
-pub(super) fn server(server: &HostPort, homes: &[Home]) -> String {
+/// `server.toml` up to the homes.
+pub(super) fn server(server: &HostPort) -> String {
     let port = server.port;
-    let mut text = format!(
+    format!(
         "\
 # The server, {}. After a change, `underpass check server.toml` tries this file; one
 # that runs takes it by itself. `underpass init --add NAME=HOST` makes one more home.
@@ -43,9 +44,7 @@ bind_addr = \"unix:{SOCKET}\"          # ssh -L 9333:{SOCKET} VPS
 # A home: its names, and the token by which it shows that they are its own.
 ",
         server.host
-    );
-    text.extend(homes.iter().map(|home| service(home, ServiceKind::Web)));
-    text
+    )
 }
 
 /// A home's lines in `server.toml`.
@@ -107,17 +106,26 @@ local_addr = \"127.0.0.1\"                # who answers at home, on ports 80 and
 }
 
 /// Beside `server.toml`.
-pub(super) fn server_env(variables: &[(&str, &str)]) -> String {
-    let mut text =
-        "# Secrets: with these, anybody can be this server, or each of its homes.\n".to_owned();
-    text.extend(variables.iter().map(|(name, value)| format!("{name}={value}\n")));
+pub(super) fn server_env(private: &str, homes: &[Home]) -> String {
+    let mut text = format!(
+        "# Secrets: with these, anybody can be this server, or each of its homes.\n\
+         {PRIVATE_KEY}={private}\n"
+    );
+    variables(homes, &mut text);
     text
 }
 
 /// Beside a home's `client.toml`.
-pub(super) fn client_env(home: &Home, token: &str) -> String {
-    let Home { name, variable, .. } = home;
-    format!("# A secret: with it, anybody can be the home {name}.\n{variable}={token}\n")
+pub(super) fn client_env(home: &Home) -> String {
+    let mut text = format!("# A secret: with it, anybody can be the home {}.\n", home.name);
+    variables(slice::from_ref(home), &mut text);
+    text
+}
+
+fn variables(homes: &[Home], text: &mut String) {
+    for Home { variable, token, .. } in homes {
+        let _ = writeln!(text, "{variable}={token}"); // writing to a String cannot fail
+    }
 }
 
 /// What to do with a new set.
@@ -163,24 +171,14 @@ and, to see which homes are online, on the VPS:
 }
 
 /// What to do with more homes for a server.
-pub(super) fn additions(
-    dir: &Path,
-    server: &HostPort,
-    homes: &[Home],
-    tokens: &[String],
-    lines: &str,
-) -> String {
+pub(super) fn additions(dir: &Path, server: &HostPort, homes: &[Home], lines: &str) -> String {
     let mut text = format!("Copy to {ETC} at the home\n");
     copies(dir, homes, &mut text);
-    let _ =
-        write!(text, "\nAppend to {ENV_FILE} on the server, or to what stands in its place:\n\n");
-    for (home, token) in homes.iter().zip(tokens) {
-        let _ = writeln!(text, "{}={token}", home.variable); // writing to a String cannot fail
-    }
-    let _ = write!(
-        text,
-        "\nthen to {SERVER_FILE}, which one that runs takes by itself:\n{lines}\nDNS:\n"
-    );
+    text += "\nAppend to .env on the server, or to what stands in its place:\n\n";
+    variables(homes, &mut text);
+    text += "\nthen to server.toml, which one that runs takes by itself:\n";
+    text += lines;
+    text += "\nDNS:\n";
     records(None, server, homes, &mut text);
     text
 }
@@ -213,8 +211,8 @@ fn records(first: Option<[String; 3]>, server: &HostPort, homes: &[Home], text: 
     }
 }
 
-/// What a pattern's names are in a zone, where a star is the first label alone, and is as many labels
-/// as there are.
+/// What a pattern's names are in a zone, where a star is the first label alone, and stands for as
+/// many labels as there are.
 fn dns_name(pattern: &Pattern) -> String {
     let pattern = pattern.as_str();
     match pattern.rsplit_once("*.") {

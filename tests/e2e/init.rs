@@ -1,5 +1,5 @@
-//! The files of `underpass init`, unchanged: a VPS, homes and a visitor, each in a network namespace
-//! of its own, where the ports are the real ones and names come from a hosts file.
+//! The files of `underpass init`, unchanged: a VPS, homes and a visitor, each in a network
+//! namespace of its own, where the ports are the real ones and names come from a hosts file.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
