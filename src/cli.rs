@@ -54,6 +54,7 @@ pub(crate) enum Command {
         role: Option<Role>,
         json: bool,
         watch: bool,
+        alive: bool,
     },
     Run {
         config: PathBuf,
@@ -75,7 +76,7 @@ const COMMANDS: [(&str, &[&str]); 7] = [
     ("check", &["against"]),
     ("explain", &[]),
     ("import", &[]),
-    ("status", &["json", "watch"]),
+    ("status", &["json", "watch", "alive"]),
     ("demo", &["once"]),
     ("help", &[]),
 ];
@@ -161,6 +162,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             role,
             json: has("json"),
             watch: has("watch"),
+            alive: has("alive"),
         }),
         ([Some("status"), ..], _) => Err("`status` takes one file".into()),
         ([Some(word), ..], _) if meant(word).is_some() && !Path::new(word).exists() => {
@@ -401,9 +403,10 @@ underpass explain CONFIG NAME   say which service gets a name (and path), and wh
 underpass import FILE...        print the file that replaces rathole's, and Traefik's labels:
                                   import SERVER.toml docker-compose.yml
                                   import CLIENT.toml [SERVER.toml docker-compose.yml]
-underpass status CONFIG [--json] [--watch]
+underpass status CONFIG [--json] [--watch] [--alive]
                                 ask the one that runs with this file how it is: services,
-                                homes, line; --json as a program reads it, --watch every 2 s
+                                homes, line; --json as a program reads it, --watch every 2 s;
+                                exit 0 all online, 3 some not (--alive: 0), 1 no answer
 underpass demo [--once]         both roles and two sites on this machine
 underpass --version, --help     (or help)
 
@@ -461,12 +464,13 @@ mod tests {
         }
         assert_eq!(read("demo"), Ok(Command::Demo { once: false }));
         assert_eq!(read("demo --once"), Ok(Command::Demo { once: true }));
-        for (args, role, json, watch) in [
-            ("status a", None, false, false),
-            ("status a --json", None, true, false),
-            ("--watch status a --client", Some(Role::Client), false, true),
+        for (args, role, json, watch, alive) in [
+            ("status a", None, false, false, false),
+            ("status a --json", None, true, false, false),
+            ("--watch status a --client", Some(Role::Client), false, true, false),
+            ("status --alive a", None, false, false, true),
         ] {
-            let status = Command::Status { config: "a".into(), role, json, watch };
+            let status = Command::Status { config: "a".into(), role, json, watch, alive };
             assert_eq!(read(args), Ok(status), "{args}");
         }
         assert_eq!(read("-h"), Ok(Command::Help));

@@ -51,8 +51,8 @@ fn main() -> ExitCode {
         Command::Demo { once } => return demo::run(once),
         #[cfg(not(feature = "demo"))]
         Command::Demo { .. } => Err("this build has no demo (feature `demo`)".to_owned()),
-        Command::Status { config, role, json, watch } => {
-            return status_command::run(&config, role, json, watch);
+        Command::Status { config, role, json, watch, alive } => {
+            return status_command::run(&config, role, json, watch, alive);
         }
         Command::Run { config, role } => return run(&config, role),
     };

@@ -22,8 +22,15 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// To the terminal's first place, and what stands behind is gone.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Prints to stdout, and to stderr why not.
-pub(crate) fn run(path: &Path, role: Option<Role>, json: bool, watch: bool) -> ExitCode {
+/// Prints to stdout, and to stderr why not. `alive`: an answer is all that counts, as for a health
+/// check, whose restart would bring no home back and cost the others theirs.
+pub(crate) fn run(
+    path: &Path,
+    role: Option<Role>,
+    json: bool,
+    watch: bool,
+    alive: bool,
+) -> ExitCode {
     let doors = match Doors::of(path, role) {
         Ok(doors) => doors,
         Err(error) => {
@@ -50,7 +57,7 @@ pub(crate) fn run(path: &Path, role: Option<Role>, json: bool, watch: bool) -> E
         let asked = asked.ok().map(|(_, status)| status);
         if !watch {
             return match asked {
-                Some(status) if tables::all_online(&status) => ExitCode::SUCCESS,
+                Some(status) if alive || tables::all_online(&status) => ExitCode::SUCCESS,
                 Some(_) => ExitCode::from(EXIT_OFFLINE),
                 None => ExitCode::FAILURE,
             };

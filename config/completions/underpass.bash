@@ -19,7 +19,7 @@ _underpass() {
         init) options='--add --dir' files='' ;;
         check) options='--against' ;;
         explain | import) ;;
-        status) options='--json --watch --server --client' ;;
+        status) options='--json --watch --alive --server --client' ;;
         demo) options='--once' files='' ;;
         help) files='' ;;
         *) options='--server --client' ;;

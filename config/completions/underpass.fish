@@ -33,6 +33,7 @@ complete -c underpass -n '__fish_seen_subcommand_from init' -l dir -x \
 complete -c underpass -n '__fish_seen_subcommand_from check' -l against -r -d 'what runs now'
 complete -c underpass -n '__fish_seen_subcommand_from status' -l json -d 'as a program reads it'
 complete -c underpass -n '__fish_seen_subcommand_from status' -l watch -d 'every 2 seconds'
+complete -c underpass -n '__fish_seen_subcommand_from status' -l alive -d 'an answer is enough'
 complete -c underpass -n '__fish_seen_subcommand_from status' -s s -l server \
     -d 'the server of a file of both roles'
 complete -c underpass -n '__fish_seen_subcommand_from status' -s c -l client \

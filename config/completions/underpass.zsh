@@ -39,6 +39,7 @@ status)
     _arguments \
         '--json[as a program reads it]' \
         '--watch[every 2 seconds]' \
+        '--alive[an answer is enough]' \
         {-s,--server}'[the server of a file of both roles]' \
         {-c,--client}'[the client of a file of both roles]' \
         '1:file:_files'

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::ConfigError;
 use super::addr::Listeners;
 use super::env_file::ReadFile;
-use super::raw::{Keys, Place, Section, Text};
+use super::keys;
+use super::raw::{Place, Section, Text};
 use crate::proto::htpasswd::Users;
 use crate::proto::route::{Entry, RouteTable};
 use crate::wire::host::Hostname;
@@ -66,7 +67,7 @@ pub(super) fn read_server(
     routes: &RouteTable,
     hints: &mut Vec<String>,
 ) -> Result<Option<AdminConfig>, ConfigError> {
-    let Some(section) = server.section("admin", &SERVER_ADMIN_KEYS)? else { return Ok(None) };
+    let Some(section) = server.section("admin", &keys::SERVER_ADMIN)? else { return Ok(None) };
     let mut admin = read(&section, file, listeners, hints)?;
     if let Some(text) = section.text("host")? {
         admin.host = Some(read_host(&text, &admin, http_addrs, routes)?);
@@ -87,7 +88,7 @@ pub(super) fn read_client(
     listeners: &mut Listeners,
     hints: &mut Vec<String>,
 ) -> Result<Option<AdminConfig>, ConfigError> {
-    let Some(section) = client.section("admin", &CLIENT_ADMIN_KEYS)? else { return Ok(None) };
+    let Some(section) = client.section("admin", &keys::CLIENT_ADMIN)? else { return Ok(None) };
     let admin = read(&section, file, listeners, hints)?;
     if admin.bind_addrs.is_empty() {
         return Err(missing(&section, ""));
@@ -229,11 +230,6 @@ fn lines<'a>(text: &'a str, ends: &'a [char]) -> impl Iterator<Item = (usize, &'
     let lines = (1..).zip(text.split(ends).map(str::trim));
     lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
-
-pub(super) const SERVER_ADMIN_KEYS: Keys =
-    Keys { known: &["bind_addr", "host", "users", "users_file"], elsewhere: None };
-pub(super) const CLIENT_ADMIN_KEYS: Keys =
-    Keys { known: &["bind_addr", "users", "users_file"], elsewhere: Some((&["host"], "server")) };
 
 const UNIX: &str = "unix:";
 /// Of `sun_path`, and a zero behind it (unix(7)).

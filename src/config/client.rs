@@ -6,7 +6,8 @@ use super::addr::{Listeners, hint_at_unspecified};
 use super::admin;
 use super::env_file::ReadFile;
 use super::error::ConfigError;
-use super::raw::{Keys, Section, Text};
+use super::keys;
+use super::raw::{Section, Text};
 use super::service::{UDP_KEYS, check_name, or_never, read_drain_time, read_kind, read_udp};
 use super::sharing::{read_health_check, read_weight};
 use super::tokens::{Holder, Tokens};
@@ -42,7 +43,7 @@ pub(super) fn read(
         services: Vec::new(),
         admin: admin::read_client(section, file, listeners, hints)?,
     };
-    for (name, service) in section.sections("services", &SERVICE_KEYS)? {
+    for (name, service) in section.sections("services", &keys::CLIENT_SERVICE)? {
         check_name(&name, &service)?;
         let read = read_service(name, &service, &mut tokens, &client, warnings)?;
         for key in ["local_addr", "local_http_addr", "local_https_addr"] {
@@ -256,46 +257,6 @@ fn read_protocol(section: &Section<'_>) -> Result<Protocol, ConfigError> {
         _ => Err(text.place.error("must be native or rathole")),
     }
 }
-
-pub(super) const KEYS: Keys =
-    Keys { known: KEY_NAMES, elsewhere: Some((super::server::KEY_NAMES, "server")) };
-pub(super) const KEY_NAMES: &[&str] = &[
-    "remote_addr",
-    "servers",
-    "resolve",
-    "protocol",
-    "default_token",
-    "watch",
-    "transport",
-    "heartbeat_timeout",
-    "drain_time",
-    "congestion_control",
-    "retry_interval",
-    "prefer_ipv6",
-    "services",
-    "admin",
-];
-
-pub(super) const SERVICE_KEYS: Keys = Keys {
-    known: SERVICE_KEY_NAMES,
-    elsewhere: Some((super::server::SERVICE_KEY_NAMES, "server")),
-};
-pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
-    "type",
-    "token",
-    "local_addr",
-    "local_http_addr",
-    "local_https_addr",
-    "nodelay",
-    "retry_interval",
-    "prefer_ipv6",
-    "proxy_protocol",
-    "udp_idle_time",
-    "udp_max_sessions",
-    "weight",
-    "backup",
-    "health_check",
-];
 
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;

@@ -146,20 +146,20 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
         file: ReadFile<'_>,
     ) -> Result<Config, ConfigError> {
-        let root = source.root(tree, &ROOT_KEYS)?;
+        let root = source.root(tree, &keys::ROOT)?;
         let variables = env_file::read(&root, env, file)?;
         let env = |name: &str| env(name).or_else(|| variables.get(name).cloned());
         let with_variables = source.with_env_file(&env);
         let root = match root.has("env_file") {
-            true => with_variables.root(tree, &ROOT_KEYS)?,
+            true => with_variables.root(tree, &keys::ROOT)?,
             false => root,
         };
         let (mut warnings, mut hints) = (Vec::new(), Vec::new());
-        let server = root.section("server", &server::KEYS)?;
+        let server = root.section("server", &keys::SERVER)?;
         let server = server
             .map(|section| server::read(&section, file, &mut warnings, &mut hints))
             .transpose()?;
-        let client = root.section("client", &client::KEYS)?;
+        let client = root.section("client", &keys::CLIENT)?;
         let mut listeners = server.as_ref().map(|it| it.listeners.clone()).unwrap_or_default();
         let client = client
             .map(|section| client::read(&section, file, &mut listeners, &mut warnings, &mut hints))
@@ -626,9 +626,6 @@ fn text(file: &str, bytes: Vec<u8>) -> Result<String, ConfigError> {
         ConfigError { file, line: Some(line), key, reason }
     })
 }
-
-const ROOT_KEYS: raw::Keys =
-    raw::Keys { known: &["env_file", "server", "client"], elsewhere: None };
 
 /// What the fuzz target checks.
 #[doc(hidden)]

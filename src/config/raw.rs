@@ -14,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::interpolate::is_variable;
+use super::keys::Keys;
 
 /// Reads `${NAME}`: an environment variable, or `None` if it is not set.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -49,14 +50,6 @@ pub(super) struct Section<'a> {
     table: &'a DeTable<'a>,
     /// Its header, or its first key.
     pub(super) place: Place,
-}
-
-/// The keys that a table may have.
-pub(super) struct Keys {
-    /// The ones that it may have.
-    pub(super) known: &'static [&'static str],
-    /// Keys of the same table in the other role's file, and that role: a frequent slip.
-    pub(super) elsewhere: Option<(&'static [&'static str], &'static str)>,
 }
 
 impl<'a> Source<'a> {
@@ -307,7 +300,7 @@ impl Keys {
     /// What to do about an unknown key.
     fn explain(&self, name: &str) -> String {
         if let Some((keys, role)) = self.elsewhere
-            && keys.contains(&name)
+            && keys.known.contains(&name)
         {
             return format!("this key belongs in the {role}'s file");
         }

@@ -3,7 +3,8 @@
 
 use super::addr::hint_at_unspecified;
 use super::error::ConfigError;
-use super::raw::{Keys, Place, Section, Text};
+use super::keys;
+use super::raw::{Place, Section, Text};
 use super::service::check_name;
 use super::tokens::Tokens;
 use super::transport::{self, Role};
@@ -61,7 +62,8 @@ pub(super) fn read(
         default_token: None,
     };
     let all_addresses = reads_all(section)?;
-    let (texts, tables) = (section.texts("remote_addr")?, section.sections("servers", &KEYS)?);
+    let (texts, tables) =
+        (section.texts("remote_addr")?, section.sections("servers", &keys::REMOTE)?);
     let mut servers = Servers::default();
     let (mut is_like_all, mut have_tokens) = (!texts.is_empty(), texts.is_empty());
     for text in &texts {
@@ -155,7 +157,3 @@ fn reads_all(section: &Section<'_>) -> Result<bool, ConfigError> {
 }
 
 const MISSING: &str = "missing: the server's bind_addr, such as `vps.example.com:2333`";
-
-/// Those of `[client.servers.NAME]`.
-pub(super) const KEYS: Keys =
-    Keys { known: &["remote_addr", "resolve", "default_token", "transport"], elsewhere: None };

@@ -10,9 +10,10 @@ use super::addr::{Layer, Listeners, only_loopback};
 use super::admin;
 use super::env_file::ReadFile;
 use super::error::ConfigError;
+use super::keys;
 use super::pages;
 use super::quantity::read_size;
-use super::raw::{Keys, Place, Section, Text};
+use super::raw::{Place, Section, Text};
 use super::service::{check_name, or_never, read_drain_time, read_kind, read_udp};
 use super::sharing::read_balance;
 use super::tokens::{Holder, Tokens};
@@ -75,7 +76,7 @@ pub(super) fn read(
         listeners: Listeners::default(),
     };
     let mut claims = Claims { ssh: section.text("ssh_service")?, ..Claims::default() };
-    for (name, service) in section.sections("services", &SERVICE_KEYS)? {
+    for (name, service) in section.sections("services", &keys::SERVER_SERVICE)? {
         check_name(&name, &service)?;
         service.check_nodelay(warnings)?;
         let service =
@@ -369,7 +370,7 @@ fn read_limits(parent: &Section<'_>) -> Result<ServerLimits, ConfigError> {
         max_visitors_per_address: None,
         memory: limits::MEMORY,
     };
-    if let Some(section) = parent.section("limits", &LIMIT_KEYS)? {
+    if let Some(section) = parent.section("limits", &keys::LIMITS)? {
         if let Some(most) = read_count(&section, VISITORS)? {
             if of_server.is_some() {
                 let owner = section.place_of(VISITORS).mention();
@@ -386,7 +387,7 @@ fn read_limits(parent: &Section<'_>) -> Result<ServerLimits, ConfigError> {
 }
 
 fn read_access_log(section: &Section<'_>) -> Result<Option<AccessLogConfig>, ConfigError> {
-    let Some(section) = section.section("access_log", &ACCESS_LOG_KEYS)? else { return Ok(None) };
+    let Some(section) = section.section("access_log", &keys::ACCESS_LOG)? else { return Ok(None) };
     let path = section.text("path")?;
     if path.as_ref().is_some_and(|path| path.value.is_empty()) {
         let reason = "must not be empty; `-` is standard output";
@@ -449,75 +450,6 @@ fn hint_at_loopback(section: &Section<'_>, server: &ServerConfig, hints: &mut Ve
         }
     }
 }
-
-pub(super) const KEYS: Keys =
-    Keys { known: KEY_NAMES, elsewhere: Some((super::client::KEY_NAMES, "client")) };
-pub(super) const KEY_NAMES: &[&str] = &[
-    "bind_addr",
-    "http_addr",
-    "https_addr",
-    "default_token",
-    "watch",
-    "transport",
-    "heartbeat_interval",
-    "drain_time",
-    "congestion_control",
-    "rathole",
-    "services",
-    "limits",
-    "allow",
-    "deny",
-    "max_visitors",
-    "rate",
-    "bandwidth",
-    "response_timeout",
-    "idle_timeout",
-    "head_timeout",
-    "trusted_proxies",
-    "trusted_http_proxies",
-    "forwarded",
-    "public_https_port",
-    "error_pages",
-    "no_sni",
-    "unknown_sni",
-    "ssh_service",
-    "ssh_wait",
-    "access_log",
-    "admin",
-];
-
-pub(super) const SERVICE_KEYS: Keys = Keys {
-    known: SERVICE_KEY_NAMES,
-    elsewhere: Some((super::client::SERVICE_KEY_NAMES, "client")),
-};
-pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
-    "type",
-    "token",
-    "hosts",
-    "fallback",
-    "path_prefix",
-    "alpn",
-    "redirect_https",
-    "passthrough",
-    "postgres",
-    "bind_addr",
-    "nodelay",
-    "udp_idle_time",
-    "udp_max_sessions",
-    "allow",
-    "deny",
-    "max_visitors",
-    "rate",
-    "bandwidth",
-    "response_timeout",
-    "idle_timeout",
-    "balance",
-];
-
-pub(super) const LIMIT_KEYS: Keys =
-    Keys { known: &["max_visitors", "max_visitors_per_address", "memory"], elsewhere: None };
-
-pub(super) const ACCESS_LOG_KEYS: Keys = Keys { known: &["path", "format"], elsewhere: None };
 
 /// Linux's largest `fs.nr_open` that makes sense here.
 const VISITORS_MAX: u64 = 1 << 30;

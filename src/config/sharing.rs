@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::ServiceKind;
 use super::error::ConfigError;
-use super::raw::{Keys, Section};
+use super::keys;
+use super::raw::Section;
 use crate::proto::broker::Balance;
 
 /// How what runs at home is looked at.
@@ -73,7 +74,7 @@ pub(super) fn read_health_check(
     host: &str,
 ) -> Result<Option<HealthCheck>, ConfigError> {
     const KEY: &str = "health_check";
-    let Some(table) = section.section(KEY, &HEALTH_CHECK_KEYS)? else { return Ok(None) };
+    let Some(table) = section.section(KEY, &keys::HEALTH_CHECK)? else { return Ok(None) };
     if kind == ServiceKind::Udp {
         let reason = "type udp does not use it: nothing takes a connection";
         return Err(section.place_of(KEY).error(reason));
@@ -126,10 +127,6 @@ fn read_http_probe(table: &Section<'_>, host: &str) -> Result<Probe, ConfigError
     Ok(Probe::Http { path, host })
 }
 
-pub(super) const HEALTH_CHECK_KEYS: Keys = Keys {
-    known: &["type", "path", "host", "interval", "timeout", "fall", "rise"],
-    elsewhere: None,
-};
 /// Seconds between two looks.
 const INTERVAL: u64 = 10;
 /// Seconds for one.

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use snow::params::{DHChoice, HandshakeModifier, HandshakePattern, NoiseParams};
 
 use super::error::ConfigError;
-use super::raw::{Keys, Place, Section, Text};
+use super::keys;
+use super::raw::{Place, Section, Text};
 use super::{Congestion, Keepalive, NoiseConfig, Proxy, Secret, TcpOptions, Transport};
 use crate::limits;
 
@@ -28,11 +29,11 @@ pub(super) fn read(
 ) -> Result<(Transport, TcpOptions), ConfigError> {
     let open = parent.place.below("transport");
     let congestion = read_congestion(parent)?;
-    let Some(section) = parent.section("transport", &TRANSPORT_KEYS)? else {
+    let Some(section) = parent.section("transport", &keys::TRANSPORT)? else {
         warnings.push(open.warning(UNENCRYPTED));
         return Ok((Transport::Tcp, TcpOptions { congestion, ..DEFAULT_TCP }));
     };
-    let tcp = match section.section("tcp", &TCP_KEYS)? {
+    let tcp = match section.section("tcp", &keys::TCP)? {
         Some(section) => read_tcp(&section, role, warnings)?,
         None => DEFAULT_TCP,
     };
@@ -47,8 +48,10 @@ pub(super) fn read_one(
     role: Role,
     warnings: &mut Vec<String>,
 ) -> Result<(Option<Transport>, Option<Proxy>), ConfigError> {
-    let Some(section) = parent.section("transport", &ONE_KEYS)? else { return Ok((None, None)) };
-    let proxy = match section.section("tcp", &ONE_TCP_KEYS)? {
+    let Some(section) = parent.section("transport", &keys::ONE_TRANSPORT)? else {
+        return Ok((None, None));
+    };
+    let proxy = match section.section("tcp", &keys::ONE_TCP)? {
         Some(tcp) => tcp.text("proxy")?.map(|text| Proxy::parse(&text)).transpose()?,
         None => None,
     };
@@ -76,7 +79,7 @@ fn read_type(
         warnings.push(section.place_of("type").warning(UNENCRYPTED));
         if section.has("noise") {
             // Its keys are checked all the same: `type` may be the slip.
-            section.section("noise", &NOISE_KEYS)?;
+            section.section("noise", &keys::NOISE)?;
             warnings.push(section.place_of("noise").warning("not used: type is not noise"));
         }
     }
@@ -120,13 +123,13 @@ fn read_tcp(
 
 /// Transports that rathole has and this program has not: their tables load, with a warning.
 fn check_unused(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
-    if let Some(tls) = section.section("tls", &TLS_KEYS)? {
-        for key in TLS_KEYS.known {
+    if let Some(tls) = section.section("tls", &keys::TLS)? {
+        for key in keys::TLS.known {
             tls.text(key)?;
         }
         warnings.push(tls.place.warning("not used: type is not tls"));
     }
-    if let Some(websocket) = section.section("websocket", &WEBSOCKET_KEYS)? {
+    if let Some(websocket) = section.section("websocket", &keys::WEBSOCKET)? {
         websocket.flag("tls")?;
         warnings.push(websocket.place.warning("not used: type is not websocket"));
     }
@@ -138,7 +141,7 @@ fn read_noise(
     role: Role,
     warnings: &mut Vec<String>,
 ) -> Result<NoiseConfig, ConfigError> {
-    let Some(section) = transport.section("noise", &NOISE_KEYS)? else {
+    let Some(section) = transport.section("noise", &keys::NOISE)? else {
         return Err(transport.place_of("noise").error(missing_table(role)));
     };
     let initiator = role != Role::Server;
@@ -295,16 +298,3 @@ const DEFAULT_TCP: TcpOptions = TcpOptions {
     proxy: None,
     congestion: Congestion::Auto,
 };
-
-pub(super) const TRANSPORT_KEYS: Keys =
-    Keys { known: &["type", "tcp", "tls", "noise", "websocket"], elsewhere: None };
-pub(super) const TCP_KEYS: Keys =
-    Keys { known: &["nodelay", "keepalive_secs", "keepalive_interval", "proxy"], elsewhere: None };
-/// Those of one of a client's servers.
-pub(super) const ONE_KEYS: Keys = Keys { known: &["type", "tcp", "noise"], elsewhere: None };
-pub(super) const ONE_TCP_KEYS: Keys = Keys { known: &["proxy"], elsewhere: None };
-pub(super) const NOISE_KEYS: Keys =
-    Keys { known: &["pattern", "local_private_key", "remote_public_key"], elsewhere: None };
-pub(super) const TLS_KEYS: Keys =
-    Keys { known: &["hostname", "trusted_root", "pkcs12", "pkcs12_password"], elsewhere: None };
-pub(super) const WEBSOCKET_KEYS: Keys = Keys { known: &["tls"], elsewhere: None };

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::ServiceKind;
 use super::error::ConfigError;
+use super::keys;
 use super::networks::AccessList;
 use super::quantity::{read_bandwidth, show_size};
-use super::raw::{Keys, Section};
+use super::raw::Section;
 use super::transport::SECONDS_MAX;
 use crate::limits;
 use crate::proto::route::Entry;
@@ -122,7 +123,7 @@ fn read_rate(section: &Section<'_>) -> Result<Option<Rate>, ConfigError> {
         let reason = "must be a table: `{ per_second = 50, burst = 100 }`";
         return Err(section.place_of("rate").error(reason));
     }
-    let Some(section) = section.section("rate", &RATE_KEYS)? else { return Ok(None) };
+    let Some(section) = section.section("rate", &keys::RATE)? else { return Ok(None) };
     let number = |key| Ok(section.number(key, 1..=RATE_MAX)?.map(|number| number as u32));
     let Some(per_second) = number("per_second")? else {
         let reason = "missing: how many may come in a second, such as 50";
@@ -132,7 +133,6 @@ fn read_rate(section: &Section<'_>) -> Result<Option<Rate>, ConfigError> {
     Ok(Some(Rate { per_second, burst }))
 }
 
-pub(super) const RATE_KEYS: Keys = Keys { known: &["per_second", "burst"], elsewhere: None };
 pub(super) const HTTP_TIME_KEYS: [&str; 2] = ["response_timeout", "idle_timeout"];
 /// Below it a page takes minutes; above it no line exists.
 const BANDWIDTH: std::ops::RangeInclusive<u64> = 1_000..=1_000_000_000_000;

@@ -44,6 +44,19 @@ junk at https: 17 unknown name, 19 malformed, 23 no name
     );
 }
 
+/// A health check asks whether the program answers: a home that is away is no reason to end it.
+#[test]
+fn who_is_alive_may_have_services_offline() {
+    let at = tcp(ok(&json(&statuses::server())));
+    let (code, out, err) = run(&at.file("alive", "server"), &["--alive"], None);
+    assert_eq!((code, &*err), (0, ""));
+    assert!(out.contains("OFFLINE"), "{out}");
+    let none = std::env::temp_dir().join("underpass-nobody-is-here.sock");
+    let door = format!("[server.admin]\nbind_addr = 'unix:{}'\n", none.display());
+    let file = write("dead", &door);
+    assert_eq!(run(&file, &["--alive"], None).0, 1);
+}
+
 #[test]
 fn a_client_as_a_table() {
     let at = tcp(ok(&json(&statuses::client())));
