@@ -124,7 +124,8 @@ keys! {
     ;
 
     SERVER_ADMIN:
-        ["bind_addr", "address, or list", "needed without `host`", "at once; what stays is not touched",
+        ["bind_addr", "address, or list", "needed without `host`",
+            "at once; what stays is not touched",
             "Where page, metrics and JSON are: `127.0.0.1:9333`, or `unix:/path` (mode 0660, no \
              password)."],
         ["host", "name", "none", "at once", "Also on `http_addr` under this name; needs users."],
@@ -152,7 +153,8 @@ keys! {
         ["token", "text, or list", "`default_token`",
             "at once; who proved one that is gone loses it",
             "Whoever proves it gets the service. A list takes each, for a change without a gap."],
-        ["hosts", "patterns", "needed for names, without `fallback`", "next visitor, or request",
+        ["hosts", "patterns", "needed for names, without `fallback`",
+            "next visitor, or request",
             "The names that lead here: `pi.example.com`, `*.x`, `**.x`, `/regex/`, `**`."],
         ["fallback", "true or false", "false", "next visitor, or request",
             "Take the visitors that send no name."],
