@@ -188,12 +188,52 @@ keys! {
             "What the home may take to answer over plain HTTP; 0: as long as it likes."],
         ["idle_timeout", "seconds", "as in `[server]`", "next visitor, or request",
             "What a visitor may take between two requests over plain HTTP."],
+        ["balance", "`least`, `round_robin`, `source`", "none: the newest proof has it", "at once",
+            "Up to 16 homes share the service: who has fewest visitors for its weight, by turns, or \
+             one home for each visitor's network."],
         elsewhere: CLIENT_SERVICE, "client";
 
+    HEALTH_CHECK:
+        ["type", "`tcp` or `http`", "`tcp`", "at once", "How the client asks what runs at home."],
+        ["path", "path", "`/`", "at once", "Type http: what is asked for."],
+        ["host", "name", "that of `local_addr`", "at once", "Type http: its Host."],
+        ["interval", "seconds", "10", "at once", "Between two looks."],
+        ["timeout", "seconds", "3", "at once", "For one of them."],
+        ["fall", "number, 1 to 100", "3", "at once", "Looks in a row that fail, until it is down."],
+        ["rise", "number, 1 to 100", "2", "at once", "That succeed, until it is up again."],
+    ;
+
+    REMOTE:
+        ["remote_addr", "host:port", "needed", "at once, for this server alone",
+            "As in `[client]`: one of several servers that are not alike."],
+        ["resolve", "`one` or `all`", "as in `[client]`", "at once, for this server alone",
+            "As in `[client]`."],
+        ["default_token", "text", "as in `[client]`", "at once, for this server alone",
+            "For services without one of their own."],
+        ["transport", "table", "", "", ""],
+    ;
+
+    ONE:
+        ["type", "`noise` or `tcp`", "as in `[client]`", "at once, for this server alone",
+            "`tcp` is a tunnel without encryption, with a warning."],
+        ["tcp", "table", "", "", ""],
+        ["noise", "table", "", "", ""],
+    ;
+
+    ONE_TCP:
+        ["proxy", "`socks5://`, `http://`", "as in `[client]`", "at once, for this server alone",
+            "The way to this server."],
+    ;
+
     CLIENT:
-        ["remote_addr", "host:port", "needed",
+        ["remote_addr", "host:port, or list", "needed without `servers`",
             "at once; the new session stands before the old goes",
-            "The server's `bind_addr`; resolved again for each dial."],
+            "The server's `bind_addr`; resolved again for each dial. A list: several servers, a \
+             session with each."],
+        ["servers", "table", "", "", ""],
+        ["resolve", "`one` or `all`", "`one`",
+            "at once; the new session stands before the old goes",
+            "`all`: each address of the name is a server, looked up anew every 30 s."],
         ["protocol", "`native` or `rathole`", "`native`",
             "at once; the new session stands before the old goes",
             "`rathole`: the server is rathole 0.5."],
@@ -237,6 +277,11 @@ keys! {
             "With protocol rathole alone; else the server's file says it."],
         ["udp_max_sessions", "number, 1 to 65535", "4096", "at once",
             "With protocol rathole alone; else the server's file says it."],
+        ["weight", "number, 1 to 100", "1", "at once",
+            "Where several homes share the service (`balance`): how much of it this one takes."],
+        ["backup", "true or false", "false", "at once",
+            "Take visitors only when no other home is well."],
+        ["health_check", "table", "", "", ""],
         elsewhere: SERVER_SERVICE, "server";
 
     TRANSPORT:
@@ -280,7 +325,7 @@ keys! {
     ;
 }
 
-/// Where each table may stand. `NAME` is a service's name.
+/// Where each table may stand. `NAME` is a service's or a server's name.
 #[cfg(any(test, feature = "demo"))]
 const TABLES: &[(&str, &Keys)] = &[
     ("", &ROOT),
@@ -303,7 +348,12 @@ const TABLES: &[(&str, &Keys)] = &[
     ("client.transport.tls", &TLS),
     ("client.transport.websocket", &WEBSOCKET),
     ("client.admin", &CLIENT_ADMIN),
+    ("client.servers.NAME", &REMOTE),
+    ("client.servers.NAME.transport", &ONE),
+    ("client.servers.NAME.transport.noise", &NOISE),
+    ("client.servers.NAME.transport.tcp", &ONE_TCP),
     ("client.services.NAME", &CLIENT_SERVICE),
+    ("client.services.NAME.health_check", &HEALTH_CHECK),
 ];
 
 /// The page of them all, docs/reference.md.
