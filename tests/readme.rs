@@ -37,7 +37,11 @@ fn blocks<'a>(text: &'a str, opening: &str) -> Vec<&'a str> {
 fn the_configurations_load_and_belong_together() {
     let environment = |name: &str| {
         let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-        Some(if name.ends_with("_KEY") { key } else { "token" }.to_owned())
+        Some(match name {
+            "ADMIN_AUTH" => "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=".to_owned(),
+            name if name.ends_with("_KEY") => key.to_owned(),
+            _ => "0123456789abcdef".to_owned(),
+        })
     };
     let parse = |name: &str, text: &str| {
         Config::parse(name, text, &environment).unwrap_or_else(|error| panic!("{error}"))

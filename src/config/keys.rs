@@ -188,9 +188,10 @@ keys! {
             "What the home may take to answer over plain HTTP; 0: as long as it likes."],
         ["idle_timeout", "seconds", "as in `[server]`", "next visitor, or request",
             "What a visitor may take between two requests over plain HTTP."],
-        ["balance", "`least`, `round_robin`, `source`", "none: the newest proof has it", "at once",
-            "Up to 16 homes share the service: who has fewest visitors for its weight, by turns, or \
-             one home for each visitor's network."],
+        ["balance", "`least`, `round_robin`, `source`", "none: the newest proof has it",
+            "at once",
+            "Up to 16 homes share the service: who has fewest visitors for its weight, by turns, \
+             or one home for each visitor's network."],
         elsewhere: CLIENT_SERVICE, "client";
 
     HEALTH_CHECK:
