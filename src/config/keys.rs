@@ -124,7 +124,8 @@ keys! {
     ;
 
     SERVER_ADMIN:
-        ["bind_addr", "address, or list", "needed without `host`", "at once; what stays is not touched",
+        ["bind_addr", "address, or list", "needed without `host`",
+            "at once; what stays is not touched",
             "Where page, metrics and JSON are: `127.0.0.1:9333`, or `unix:/path` (mode 0660, no \
              password)."],
         ["host", "name", "none", "at once", "Also on `http_addr` under this name; needs users."],
@@ -152,7 +153,8 @@ keys! {
         ["token", "text, or list", "`default_token`",
             "at once; who proved one that is gone loses it",
             "Whoever proves it gets the service. A list takes each, for a change without a gap."],
-        ["hosts", "patterns", "needed for names, without `fallback`", "next visitor, or request",
+        ["hosts", "patterns", "needed for names, without `fallback`",
+            "next visitor, or request",
             "The names that lead here: `pi.example.com`, `*.x`, `**.x`, `/regex/`, `**`."],
         ["fallback", "true or false", "false", "next visitor, or request",
             "Take the visitors that send no name."],
@@ -186,20 +188,53 @@ keys! {
             "What the home may take to answer over plain HTTP; 0: as long as it likes."],
         ["idle_timeout", "seconds", "as in `[server]`", "next visitor, or request",
             "What a visitor may take between two requests over plain HTTP."],
-        ["balance", "`least`, `round_robin`, `source`", "one home at a time", "at once",
-            "Up to 16 homes share the service: whoever has the fewest visitors for its weight is \
-             next, each in turn, or the same for everybody from one network."],
+        ["balance", "`least`, `round_robin`, `source`", "none: the newest proof has it",
+            "at once",
+            "Up to 16 homes share the service: who has fewest visitors for its weight, by turns, \
+             or one home for each visitor's network."],
         elsewhere: CLIENT_SERVICE, "client";
+
+    HEALTH_CHECK:
+        ["type", "`tcp` or `http`", "`tcp`", "at once", "How the client asks what runs at home."],
+        ["path", "path", "`/`", "at once", "Type http: what is asked for."],
+        ["host", "name", "that of `local_addr`", "at once", "Type http: its Host."],
+        ["interval", "seconds", "10", "at once", "Between two looks."],
+        ["timeout", "seconds", "3", "at once", "For one of them."],
+        ["fall", "number, 1 to 100", "3", "at once", "Looks in a row that fail, until it is down."],
+        ["rise", "number, 1 to 100", "2", "at once", "That succeed, until it is up again."],
+    ;
+
+    REMOTE:
+        ["remote_addr", "host:port", "needed", "at once, for this server alone",
+            "As in `[client]`: one of several servers that are not alike."],
+        ["resolve", "`one` or `all`", "as in `[client]`", "at once, for this server alone",
+            "As in `[client]`."],
+        ["default_token", "text", "as in `[client]`", "at once, for this server alone",
+            "For services without one of their own."],
+        ["transport", "table", "", "", ""],
+    ;
+
+    ONE:
+        ["type", "`noise` or `tcp`", "as in `[client]`", "at once, for this server alone",
+            "`tcp` is a tunnel without encryption, with a warning."],
+        ["tcp", "table", "", "", ""],
+        ["noise", "table", "", "", ""],
+    ;
+
+    ONE_TCP:
+        ["proxy", "`socks5://`, `http://`", "as in `[client]`", "at once, for this server alone",
+            "The way to this server."],
+    ;
 
     CLIENT:
         ["remote_addr", "host:port, or list", "needed without `servers`",
             "at once; the new session stands before the old goes",
-            "The server's `bind_addr`; resolved again for each dial. Of a list each is a server, with \
-             a session of its own."],
+            "The server's `bind_addr`; resolved again for each dial. A list: several servers, a \
+             session with each."],
         ["servers", "table", "", "", ""],
-        ["resolve", "`all`", "one address is enough",
+        ["resolve", "`one` or `all`", "`one`",
             "at once; the new session stands before the old goes",
-            "Each address of the name is a server, looked up anew every 30 s."],
+            "`all`: each address of the name is a server, looked up anew every 30 s."],
         ["protocol", "`native` or `rathole`", "`native`",
             "at once; the new session stands before the old goes",
             "`rathole`: the server is rathole 0.5."],
@@ -244,48 +279,11 @@ keys! {
         ["udp_max_sessions", "number, 1 to 65535", "4096", "at once",
             "With protocol rathole alone; else the server's file says it."],
         ["weight", "number, 1 to 100", "1", "at once",
-            "Where homes share the service (`balance`): how much this one takes beside others."],
+            "Where several homes share the service (`balance`): how much of it this one takes."],
         ["backup", "true or false", "false", "at once",
-            "Where homes share it: this one takes visitors only when no other is well."],
+            "Take visitors only when no other home is well."],
         ["health_check", "table", "", "", ""],
         elsewhere: SERVER_SERVICE, "server";
-
-    HEALTH_CHECK:
-        ["type", "`tcp` or `http`", "`tcp`", "at once",
-            "What is asked of `local_addr`: to take a connection, or to answer GET with a status \
-             from 200 to 399."],
-        ["path", "path", "`/`", "at once", "Of type http: what is asked for."],
-        ["host", "name", "that of `local_addr`", "at once", "Of type http: the request's Host."],
-        ["interval", "seconds, 1 to 3600", "10", "at once", "From one look to the next."],
-        ["timeout", "seconds, up to `interval`", "3", "at once", "What one may take."],
-        ["fall", "number, 1 to 100", "3", "at once",
-            "So many failures in a row, and the service is down: no visitors come here."],
-        ["rise", "number, 1 to 100", "2", "at once",
-            "So many successes in a row, and it is up again."],
-    ;
-
-    REMOTE:
-        ["remote_addr", "host:port", "needed",
-            "at once; the new session stands before the old goes", "This server's `bind_addr`."],
-        ["resolve", "`all`", "as in `[client]`",
-            "at once; the new session stands before the old goes", "As in `[client]`."],
-        ["default_token", "text", "as in `[client]`", "at once",
-            "For services without one of their own, at this server."],
-        ["transport", "table", "", "", ""],
-    ;
-
-    ONE_TRANSPORT:
-        ["type", "`noise` or `tcp`", "as in `[client]`",
-            "at once; the new session stands before the old goes",
-            "With it, all of this table counts in place of `[client.transport]`."],
-        ["tcp", "table", "", "", ""],
-        ["noise", "table", "", "", ""],
-    ;
-
-    ONE_TCP:
-        ["proxy", "`socks5://`, `http://`", "as in `[client]`", "at once",
-            "The way to this server."],
-    ;
 
     TRANSPORT:
         ["type", "`noise` or `tcp`", "`tcp`", "next handshake",
@@ -328,7 +326,7 @@ keys! {
     ;
 }
 
-/// Where each table may stand. `NAME` is a service's name, or a server's.
+/// Where each table may stand. `NAME` is a service's or a server's name.
 #[cfg(any(test, feature = "demo"))]
 const TABLES: &[(&str, &Keys)] = &[
     ("", &ROOT),
@@ -352,9 +350,9 @@ const TABLES: &[(&str, &Keys)] = &[
     ("client.transport.websocket", &WEBSOCKET),
     ("client.admin", &CLIENT_ADMIN),
     ("client.servers.NAME", &REMOTE),
-    ("client.servers.NAME.transport", &ONE_TRANSPORT),
-    ("client.servers.NAME.transport.tcp", &ONE_TCP),
+    ("client.servers.NAME.transport", &ONE),
     ("client.servers.NAME.transport.noise", &NOISE),
+    ("client.servers.NAME.transport.tcp", &ONE_TCP),
     ("client.services.NAME", &CLIENT_SERVICE),
     ("client.services.NAME.health_check", &HEALTH_CHECK),
 ];

@@ -48,9 +48,7 @@ pub(super) fn read_one(
     role: Role,
     warnings: &mut Vec<String>,
 ) -> Result<(Option<Transport>, Option<Proxy>), ConfigError> {
-    let Some(section) = parent.section("transport", &keys::ONE_TRANSPORT)? else {
-        return Ok((None, None));
-    };
+    let Some(section) = parent.section("transport", &keys::ONE)? else { return Ok((None, None)) };
     let proxy = match section.section("tcp", &keys::ONE_TCP)? {
         Some(tcp) => tcp.text("proxy")?.map(|text| Proxy::parse(&text)).transpose()?,
         None => None,

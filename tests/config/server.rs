@@ -93,7 +93,7 @@ fn a_server_file_says_what_is_wrong_in_it() {
             "11: server.services.pi.smell: unknown key; known here: type, token, hosts, fallback, \
              path_prefix, alpn, redirect_https, passthrough, postgres, bind_addr, nodelay, \
              udp_idle_time, udp_max_sessions, allow, deny, max_visitors, rate, bandwidth, \
-             response_timeout, idle_timeout",
+             response_timeout, idle_timeout, balance",
         ),
         (
             "[server.services.pi]\nlocal_addr = 'a:1'",
@@ -104,7 +104,7 @@ fn a_server_file_says_what_is_wrong_in_it() {
             "11: server.services.\"a b\\\\\".x: unknown key; known here: \
           type, token, hosts, fallback, path_prefix, alpn, redirect_https, passthrough, postgres, \
              bind_addr, nodelay, udp_idle_time, udp_max_sessions, allow, deny, max_visitors, \
-             rate, bandwidth, response_timeout, idle_timeout",
+             rate, bandwidth, response_timeout, idle_timeout, balance",
         ),
         ("[server.limit]", "10: server.limit: unknown key; did you mean `limits`?"),
         ("[sever]", "10: sever: unknown key; did you mean `server`?"),
