@@ -70,8 +70,8 @@ impl Numbered {
             if let Some(number) = number
                 && let Some(known) = former.remove(&number)
             {
-                let proof = |it: &ClientService| (it.token.clone(), it.has_own_token);
-                if proof(&known) != proof(service) || known.local_ports != service.local_ports {
+                let proof = (&known.token, known.has_own_token, known.local_ports);
+                if proof != (&service.token, service.has_own_token, service.local_ports) {
                     news.again.push(number);
                 }
                 self.known.insert(number, Arc::new(service.clone()));
