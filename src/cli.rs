@@ -22,6 +22,8 @@ use underpass::limits::HEAD_TIME;
 use underpass::proto::noise;
 use underpass::proto::route::Entry;
 
+use crate::init_command::Asked;
+
 /// What the arguments ask for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -43,6 +45,7 @@ pub(crate) enum Command {
     Import {
         files: Vec<PathBuf>,
     },
+    Init(Asked),
     Demo {
         once: bool,
     },
@@ -65,12 +68,25 @@ pub(crate) enum Role {
     Client,
 }
 
+/// The commands, with the long options that each alone has. The help, the man page and the shells'
+/// completions have all of them, and no others: tests below.
+const COMMANDS: [(&str, &[&str]); 7] = [
+    ("init", &["add", "dir"]),
+    ("check", &["against"]),
+    ("explain", &[]),
+    ("import", &[]),
+    ("status", &["json", "watch"]),
+    ("demo", &["once"]),
+    ("help", &[]),
+];
+
 /// Reads the arguments, the program's name not among them. The error is for the user.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = lexopt::Parser::from_args(args);
-    let (mut role, mut genkey, mut once) = (None, false, false);
-    let (mut json, mut watch) = (false, false);
-    let mut against: Option<PathBuf> = None;
+    let (mut role, mut genkey) = (None, false);
+    let (mut against, mut dir) = (None, None);
+    // Of one command's options, those that are given.
+    let mut given: Vec<&'static str> = Vec::new();
     let mut values: Vec<OsString> = Vec::new();
     while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
         match arg {
@@ -82,30 +98,46 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
                 genkey = true;
                 values.extend(parser.optional_value());
             }
-            Long("once") => once = true,
-            Long("json") => json = true,
-            Long("watch") => watch = true,
-            Long("against") => {
-                against = Some(parser.value().map_err(|error| error.to_string())?.into());
+            Long(name) => {
+                let mut all = COMMANDS.iter().flat_map(|(_, options)| *options);
+                let Some(name) = all.find(|known| **known == name).copied() else {
+                    return Err(arg.unexpected().to_string());
+                };
+                given.push(name);
+                match name {
+                    "add" => values.extend(parser.optional_value()),
+                    "against" => against = Some(value(&mut parser)?),
+                    "dir" => dir = Some(value(&mut parser)?),
+                    _ => {}
+                }
             }
             Value(value) => values.push(value),
             other => return Err(other.unexpected().to_string()),
         }
     }
     let words: Vec<_> = values.iter().map(|value| value.to_str()).collect();
-    if once && words.first() != Some(&Some("demo")) {
-        return Err("--once belongs to `demo`".into());
+    let first = words.first().copied().flatten();
+    for (command, options) in COMMANDS.iter().filter(|(command, _)| Some(*command) != first) {
+        if let Some(option) = given.iter().find(|option| options.contains(option)) {
+            return Err(format!("--{option} belongs to `{command}`"));
+        }
     }
-    if against.is_some() && words.first() != Some(&Some("check")) {
-        return Err("--against belongs to `check`".into());
-    }
-    if (json || watch) && words.first() != Some(&Some("status")) {
-        return Err("--json and --watch belong to `status`".into());
-    }
+    let has = |option| given.contains(&option);
     match (&*words, role) {
         // rathole takes the curve too.
         ([] | [Some("x25519")], None) if genkey => Ok(Command::Genkey),
         (_, _) if genkey => Err("--genkey stands alone; X25519 is the only curve".into()),
+        ([Some("help")], None) if !Path::new("help").exists() => Ok(Command::Help),
+        ([Some("init"), _, ..], None) => Ok(Command::Init(Asked {
+            words: values[1..].iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            dir: dir.unwrap_or_else(|| ".".into()),
+            add: has("add"),
+        })),
+        ([Some("init")], None) => {
+            Err("`init` takes the VPS and NAME=HOST for each home, such as: init vps.example.com \
+                 'pi=pi.example.com,**.pi.example.com'"
+                .into())
+        }
         ([Some("check"), _], None) => {
             let config = PathBuf::from(values.remove(1));
             Ok(match against {
@@ -123,10 +155,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             Ok(Command::Import { files: values.drain(1..).map(PathBuf::from).collect() })
         }
         ([Some("import")], None) => Err("`import` takes rathole's file".into()),
-        ([Some("demo")], None) => Ok(Command::Demo { once }),
-        ([Some("status"), _], role) => {
-            Ok(Command::Status { config: values.remove(1).into(), role, json, watch })
-        }
+        ([Some("demo")], None) => Ok(Command::Demo { once: has("once") }),
+        ([Some("status"), _], role) => Ok(Command::Status {
+            config: values.remove(1).into(),
+            role,
+            json: has("json"),
+            watch: has("watch"),
+        }),
         ([Some("status"), ..], _) => Err("`status` takes one file".into()),
         ([Some(word), ..], _) if meant(word).is_some() && !Path::new(word).exists() => {
             let meant = meant(word).unwrap_or_default();
@@ -139,9 +174,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     }
 }
 
+fn value(parser: &mut lexopt::Parser) -> Result<PathBuf, String> {
+    Ok(parser.value().map_err(|error| error.to_string())?.into())
+}
+
 /// The command that a word may be a slip for.
 fn meant(word: &str) -> Option<&'static str> {
-    nearest(word, &["check", "explain", "import", "demo", "status"])
+    nearest(word, &COMMANDS.map(|(command, _)| command))
 }
 
 fn one_role(given: Option<Role>, role: Role) -> Result<Option<Role>, String> {
@@ -168,9 +207,12 @@ pub(crate) fn check(path: &Path) -> Result<String, String> {
     })?;
     let mut warnings = config.warnings;
     warnings.extend(config.hints);
+    // Of the world around a file, with which nothing is wrong.
+    let mut notes = Vec::new();
     let mut rows = Vec::new();
     if let Some(server) = &config.server {
-        warnings.extend(server.coalescing_warnings());
+        notes.extend(server.address_notes().to_vec());
+        notes.extend(server.coalescing_warnings());
         server_rows(server, &mut rows);
         if let Some(log) = &server.access_log {
             AccessLog::check(log).map_err(|error| log.error(&error).to_string())?;
@@ -181,10 +223,12 @@ pub(crate) fn check(path: &Path) -> Result<String, String> {
     }
     let tcp = config.server.as_ref().map(|server| &server.tcp);
     let tcp = tcp.into_iter().chain(config.client.as_ref().map(|client| &client.tcp));
-    warnings.extend(tcp.filter_map(|tcp| far::advice(&tcp.congestion)).take(1));
+    notes.extend(tcp.filter_map(|tcp| far::advice(&tcp.congestion)).take(1));
     let mut text = format!("{}: ok\n", path.display());
-    for warning in warnings {
-        let _ = writeln!(text, "warning: {warning}"); // writing to a String cannot fail
+    for (what, lines) in [("warning", &warnings), ("note", &notes)] {
+        for line in lines {
+            let _ = writeln!(text, "{what}: {line}"); // writing to a String cannot fail
+        }
     }
     text.push_str(&columns(&rows));
     Ok(text)
@@ -334,13 +378,18 @@ pub(crate) const VERSION: &str = concat!("underpass ", env!("CARGO_PKG_VERSION")
 
 /// What to do who does not know yet.
 const FIRST: &str = "\
-a configuration file is missing. To begin: make keys by `underpass --genkey`, write server.toml for
-the VPS and client.toml for each home (README has both), try each by `underpass check FILE`, and
-run it by `underpass FILE`.";
+a configuration file is missing. To begin: `underpass init vps.example.com pi=pi.example.com` makes
+the files for the VPS and for each home, with keys and tokens, and says what to do with them; by
+`underpass FILE` each is run. rathole's and Traefik's files are read by `underpass import`.";
 
 pub(crate) const HELP: &str = "\
 underpass: many home servers behind one VPS
 
+underpass init VPS NAME=HOST[,HOST...]... [--dir DIR]
+                                make keys and files for a server and its homes; such as
+                                  init vps.example.com 'pi=pi.example.com,**.pi.example.com'
+underpass init --add NAME=HOST[,HOST...] [--dir DIR]
+                                make the files of one more home
 underpass CONFIG                run the role that the file has
 underpass --server CONFIG       run as the server, on the VPS
 underpass --client CONFIG       run as the client, at home
@@ -356,7 +405,7 @@ underpass status CONFIG [--json] [--watch]
                                 ask the one that runs with this file how it is: services,
                                 homes, line; --json as a program reads it, --watch every 2 s
 underpass demo [--once]         both roles and two sites on this machine
-underpass --version, --help
+underpass --version, --help     (or help)
 
 `status` needs [server.admin] or [client.admin] in the file. It asks by the unix socket there, or by
 the port, with UNDERPASS_ADMIN=USER:PASSWORD from the environment where there are users.
@@ -367,6 +416,8 @@ every service is online.
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn read(args: &str) -> Result<Command, String> {
@@ -399,6 +450,15 @@ mod tests {
         assert_eq!(read("explain a b"), Ok(explain));
         let import = Command::Import { files: vec!["a".into(), "b".into()] };
         assert_eq!(read("import a b"), Ok(import));
+        let words = vec!["vps".to_owned(), "a=b,c".to_owned()];
+        let init = |words: &[String], dir: &str, add| {
+            Ok(Command::Init(Asked { words: words.to_vec(), dir: dir.into(), add }))
+        };
+        assert_eq!(read("init vps a=b,c"), init(&words, ".", false));
+        assert_eq!(read("init --dir d vps a=b,c"), init(&words, "d", false));
+        for args in ["init --add a=b,c", "init a=b,c --add --dir=.", "init --add=a=b,c"] {
+            assert_eq!(read(args), init(&words[1..], ".", true), "{args}");
+        }
         assert_eq!(read("demo"), Ok(Command::Demo { once: false }));
         assert_eq!(read("demo --once"), Ok(Command::Demo { once: true }));
         for (args, role, json, watch) in [
@@ -410,6 +470,7 @@ mod tests {
             assert_eq!(read(args), Ok(status), "{args}");
         }
         assert_eq!(read("-h"), Ok(Command::Help));
+        assert_eq!(read("help"), Ok(Command::Help));
         assert_eq!(read("a --version"), Ok(Command::Version));
     }
 
@@ -432,8 +493,10 @@ mod tests {
             ("--once a", "--once belongs to `demo`"),
             ("status", "`status` takes one file"),
             ("status a b", "`status` takes one file"),
-            ("check a --json", "--json and --watch belong to `status`"),
-            ("a --watch", "--json and --watch belong to `status`"),
+            ("check a --json", "--json belongs to `status`"),
+            ("a --watch", "--watch belongs to `status`"),
+            ("--dir a b.toml", "--dir belongs to `init`"),
+            ("int vps pi=pi.test", "int: no such file; did you mean `init`?"),
             ("stauts a", "stauts: no such file; did you mean `status`?"),
             ("a --against b", "--against belongs to `check`"),
             ("check a --against", "missing argument for option '--against'"),
@@ -441,5 +504,54 @@ mod tests {
         ] {
             assert_eq!(read(args), Err(why.into()), "{args}");
         }
+    }
+
+    /// Of all commands, or of none.
+    const GENERAL: [&str; 5] = ["server", "client", "genkey", "version", "help"];
+
+    /// The long options that a text names, each behind `mark`.
+    fn options(text: &str, mark: &str) -> BTreeSet<String> {
+        let name = |rest: &str| -> String {
+            rest.chars().take_while(|it| it.is_ascii_lowercase()).collect()
+        };
+        let found = text.split(mark).skip(1).map(name);
+        found.filter(|option| !option.is_empty()).collect()
+    }
+
+    /// What a reader and a shell are told of is what there is: every command and option, no other.
+    #[test]
+    fn help_manual_and_completions_have_every_command_and_option() {
+        let own = COMMANDS.iter().flat_map(|(_, options)| *options);
+        let all: BTreeSet<String> = own.chain(&GENERAL).map(|it| (*it).to_owned()).collect();
+        for option in &all {
+            let said = read(&format!("--{option}")).map_err(|error| error.contains("invalid"));
+            assert_ne!(said, Err(true), "--{option}");
+        }
+        let manual = include_str!("../docs/underpass.1").replace("\\-", "-");
+        let bash = include_str!("../config/completions/underpass.bash");
+        let zsh = include_str!("../config/completions/underpass.zsh");
+        let fish = include_str!("../config/completions/underpass.fish");
+        for (text, mark) in
+            [(HELP, "--"), (&manual, "--"), (bash, "--"), (zsh, "--"), (fish, "-l ")]
+        {
+            assert_eq!(options(text, mark), all, "{text}");
+        }
+        let commands = COMMANDS.map(|(command, _)| command);
+        let list = commands.join(" ");
+        assert!(bash.contains(&format!("'') options='{list}\n")), "{bash}");
+        assert!(fish.contains(&format!("set --local commands {list}\n")), "{fish}");
+        let (_, listed) = zsh.split_once("commands=(\n").expect("the commands");
+        let (listed, _) = listed.split_once(")\n").expect("their end");
+        assert_eq!(listed.lines().count(), commands.len(), "{listed}");
+        for command in commands {
+            assert!(
+                command == "help" || HELP.contains(&format!("underpass {command} ")),
+                "{command}"
+            );
+            assert!(manual.contains(&format!("\n.TP\n.B {command}\n")), "{command}");
+            assert!(zsh.contains(&format!("\n    '{command}:")), "{command}");
+            assert!(fish.contains(&format!("__fish_use_subcommand -a {command} ")), "{command}");
+        }
+        assert!(manual.contains(concat!("\"underpass ", env!("CARGO_PKG_VERSION"), "\"")));
     }
 }

@@ -3,6 +3,7 @@
 mod cli;
 #[cfg(feature = "demo")]
 mod demo;
+mod init_command;
 mod service_manager;
 mod status_command;
 mod stderr_log;
@@ -15,7 +16,8 @@ use std::process::ExitCode;
 use underpass::access_log::AccessLog;
 use underpass::config::changes::Change;
 use underpass::config::{
-    AccessLogConfig, ClientConfig, Config, SeenFile, ServerConfig, ServerService, ServiceKind,
+    AccessLogConfig, AdminAddr, AdminConfig, ClientConfig, Config, SeenFile, ServerConfig,
+    ServerService, ServiceKind,
 };
 use underpass::engine::client::Client;
 use underpass::engine::core::Flow;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Compare { new, old } => cli::compare(&new, &old),
         Command::Explain { config, name } => cli::explain(&config, &name),
         Command::Import { files } => cli::import(&files),
+        Command::Init(asked) => init_command::run(&asked),
         #[cfg(feature = "demo")]
         Command::Demo { once } => return demo::run(once),
         #[cfg(not(feature = "demo"))]
@@ -151,6 +154,7 @@ fn run_server(
     let on = config.watch;
     let mut at = config.access_log.clone();
     let log = open_access_log(at.as_ref())?;
+    make_folders(config.admin.as_ref());
     let mut net = MioNet::with_signals()?;
     let (tcp, udp) = addresses(&config);
     net.take_over(keep_passed(passed, &tcp, &udp));
@@ -197,6 +201,18 @@ fn drive<E: Managed>(
                 manager.reloaded(&engine, error);
                 watch(engine.net(), on, seen);
             }
+        }
+    }
+}
+
+/// The folders of its sockets, which are gone after a boot (`/run`); a service manager makes them.
+/// What cannot be made is said by whoever listens there.
+fn make_folders(admin: Option<&AdminConfig>) {
+    for addr in admin.into_iter().flat_map(|admin| &admin.bind_addrs) {
+        if let AdminAddr::Unix(path) = addr
+            && let Some(folder) = path.parent()
+        {
+            let _ = std::fs::create_dir(folder);
         }
     }
 }
@@ -264,6 +280,7 @@ fn run_client(
 ) -> io::Result<()> {
     drop(keep_passed(passed, &[], &[])); // it listens nowhere
     let on = config.watch;
+    make_folders(config.admin.as_ref());
     let mut client = Client::new(config, MioNet::with_signals()?)?;
     watch(client.net(), on, seen);
     drive(path, client, on, watchers, |client, config| {

@@ -103,8 +103,12 @@ pub struct ServedService {
     pub ports: Vec<String>,
     /// A home has registered it.
     pub online: bool,
-    /// That home's address.
+    /// That home's address, if it is the only one.
     pub home: Option<String>,
+    /// How several homes share it, if the file lets them: `least`, `round_robin` or `source`.
+    pub balance: Option<String>,
+    /// Those who do.
+    pub shares: Vec<Share>,
     /// Since when it is online, or not.
     pub since: f64,
     /// Visitors at it now.
@@ -113,6 +117,21 @@ pub struct ServedService {
     pub waiting: u64,
     /// What has passed, for each entry that leads to it.
     pub traffic: Vec<Traffic>,
+}
+
+/// A home's part in a service that several share.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Share {
+    /// Where its session comes from.
+    pub home: String,
+    /// How much it takes beside others, 1 to 100.
+    pub weight: u8,
+    /// It takes visitors only when no other is well.
+    pub backup: bool,
+    /// What runs there answers, as far as its client knows.
+    pub well: bool,
+    /// Visitors that it has, or that wait for it.
+    pub visitors: u64,
 }
 
 /// What has passed one entry, to one service or to none.

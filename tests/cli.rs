@@ -38,7 +38,7 @@ fn check_prints_the_routes_what_wins_first() {
         &["check", "server.toml"],
         "\
 server.toml: ok
-warning: services pi, local have names right under example.com: a certificate for *.example.com \
+note: services pi, local have names right under example.com: a certificate for *.example.com \
 at one home makes browsers send it the other's requests too (HTTP/2 connection coalescing); give \
 each home a certificate for its own names alone
 http   pi.example.com           pi
@@ -94,7 +94,7 @@ fn check_and_explain_show_paths_and_protocols() {
     };
     let text = [
         format!(
-            "[server]\nbind_addr = '[::1]:1'\nhttp_addr = '[::1]:2'\nhttps_addr = '[::1]:3'\n\
+            "[server]\nbind_addr = '0.0.0.0:1'\nhttp_addr = '0.0.0.0:2'\nhttps_addr = '0.0.0.0:3'\n\
              transport = {{ type = 'noise', noise = {{ local_private_key = '{KEY}' }} }}\n"
         ),
         service("site", "type = 'web'\nhosts = ['a.b', '**']"),
@@ -144,7 +144,7 @@ fn check_and_explain_show_paths_and_protocols() {
 fn check_shows_limits() {
     let file = [env!("CARGO_TARGET_TMPDIR"), "limits.toml"].iter().collect::<PathBuf>();
     let text = format!(
-        "[server]\nbind_addr = '[::1]:1'\nhttp_addr = '[::1]:2'\ndeny = '192.0.2.0/24'\n\
+        "[server]\nbind_addr = '0.0.0.0:1'\nhttp_addr = '0.0.0.0:2'\ndeny = '192.0.2.0/24'\n\
          idle_timeout = 30\nhead_timeout = 20\nbandwidth = '1.5 GB/s'\n\
          transport = {{ type = 'noise', noise = {{ local_private_key = '{KEY}' }} }}\n\
          [server.services.site]\ntoken = 'long enough a token'\ntype = 'http'\nhosts = 'a.b'\n\
@@ -203,9 +203,10 @@ fn errors_go_to_stderr_with_a_status() {
         (
             &[],
             2,
-            "a configuration file is missing. To begin: make keys by `underpass --genkey`, write \
-             server.toml for\nthe VPS and client.toml for each home (README has both), try each by \
-             `underpass check FILE`, and\nrun it by `underpass FILE`.\nTry `underpass --help`.\n",
+            "a configuration file is missing. To begin: `underpass init vps.example.com \
+             pi=pi.example.com` makes\nthe files for the VPS and for each home, with keys and \
+             tokens, and says what to do with them; by\n`underpass FILE` each is run. rathole's \
+             and Traefik's files are read by `underpass import`.\nTry `underpass --help`.\n",
         ),
         (&["--what"], 2, "invalid option '--what'\nTry `underpass --help`.\n"),
     ] {
@@ -337,7 +338,7 @@ fn the_admin_page_shows_in_what_is_checked_compared_and_explained() {
     let hash = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=";
     let write = |name: &str, users: &str, bind_addr: &str| {
         let text = format!(
-            "[server]\nbind_addr = '[::1]:1'\nhttp_addr = '[::1]:2'\nhttps_addr = '[::1]:3'\n\
+            "[server]\nbind_addr = '0.0.0.0:1'\nhttp_addr = '0.0.0.0:2'\nhttps_addr = '0.0.0.0:3'\n\
              [server.admin]\nusers = {users}\nhost = 'u.test'\nbind_addr = {bind_addr}\n\
              [server.transport]\ntype = 'noise'\nnoise = {{ local_private_key = '{KEY}' }}\n\
              [server.services.all]\ntype = 'web'\ntoken = 'long enough a token'\nhosts = '**'\n"
@@ -379,5 +380,209 @@ fn the_admin_page_shows_in_what_is_checked_compared_and_explained() {
     done(
         &["explain", &old, "U.test./api"],
         "name   u.test\nhttp   the admin page\nhttps  service all, by **\n",
+    );
+}
+
+/// A folder that is not there yet.
+fn new_folder(name: &str) -> PathBuf {
+    let folder: PathBuf = [env!("CARGO_TARGET_TMPDIR"), name].iter().collect();
+    let _ = std::fs::remove_dir_all(&folder); // of a former run
+    folder
+}
+
+/// Every file below a folder.
+fn files(folder: &std::path::Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut all: Vec<PathBuf> = entries
+        .flat_map(|entry| match entry.path().is_dir() {
+            true => files(&entry.path()),
+            false => vec![entry.path()],
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn init_overwrites_nothing_and_writes_all_or_nothing() {
+    let folder = new_folder("init set");
+    let dir = folder.to_str().expect("UTF-8");
+    let words = ["init", "192.0.2.1:4000", "pi=pi.test,**.pi.test", "b=b.test", "--dir", dir];
+    let (status, said, error) = run(&words);
+    assert_eq!((status, &*error), (0, ""), "{said}");
+    let paths = ["b/.env", "b/client.toml", "pi/.env", "pi/client.toml", "server.toml"];
+    let mut expected: Vec<PathBuf> = paths.map(|path| folder.join(path)).to_vec();
+    expected.push(folder.join(".env"));
+    expected.sort();
+    assert_eq!(files(&folder), expected);
+    // Words for a shell, and what a zone takes.
+    assert!(said.contains(&format!("  pi: '{dir}/pi/client.toml' '{dir}/pi/.env'\n")), "{said}");
+    assert!(
+        said.contains(
+            "DNS:\n  pi.test    A      192.0.2.1\n  *.pi.test  A      192.0.2.1\n  b.test"
+        ),
+        "{said}"
+    );
+    assert!(said.contains("80 and 443 for visitors, 4000 for homes"), "{said}");
+    let client = std::fs::read_to_string(folder.join("pi/client.toml")).expect("it is there");
+    assert!(client.contains("remote_addr = \"192.0.2.1:4000\"\n"), "{client}");
+
+    let contents = |paths: &[PathBuf]| -> Vec<String> {
+        paths.iter().map(|path| std::fs::read_to_string(path).expect("a file")).collect()
+    };
+    let before = contents(&expected);
+    let in_the_way = ["server.toml", ".env", "pi/client.toml"];
+    for (gone, there) in in_the_way.iter().enumerate() {
+        let (status, said, error) = run(&words);
+        assert_eq!((status, &*said), (1, ""));
+        let expected = format!("{dir}/{there} is there already (nothing is written)\n");
+        assert_eq!(error, format!("underpass: {expected}"));
+        assert!(in_the_way[..gone].iter().all(|gone| !folder.join(gone).exists()));
+        std::fs::rename(folder.join(there), folder.join(format!("away-{gone}"))).expect("there");
+    }
+    for (gone, there) in in_the_way.iter().enumerate() {
+        std::fs::rename(folder.join(format!("away-{gone}")), folder.join(there)).expect("moved");
+    }
+    assert_eq!(contents(&expected), before);
+
+    let (status, said, error) = run(&["init", "--add", "pi=x.test", "--dir", dir]);
+    assert_eq!((status, &*said, &*error), (1, "", "underpass: there are two homes pi\n"));
+    let (_, _, error) = run(&["init", "--add", "c=A.pi.test,**.pi.test", "--dir", dir]);
+    assert_eq!(error, "underpass: **.pi.test: for pi and for c; one home only can have it\n");
+    let (status, said, error) = run(&["init", "--add", "c=c.test", "d=d.test", "--dir", dir]);
+    assert_eq!((status, &*error), (0, ""));
+    for word in ["C_TOKEN=", "[server.services.c]", "D_TOKEN=", "[server.services.d]"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert_eq!(contents(&expected), before, "--add leaves what is there as it is");
+    let client = std::fs::read_to_string(folder.join("d/client.toml")).expect("it is there");
+    assert!(client.contains("remote_addr = \"192.0.2.1:4000\"\n"), "{client}");
+
+    // Homes' folders have gone to the homes.
+    for home in ["b", "pi", "c", "d"] {
+        std::fs::remove_dir_all(folder.join(home)).expect("it is there");
+    }
+    let (_, _, error) = run(&["init", "--add", "c=c.test", "--dir", dir]);
+    assert_eq!(
+        error,
+        format!(
+            "underpass: {dir}/server.toml: beside it no home's client.toml says where the server \
+             is: init VPS --add NAME=HOST\n"
+        )
+    );
+    let (status, _, error) = run(&["init", "vps.test", "--add", "c=c.test", "--dir", dir]);
+    assert_eq!((status, &*error), (0, ""));
+    let client = std::fs::read_to_string(folder.join("c/client.toml")).expect("it is there");
+    assert!(client.contains("remote_addr = \"vps.test:4000\"\n"), "{client}");
+}
+
+#[test]
+fn init_says_what_is_wrong_and_writes_nothing() {
+    let folder = new_folder("no-set");
+    let dir = folder.to_str().expect("UTF-8");
+    for (words, why) in [
+        (&["vps.test"][..], "no home is named: NAME=HOST, such as pi=pi.example.com"),
+        (
+            &["pi=pi.test"],
+            "the VPS is missing: init vps.example.com NAME=HOST (or init --add NAME=HOST)",
+        ),
+        (&["vps.test", "pi", "pi=a.b"], "pi: a home is NAME=HOST; there is a VPS"),
+        (&["vps.test", "pi=a..b"], "pi: `a..b`: a label of the name is empty"),
+        (&["vps.test", "pi=a.b", "x=c.d,A.B."], "a.b: for pi and for x; one home only can have it"),
+        (
+            &["--add", "pi=a.b"],
+            "DIR/server.toml: cannot read it: No such file or directory (os error 2)",
+        ),
+    ] {
+        let words = [&["init", "--dir", dir], words].concat();
+        let expected = format!("underpass: {}\n", why.replace("DIR", dir));
+        assert_eq!(run(&words), (1, String::new(), expected));
+        assert!(!folder.exists(), "{words:?}");
+    }
+    // No folder for anybody.
+    let (status, _, error) = run(&["init", "vps.test", "pi=a.b", "--dir", "/proc/underpass"]);
+    assert_eq!(status, 1);
+    assert!(error.starts_with("underpass: /proc/underpass: cannot write it: "), "{error}");
+    // Something else stands where a home's folder would be.
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join("pi"), "").expect("a file");
+    let (status, _, error) = run(&["init", "vps.test", "pi=a.b", "--dir", dir]);
+    assert_eq!(status, 1);
+    assert!(error.starts_with(&format!("underpass: {dir}/pi/client.toml: cannot ")), "{error}");
+    assert_eq!(files(&folder), [folder.join("pi")]);
+}
+
+#[test]
+fn check_tells_addresses_that_only_look_right() {
+    let folder = new_folder("addresses");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let write = |name: &str, text: String| {
+        std::fs::write(folder.join(name), text).expect("a file");
+        folder.join(name).to_str().expect("UTF-8").to_owned()
+    };
+    let server = |name: &str, lines: &str| {
+        let text = format!(
+            "[server]\n{lines}\n[server.transport]\ntype = 'noise'\n\
+             noise = {{ local_private_key = '{KEY}' }}\n[server.services.a]\ntype = 'https'\n\
+             token = 'long enough a token'\nhosts = 'a.b'\n"
+        );
+        write(name, text)
+    };
+    let lines = |file: &str| -> Vec<String> {
+        let (status, said, _) = run(&["check", file]);
+        assert_eq!(status, 0, "{said}");
+        let told = said.lines().filter(|line| !line.contains("congestion_control"));
+        let told = told.filter(|line| line.starts_with("warning") || line.starts_with("note"));
+        told.map(|line| line.replace(&format!("{file}:"), "")).collect()
+    };
+    let file = server("both.toml", "bind_addr = '[::]:2333'\nhttps_addr = ['[::]:443']");
+    assert_eq!(
+        lines(&file),
+        [
+            "note: 2: server.bind_addr: `[::]` is both families: IPv4 comes in here too",
+            "note: 3: server.https_addr[0]: `[::]` is both families: IPv4 comes in here too",
+        ]
+    );
+    let file = server(
+        "one.toml",
+        "bind_addr = ['[::]:2333', '0.0.0.0:2333']\nhttps_addr = ['[::]:443', '192.0.2.1:443']",
+    );
+    let told = "note: 3: server.https_addr[0]: `[::]` is IPv6 alone here: the same key has the \
+                port's IPv4 address";
+    assert_eq!(lines(&file), [told]);
+    let file = server(
+        "loopback.toml",
+        "bind_addr = '127.0.0.1:2333'\nhttps_addr = ['[::1]:443', '[::ffff:127.0.0.1]:443']",
+    );
+    assert_eq!(
+        lines(&file),
+        [
+            "warning: 2: server.bind_addr: this machine alone reaches it: homes come to \
+         `0.0.0.0:2333`",
+            "warning: 3: server.https_addr: this machine alone reaches it: visitors come to \
+         `0.0.0.0:443`",
+        ]
+    );
+    let proxied = "bind_addr = '0.0.0.0:2333'\nhttps_addr = '127.0.0.1:443'\n\
+                   trusted_proxies = '127.0.0.1'";
+    assert_eq!(lines(&server("proxied.toml", proxied)), [] as [&str; 0]);
+
+    let text = format!(
+        "[client]\nremote_addr = '[::]:2333'\n[client.transport]\ntype = 'noise'\n\
+         noise = {{ remote_public_key = '{KEY}' }}\n[client.services.a]\ntype = 'web'\n\
+         token = 'long enough a token'\nlocal_addr = '127.0.0.1'\nlocal_https_addr = '0.0.0.0:1'\n\
+         [client.services.b]\ntoken = 'long enough a token'\nlocal_addr = '0.0.0.0:22'\n"
+    );
+    let told = |place: &str, instead: &str| {
+        let reason = "means every address of this machine, to listen and not to dial";
+        format!("warning: {place}: {reason}: give {instead}")
+    };
+    assert_eq!(
+        lines(&write("client.toml", text)),
+        [
+            told("2: client.remote_addr", "the server's name or address"),
+            told("10: client.services.a.local_https_addr", "127.0.0.1"),
+            told("13: client.services.b.local_addr", "127.0.0.1"),
+        ]
     );
 }

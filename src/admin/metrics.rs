@@ -34,27 +34,27 @@ impl Format {
     /// What an Accept field asks for: OpenMetrics only where it is named, in our version or in
     /// none, and not after the classic text. Whoever says nothing that we know gets that.
     pub fn from_accept(accept: &[u8]) -> Format {
-        let (mut open, mut classic) = (0.0, 0.0);
+        let (mut open, mut classic) = (0, 0);
         for range in String::from_utf8_lossy(accept).split(',') {
             let mut parts = range.split(';').map(str::trim);
             let media = parts.next().unwrap_or_default();
-            let (mut weight, mut version) = (1.0, "");
+            let (mut weight, mut version) = (1000, "");
             for (key, value) in parts.filter_map(|part| part.split_once('=')) {
                 match key {
-                    "q" | "Q" => weight = value.parse().unwrap_or(0.0),
+                    "q" | "Q" => weight = per_mille(value),
                     "version" => version = value.trim_matches('"'),
                     _ => {}
                 }
             }
             if media.eq_ignore_ascii_case("application/openmetrics-text") {
                 if matches!(version, "" | "1.0.0") {
-                    open = f32::max(open, weight);
+                    open = open.max(weight);
                 }
             } else if media.eq_ignore_ascii_case("text/plain") && matches!(version, "" | "0.0.4") {
-                classic = f32::max(classic, weight);
+                classic = classic.max(weight);
             }
         }
-        if open > 0.0 && open >= classic { Format::OpenMetrics } else { Format::Text }
+        if open > 0 && open >= classic { Format::OpenMetrics } else { Format::Text }
     }
 
     /// For the Content-Type field.
@@ -64,6 +64,14 @@ impl Format {
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
+}
+
+/// A weight (RFC 9110 12.4.2), which has up to three digits behind its point; 0 if it is none. The
+/// reading of any float there is would be 13 KB of the program.
+fn per_mille(weight: &str) -> u16 {
+    let (whole, part) = weight.split_once('.').unwrap_or((weight, ""));
+    let weight = format!("{whole}{part:0<3}").parse().ok();
+    weight.filter(|weight| *weight <= 1000).unwrap_or(0)
 }
 
 /// All of a snapshot's numbers, as slices of text: one behind the other they are the answer.
@@ -186,6 +194,9 @@ mod tests {
             ("application/openmetrics-text; version=0.0.1", Format::Text),
             ("application/openmetrics-text;q=0", Format::Text),
             ("application/openmetrics-text;q=0.5, text/plain;q=0.6", Format::Text),
+            ("application/openmetrics-text;q=0.050, text/plain;q=0.5", Format::Text),
+            ("application/openmetrics-text;q=1.0, text/plain;q=0.999", Format::OpenMetrics),
+            ("application/openmetrics-text;q=0.12345", Format::Text),
             ("application/openmetrics-text;q=nonsense", Format::Text),
             ("application/openmetrics-text;q=;;=,,", Format::Text),
         ] {

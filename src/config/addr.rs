@@ -6,9 +6,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::HostPort;
 use super::error::ConfigError;
 use super::raw::{Place, Text};
+use super::{HostPort, ServerConfig};
 use crate::limits;
 use crate::wire::host::{HostName, parse_authority};
 
@@ -21,6 +21,8 @@ pub(super) struct Listeners {
     places: Vec<Place>,
     /// Sockets in the file system.
     paths: Vec<(PathBuf, Place)>,
+    /// What a `[::]` takes in.
+    notes: Vec<String>,
     /// At most [`limits::LISTENERS`].
     count: usize,
 }
@@ -97,11 +99,19 @@ impl Listeners {
             if addr.ip() != IpAddr::from(Ipv6Addr::UNSPECIFIED) || addr.port() == 0 {
                 continue;
             }
-            for port in addr.port()..=addr.port() + (count - 1) {
-                if !says_ipv4(port) {
-                    let other = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-                    self.take(layer, other, 1, place.clone(), &mut addrs)?;
-                }
+            let ports = addr.port()..=addr.port() + (count - 1);
+            let alone = ports.clone().filter(|port| !says_ipv4(*port));
+            let before = addrs.len();
+            for port in alone {
+                let other = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+                self.take(layer, other, 1, place.clone(), &mut addrs)?;
+            }
+            if addrs.len() > before {
+                let reason = "`[::]` is both families: IPv4 comes in here too";
+                self.notes.push(place.warning(reason));
+            } else if !all.iter().any(|(it, ..)| it.ip() == IpAddr::from(Ipv4Addr::UNSPECIFIED)) {
+                let reason = "`[::]` is IPv6 alone here: the same key has the port's IPv4 address";
+                self.notes.push(place.warning(reason));
             }
         }
         Ok(addrs)
@@ -138,6 +148,27 @@ impl Listeners {
         self.places.push(place);
         Ok(())
     }
+}
+
+impl ServerConfig {
+    /// What its addresses are that may be read in two ways. For `check`; nothing is wrong.
+    pub fn address_notes(&self) -> &[String] {
+        &self.listeners.notes
+    }
+}
+
+/// That no one but this machine comes to where homes, or visitors, are meant to.
+pub(super) fn only_loopback(addrs: &[SocketAddr]) -> bool {
+    !addrs.is_empty() && addrs.iter().all(|addr| addr.ip().is_loopback())
+}
+
+/// Of an address that is dialled: what is wrong with one that is for listening alone.
+pub(super) fn hint_at_unspecified(text: &Text, instead: &str) -> Option<String> {
+    let is_one = ["0.0.0.0", "[::]"].iter().any(|any| {
+        text.value.strip_prefix(any).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    });
+    let reason = "means every address of this machine, to listen and not to dial";
+    is_one.then(|| text.place.warning(format!("{reason}: give {instead}")))
 }
 
 /// Addresses as a file would have them: ports that follow each other as a range.
@@ -236,7 +267,8 @@ fn parse_listen(text: &Text) -> Result<(SocketAddr, u16), ConfigError> {
     };
     let reason = "must be a literal address and a port: `0.0.0.0:443` or `[::]:443`";
     let first = literal.or_else(localhost).or_else(bare).ok_or_else(|| text.place.error(reason))?;
-    Ok((first, count))
+    // `[::ffff:192.0.2.1]` is an IPv4 address, and no IPv6 socket of ours can have it.
+    Ok((SocketAddr::new(first.ip().to_canonical(), first.port()), count))
 }
 
 /// `host:30000-30100` as `host:30000` and the number of ports. What is no range is left alone.

@@ -40,7 +40,9 @@ pub enum AdminAddr {
 impl AdminConfig {
     /// What to say when an address cannot be listened on: with file, line and key.
     pub fn cannot_listen(&self, at: &AdminAddr, error: &io::Error) -> io::Error {
-        let reason = format!("cannot listen on {at}: {error}");
+        let missing = matches!(at, AdminAddr::Unix(_)) && error.kind() == io::ErrorKind::NotFound;
+        let folder = if missing { "; its folder is missing" } else { "" };
+        let reason = format!("cannot listen on {at}: {error}{folder}");
         io::Error::new(error.kind(), self.place.error(reason))
     }
 }

@@ -11,6 +11,7 @@ use super::{
     HttpTimes, NoiseConfig, RemoteServer, Secret, ServerConfig, ServerLimits, ServerService, Ssh,
     TcpOptions, Transport, UdpOptions, VisitorLimits, show_ports,
 };
+use crate::proto::broker::Balance;
 use crate::proto::http_entry::Redirect;
 use crate::proto::route::Entry;
 
@@ -361,6 +362,7 @@ impl<'a> Part<'a> {
             visitors,
             max_visitors,
             http_times,
+            balance,
         } = service;
         let mut facts = Facts::below(&format!("service {name}: "));
         facts.say_all("bind_addr", show_ports(bind_addrs));
@@ -376,6 +378,7 @@ impl<'a> Part<'a> {
         facts.udp(udp);
         facts.say("max_visitors", max_visitors.as_ref());
         facts.limits(visitors, http_times);
+        facts.say("balance", balance.map(Balance::as_str));
         Part { name, kind: kind.as_str(), tokens, facts }
     }
 
@@ -393,6 +396,9 @@ impl<'a> Part<'a> {
             retry_interval,
             udp,
             proxy_protocol,
+            weight,
+            backup,
+            health_check,
         } = service;
         let mut facts = Facts::below(&format!("service {name}: "));
         if kind.entries().is_empty() {
@@ -410,6 +416,9 @@ impl<'a> Part<'a> {
         facts.seconds("retry_interval", Some(*retry_interval));
         facts.udp(udp);
         facts.say("proxy_protocol", proxy_protocol.map(|it| format!("{it:?}").to_lowercase()));
+        facts.say("weight", Some(weight));
+        facts.say("backup", Some(backup));
+        facts.say("health_check", health_check.as_ref());
         Part { name, kind: kind.as_str(), tokens: std::slice::from_ref(token), facts }
     }
 }

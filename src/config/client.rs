@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::addr::Listeners;
+use super::addr::{Listeners, hint_at_unspecified};
 use super::admin;
 use super::env_file::ReadFile;
 use super::error::ConfigError;
 use super::raw::{Keys, Section, Text};
 use super::service::{UDP_KEYS, check_name, or_never, read_drain_time, read_kind, read_udp};
+use super::sharing::{read_health_check, read_weight};
 use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
 use super::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind, remote};
@@ -27,7 +28,7 @@ pub(super) fn read(
         Protocol::Rathole => (Role::RatholeClient, limits::RATHOLE_HEARTBEAT_TIMEOUT),
     };
     let mut tokens = Tokens::read(section, Holder::Client)?;
-    let (servers, tcp) = remote::read(section, role, &mut tokens, warnings)?;
+    let (servers, tcp) = remote::read(section, role, &mut tokens, warnings, hints)?;
     let timeout = section.number("heartbeat_timeout", 0..=transport::SECONDS_MAX)?;
     let mut client = ClientConfig {
         servers,
@@ -44,6 +45,10 @@ pub(super) fn read(
     for (name, service) in section.sections("services", &SERVICE_KEYS)? {
         check_name(&name, &service)?;
         let read = read_service(name, &service, &mut tokens, &client, warnings)?;
+        for key in ["local_addr", "local_http_addr", "local_https_addr"] {
+            let local = service.text(key)?;
+            hints.extend(local.and_then(|text| hint_at_unspecified(&text, "127.0.0.1")));
+        }
         client.services.push(read);
     }
     if client.services.is_empty() {
@@ -83,8 +88,16 @@ fn read_service(
     }
     section.check_nodelay(warnings)?;
     let proxy_protocol = read_proxy_protocol(section, kind)?;
+    let host = targets.http.as_ref().or(targets.port.as_ref()).map_or("", |target| &target.host);
+    let health_check = read_health_check(section, kind, host)?;
     if client.protocol == Protocol::Rathole {
         check_for_rathole(section, kind, targets.ports)?;
+        for key in ["weight", "backup", "health_check"] {
+            if section.has(key) {
+                let reason = "a rathole server has one home for a service";
+                return Err(section.place_of(key).error(reason));
+            }
+        }
     }
     Ok(ClientService {
         name,
@@ -99,6 +112,9 @@ fn read_service(
         retry_interval: retry_interval.unwrap_or(client.retry_interval),
         udp,
         proxy_protocol,
+        weight: read_weight(section)?,
+        backup: section.flag("backup")?.unwrap_or(false),
+        health_check,
     })
 }
 
@@ -276,6 +292,9 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "proxy_protocol",
     "udp_idle_time",
     "udp_max_sessions",
+    "weight",
+    "backup",
+    "health_check",
 ];
 
 const HTTP_PORT: u16 = 80;

@@ -2,7 +2,7 @@
 //! people must have.
 
 use super::raw::Keys;
-use super::{ROOT_KEYS, admin, client, remote, server, transport, visitors};
+use super::{ROOT_KEYS, admin, client, remote, server, sharing, transport, visitors};
 
 /// Each key with dots. `NAME` is a service's or a server's name, `STATUS` a page's.
 pub fn all() -> Vec<String> {
@@ -47,6 +47,7 @@ const TABLES: &[(&str, &Keys)] = &[
     ("client.servers.NAME.transport.tcp", &transport::ONE_TCP_KEYS),
     ("client.servers.NAME.transport.noise", &transport::NOISE_KEYS),
     ("client.services.NAME", &client::SERVICE_KEYS),
+    ("client.services.NAME.health_check", &sharing::HEALTH_CHECK_KEYS),
 ];
 
 #[cfg(test)]

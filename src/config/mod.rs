@@ -27,6 +27,7 @@ mod remote;
 mod secret;
 mod server;
 mod service;
+mod sharing;
 mod tokens;
 mod transport;
 mod visitors;
@@ -46,6 +47,7 @@ use env_file::ReadFile;
 use files::Files;
 
 use crate::limits;
+use crate::proto::broker::Balance;
 use crate::proto::http_entry::Redirect;
 use crate::proto::http_entry::page::Pages;
 use crate::proto::route::{Entry, RouteTable};
@@ -61,6 +63,7 @@ pub use networks::{AccessList, Networks};
 pub use raw::nearest;
 pub use remote::RemoteServer;
 pub use secret::Secret;
+pub use sharing::{HealthCheck, Probe};
 pub use visitors::{HttpTimes, Rate, VisitorLimits};
 
 /// One file: either role or both.
@@ -337,6 +340,8 @@ pub struct ServerService {
     pub max_visitors: Option<usize>,
     /// For those of the HTTP entry.
     pub http_times: HttpTimes,
+    /// How several homes share it; `None`: the one that came last has it alone.
+    pub balance: Option<Balance>,
 }
 
 impl ServerService {
@@ -482,6 +487,12 @@ pub struct ClientService {
     pub udp: UdpOptions,
     /// Tell the local server the visitor's address, in a header before its first byte.
     pub proxy_protocol: Option<proxy_header::Version>,
+    /// Where homes share it: how much this one takes beside others, 1 to 100.
+    pub weight: u8,
+    /// Where homes share it: this one takes visitors only when no other is well.
+    pub backup: bool,
+    /// How what runs there is looked at.
+    pub health_check: Option<HealthCheck>,
 }
 
 impl ClientService {

@@ -1,6 +1,7 @@
 //! The servers of `[client]`: `remote_addr`, one or a list, or a table for each. What a table does
 //! not say, `[client]` says for it.
 
+use super::addr::hint_at_unspecified;
 use super::error::ConfigError;
 use super::raw::{Keys, Place, Section, Text};
 use super::service::check_name;
@@ -47,6 +48,7 @@ pub(super) fn read(
     role: Role,
     tokens: &mut Tokens,
     warnings: &mut Vec<String>,
+    hints: &mut Vec<String>,
 ) -> Result<(Vec<RemoteServer>, TcpOptions), ConfigError> {
     let mut of_all = Vec::new();
     let (transport, tcp) = transport::read(section, role, &mut of_all)?;
@@ -63,6 +65,7 @@ pub(super) fn read(
     let mut servers = Servers::default();
     let (mut is_like_all, mut have_tokens) = (!texts.is_empty(), texts.is_empty());
     for text in &texts {
+        hints.extend(hint_at_unspecified(text, "the server's name or address"));
         servers.add(like_all(HostPort::parse_with_port(text)?, all_addresses), text, section)?;
     }
     for (name, table) in &tables {
@@ -74,6 +77,7 @@ pub(super) fn read(
         let Some(text) = table.text("remote_addr")? else {
             return Err(table.place_of("remote_addr").error(MISSING));
         };
+        hints.extend(hint_at_unspecified(&text, "the server's name or address"));
         let all_addresses = if table.has("resolve") { reads_all(table)? } else { all_addresses };
         let mut server = like_all(HostPort::parse_with_port(&text)?, all_addresses);
         server.name = name.clone();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::addr::{Layer, Listeners};
+use super::addr::{Layer, Listeners, only_loopback};
 use super::admin;
 use super::env_file::ReadFile;
 use super::error::ConfigError;
@@ -14,6 +14,7 @@ use super::pages;
 use super::quantity::read_size;
 use super::raw::{Keys, Place, Section, Text};
 use super::service::{check_name, or_never, read_drain_time, read_kind, read_udp};
+use super::sharing::read_balance;
 use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
 use super::visitors::check_use;
@@ -92,6 +93,7 @@ pub(super) fn read(
     server.listeners = listeners;
     server.ssh = read_ssh(section, &server, claims.ssh)?;
     warn(section, &server, warnings);
+    hint_at_loopback(section, &server, hints);
     warnings.extend(tokens.line_ends());
     hints.extend(tokens.shared());
     hints.extend(tokens.short());
@@ -140,6 +142,7 @@ fn read_service(
         visitors: VisitorLimits::read(section)?,
         max_visitors: read_count(section, "max_visitors")?,
         http_times: HttpTimes::read(section, server.http_times)?,
+        balance: read_balance(section)?,
     })
 }
 
@@ -429,6 +432,24 @@ fn warn(section: &Section<'_>, server: &ServerConfig, warnings: &mut Vec<String>
     }
 }
 
+/// Addresses that look right and that nobody reaches. A proxy on this machine may be meant to: it
+/// is one whose word is taken.
+fn hint_at_loopback(section: &Section<'_>, server: &ServerConfig, hints: &mut Vec<String>) {
+    let is_behind = section.has("trusted_proxies") || section.has("trusted_http_proxies");
+    let mut hint = |key: &str, who: &str, port: u16| {
+        let reason = format!("this machine alone reaches it: {who} come to `0.0.0.0:{port}`");
+        hints.push(section.place_of(key).warning(reason));
+    };
+    if only_loopback(&server.bind_addrs) {
+        hint("bind_addr", "homes", server.bind_addrs[0].port());
+    }
+    for (key, addrs) in [("http_addr", &server.http_addrs), ("https_addr", &server.https_addrs)] {
+        if only_loopback(addrs) && !is_behind {
+            hint(key, "visitors", addrs[0].port());
+        }
+    }
+}
+
 pub(super) const KEYS: Keys =
     Keys { known: KEY_NAMES, elsewhere: Some((super::client::KEY_NAMES, "client")) };
 pub(super) const KEY_NAMES: &[&str] = &[
@@ -490,6 +511,7 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "bandwidth",
     "response_timeout",
     "idle_timeout",
+    "balance",
 ];
 
 pub(super) const LIMIT_KEYS: Keys =

@@ -15,6 +15,7 @@
 
 mod admin;
 mod drain;
+mod health;
 mod home;
 mod line;
 mod link;
@@ -31,6 +32,7 @@ use std::io::{self, ErrorKind};
 use log::{info, warn};
 
 use self::admin::Counters;
+use self::health::Watches;
 use self::home::{Home, HomeStep};
 use self::line::{Line, LineId, Way};
 use self::link::{Link, LinkStep};
@@ -77,6 +79,8 @@ pub struct Client<N: Net> {
     counters: BTreeMap<Number, Counters>,
     /// Why what runs at home could not be reached a moment ago.
     home_error: Option<String>,
+    /// What runs there is looked at.
+    watches: Watches,
     /// It is about to end: until then at most.
     draining: Option<Time>,
 }
@@ -138,10 +142,12 @@ impl<N: Net> Client<N> {
             last_error: None,
             counters: BTreeMap::new(),
             home_error: None,
+            watches: Watches::new(),
             draining: None,
         };
         client.set_upstreams(upstreams);
         client.draw_lines();
+        client.watch_homes();
         client.measure();
         Ok(client)
     }
@@ -163,7 +169,7 @@ impl<N: Net> Client<N> {
         }
         let lines = self.lines.values().filter_map(Line::deadline);
         let desk = self.core.desk.deadline(self.core.now());
-        let looks = self.next_look();
+        let looks = self.next_look().into_iter().chain(self.next_health_check());
         let others = lines.chain(looks).chain(self.udp.deadline()).chain(self.draining).chain(desk);
         self.core.next_deadline().into_iter().chain(others).min()
     }
@@ -222,6 +228,7 @@ impl<N: Net> Client<N> {
             next = *line + 1;
             self.tend_line(next - 1);
         }
+        self.look_at_homes();
         self.expire_udp_sessions();
         while let Some((id, _)) = self.core.admission.poll_eviction() {
             self.core.abort(id);
@@ -315,6 +322,7 @@ impl<N: Net> Client<N> {
                 HomeStep::Dialling { .. } => self.advance_dial(id),
                 HomeStep::Relayed { link } => self.relay(link, id),
                 HomeStep::Parting => self.part(id),
+                HomeStep::Looked(_) => self.advance_look(id),
             },
             Some(Conn::Admin(_)) => self.hear_admin(id),
         }
@@ -335,6 +343,7 @@ impl<N: Net> Client<N> {
                 HomeStep::Dialling { .. } => self.dial_failed(id, ErrorKind::TimedOut.into()),
                 HomeStep::Relayed { link } => self.cut_silent(link, id),
                 HomeStep::Parting => self.core.abort(id),
+                HomeStep::Looked(_) => self.look_overdue(id),
             },
             Some(Conn::Admin(_)) => self.core.admin_overdue(id),
         }

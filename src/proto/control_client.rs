@@ -1,7 +1,7 @@
 //! The client's side of a control session: asks for its services, and asks again for those that
 //! another client has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::keepalive::Keepalive;
@@ -10,7 +10,7 @@ use super::numbered::{Number, Numbered};
 use super::proof::{self, Proof};
 use super::time::Time;
 use crate::config::{ClientService, RemoteServer};
-use crate::wire::message::{Message, Register, Registration};
+use crate::wire::message::{Message, Part, Register, Registration};
 
 /// A service that another client has is asked for again so often: it is taken back only once it is
 /// free, so two clients with the same token never fight.
@@ -22,6 +22,8 @@ pub struct ControlClient {
     /// From WELCOME.
     terms: Option<Terms>,
     services: BTreeMap<Number, Standing>,
+    /// Those of which what runs at home does not answer.
+    unwell: BTreeSet<Number>,
     /// It has had a service: it is worth keeping, whatever is refused later.
     was_of_use: bool,
     /// Another session is about to take its place, or one of the two sides is about to end: it asks
@@ -88,6 +90,7 @@ impl ControlClient {
             hash,
             terms: None,
             services: BTreeMap::new(),
+            unwell: BTreeSet::new(),
             was_of_use: false,
             leaving: false,
             pulse: Keepalive::new(interval, timeout, now).measuring(now),
@@ -158,7 +161,8 @@ impl ControlClient {
     ) -> Option<Message<'a>> {
         let terms = self.terms.filter(|_| !self.leaving)?;
         self.services.insert(number, Standing::Asked);
-        Some(register(&terms, &self.hash, service, server, number, false))
+        let is_well = self.is_well(number);
+        Some(register(&terms, &self.hash, service, server, number, false, is_well))
     }
 
     /// RELEASE of a service, or of a number that was refused. Nothing before WELCOME: it was not
@@ -176,6 +180,21 @@ impl ControlClient {
         numbers.into_iter().filter_map(|number| self.release(number)).collect()
     }
 
+    /// What runs at home answers, or does not: HEALTH, if the server has to be told.
+    pub fn set_health(&mut self, number: Number, is_well: bool) -> Option<Message<'static>> {
+        let changes = match is_well {
+            true => self.unwell.remove(&number),
+            false => self.unwell.insert(number),
+        };
+        // Who has an answer to come is told by that REGISTER, or behind it.
+        let is_known = matches!(self.services.get(&number), Some(Standing::Asked | Standing::Held));
+        (changes && is_known).then_some(Message::Health { number, is_well })
+    }
+
+    fn is_well(&self, number: Number) -> bool {
+        !self.unwell.contains(&number)
+    }
+
     /// The next REGISTER for a service that was elsewhere and may be free again.
     pub fn ask_again<'a>(
         &mut self,
@@ -186,8 +205,10 @@ impl ControlClient {
         let terms = self.terms.filter(|_| !self.leaving)?;
         let due = |standing: &Standing| matches!(standing, Standing::Elsewhere(at) if *at <= now);
         let (number, standing) = self.services.iter_mut().find(|(_, standing)| due(standing))?;
+        let service = services.get(*number)?;
         *standing = Standing::Asked;
-        Some(register(&terms, &self.hash, services.get(*number)?, server, *number, true))
+        let is_well = !self.unwell.contains(number);
+        Some(register(&terms, &self.hash, service, server, *number, true, is_well))
     }
 
     /// When to call [`ControlClient::ask_again`] and poll the pulse.
@@ -266,11 +287,13 @@ fn register<'a>(
     server: &RemoteServer,
     number: u16,
     if_free: bool,
+    is_well: bool,
 ) -> Message<'a> {
     let (kind, name) = (service.kind as u8, service.name.as_bytes());
     let proof = proof::service(server.token_of(service).expose(), hash, &terms.nonce, kind, name);
     let ports = service.local_ports;
-    Message::Register(Register { number, kind, if_free, ports, proof, name })
+    let part = Part { weight: service.weight, backup: service.backup, is_well };
+    Message::Register(Register { number, kind, if_free, ports, part, proof, name })
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub struct News {
     pub gone: Vec<Number>,
     /// To be registered.
     pub new: Vec<Number>,
-    /// To be registered once more: their token or their number of ports is another one.
+    /// To be registered once more: what REGISTER says of them is something else now.
     pub again: Vec<Number>,
 }
 
@@ -70,8 +70,9 @@ impl Numbered {
             if let Some(number) = number
                 && let Some(known) = former.remove(&number)
             {
-                let proof = (&known.token, known.has_own_token, known.local_ports);
-                if proof != (&service.token, service.has_own_token, service.local_ports) {
+                let said =
+                    |it: &ClientService| (it.has_own_token, it.local_ports, it.weight, it.backup);
+                if known.token != service.token || said(&known) != said(service) {
                     news.again.push(number);
                 }
                 self.known.insert(number, Arc::new(service.clone()));

@@ -56,6 +56,13 @@ fn head(status: &Value, out: &mut String) {
     }
 }
 
+/// How many of the homes that share a service are well.
+fn shares(service: &Value) -> String {
+    let shares = list(service, "shares");
+    let well = shares.iter().filter(|share| is(share, "well")).count();
+    if shares.is_empty() { "-".to_owned() } else { format!("{well} of {} homes", shares.len()) }
+}
+
 fn server(status: &Value, before: Option<&Value>, out: &mut String) {
     let now = number(status, "time");
     let homes = list(status, "homes");
@@ -68,7 +75,7 @@ fn server(status: &Value, before: Option<&Value>, out: &mut String) {
             word(service, "name").to_owned(),
             word(service, "type").to_owned(),
             format!("{state} {}", time(now - number(service, "since"))),
-            address.unwrap_or("-").to_owned(),
+            address.map_or_else(|| shares(service), str::to_owned),
             count(service, "visitors").to_string(),
             trip.map_or("-".to_owned(), round_trip),
             rate(status, before, service),

@@ -39,6 +39,7 @@ mod http_hostile;
 mod http_programs;
 mod http_routes;
 mod http_stream;
+mod init;
 mod lifecycle;
 mod limits;
 mod line;

@@ -81,6 +81,13 @@ impl<N: Net> Client<N> {
         counters.last = Some((now, came));
     }
 
+    /// A look at what runs at home came to this.
+    pub(super) fn note_look(&mut self, service: Number, came: Result<(), &str>) {
+        let now = self.core.now();
+        let counters = self.counters.entry(service).or_default();
+        counters.last = Some((now, came.map_err(str::to_owned)));
+    }
+
     fn visitors_by_service(&self) -> BTreeMap<Number, u64> {
         let mut visitors = BTreeMap::new();
         for (_, conn) in self.core.conns.iter() {

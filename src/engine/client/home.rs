@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use log::debug;
 
+use super::health::Looking;
 use super::link::LinkStep;
 use super::names::in_order;
 use super::{Client, Complaint};
@@ -17,7 +18,7 @@ use crate::engine::pair::{Pair, Parting, Way};
 use crate::engine::relay::Unlimited;
 use crate::engine::socket::{Counted, Socket};
 use crate::limits;
-use crate::wire::message::Reason;
+use crate::wire::message::{Message, Reason};
 
 /// A connection to a service.
 pub(super) struct Home {
@@ -33,6 +34,8 @@ pub(super) enum HomeStep {
     Relayed { link: ConnId },
     /// The lease is over; the last bytes go out.
     Parting,
+    /// Nobody is: it is there to see whether the service answers.
+    Looked(Box<Looking>),
 }
 
 /// A dial and its alternatives.
@@ -137,6 +140,11 @@ impl<N: Net> Client<N> {
                 conn.stage.step = HomeStep::Relayed { link };
                 self.note_dial(link, Ok(()));
                 self.core.set_deadline(id, None);
+                if self.link(link).is_some_and(|link| link.confirm)
+                    && let Err(gone) = self.core.say(link, &Message::Accepted)
+                {
+                    return self.lose_link(link, gone);
+                }
                 self.relay(link, id);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}

@@ -31,6 +31,8 @@ pub(super) struct Link {
     pub(super) step: LinkStep,
     /// Of the visitor that is on it, or was last.
     pub(super) service: Option<Number>,
+    /// The server wants to know when that one's connection at home is there.
+    pub(super) confirm: bool,
 }
 
 pub(super) enum LinkStep {
@@ -75,7 +77,7 @@ impl<N: Net> Client<N> {
                 return;
             }
             let (begun, step) = (self.core.now(), LinkStep::Connecting);
-            let link = Link { line: id, begun, step, service: None };
+            let link = Link { line: id, begun, step, service: None, confirm: false };
             match self.dial_tunnel(id, server, Tunnel::Link(link)) {
                 Ok(_) => {
                     self.links += 1;
@@ -256,7 +258,10 @@ impl<N: Net> Client<N> {
             Entry::Udp => None, // above
         });
         log_open(&open, target.as_ref());
-        let number = open.service;
+        let (number, confirm) = (open.service, open.confirm);
+        if let Some(link) = self.link(id) {
+            link.confirm = confirm;
+        }
         self.welcome_visitor(id, number, target, held);
         Ok(())
     }

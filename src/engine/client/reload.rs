@@ -42,6 +42,7 @@ impl<N: Net> Client<N> {
         }
         self.set_upstreams(upstreams);
         self.retire_successors();
+        self.watch_homes();
         self.refresh_lines();
         self.tell(&news);
         self.draw_lines();

@@ -117,11 +117,15 @@ impl<N: Net> Client<N> {
         let now = self.core.now();
         let Some(line) = self.lines.get(&line) else { return Ok(()) };
         let (instance, timeout) = (line.instance, line.to.heartbeat_timeout);
+        let unwell = self.unwell();
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         conn.codec().allow(limits::CONTROL_BODY);
         let hello = Message::Hello { min_version: VERSION, max_version: VERSION, instance };
         conn.say(&mut self.core.io, &hello)?;
-        let session = ControlClient::new(hash, timeout, now);
+        let mut session = ControlClient::new(hash, timeout, now);
+        for number in unwell {
+            session.set_health(number, false);
+        }
         if let Tunnel::Control(control) = &mut conn.stage {
             control.step = Step::Session(Box::new(session));
         }
