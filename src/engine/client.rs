@@ -73,7 +73,7 @@ pub struct Client<N: Net> {
     most_links: usize,
     udp: Udp<N::Udp>,
     names: Names,
-    complaints: BTreeMap<Complaint, Quiet>,
+    complaints: Vec<(Complaint, Quiet)>,
     last_error: Option<String>,
     /// What is counted of each service.
     counters: BTreeMap<Number, Counters>,
@@ -94,7 +94,7 @@ enum Tunnel {
 }
 
 /// Kinds of lines that may come over and over; none silences another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Complaint {
     /// No session on a line.
     Server(LineId),
@@ -138,7 +138,7 @@ impl<N: Net> Client<N> {
             most_links: 1,
             udp: Udp::new(),
             names: Names::default(),
-            complaints: BTreeMap::new(),
+            complaints: Vec::new(),
             last_error: None,
             counters: BTreeMap::new(),
             home_error: None,
@@ -351,8 +351,12 @@ impl<N: Net> Client<N> {
 
     /// A line in the log about something that may happen over and over.
     fn complain(&mut self, kind: Complaint, line: impl FnOnce() -> String) {
-        let quiet = self.complaints.entry(kind).or_default();
-        if let Some(dropped) = quiet.admit(self.core.io.net.now()) {
+        let known = self.complaints.iter().position(|(its, _)| *its == kind);
+        let at = known.unwrap_or_else(|| {
+            self.complaints.push((kind, Quiet::default()));
+            self.complaints.len() - 1
+        });
+        if let Some(dropped) = self.complaints[at].1.admit(self.core.io.net.now()) {
             let line = line();
             match dropped {
                 0 => warn!("{line}"),

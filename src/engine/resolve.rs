@@ -1,11 +1,9 @@
 //! Names to addresses on helper threads, because getaddrinfo blocks: one name that nobody answers
 //! for holds up no other one.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 /// The addresses, at least one.
@@ -20,98 +18,94 @@ const STACK: usize = 256 * 1024;
 
 /// Literal addresses are answered at once, and start no thread.
 ///
-/// Invariant: `asked` has the names in `waiting` and those that a thread looks up, each once;
-/// `running <= THREADS`.
+/// Invariant: each name is in `asked` once; of those, as many have a thread as there may be.
 pub(super) struct Resolver {
     look_up: fn(&str) -> Found,
     wake: Arc<dyn Fn() + Send + Sync>,
-    /// Who wants to know, by name: numbers of questions, and ports.
-    asked: BTreeMap<String, Vec<(u64, u16)>>,
-    waiting: VecDeque<String>,
-    running: usize,
-    ready: VecDeque<(u64, Answer)>,
-    answers: Receiver<(String, Found)>,
-    answered: Sender<(String, Found)>,
+    /// In the order in which they were asked for.
+    asked: Vec<Asked>,
+    /// Not yet fetched.
+    ready: Vec<(u64, Answer)>,
+    /// What the threads have found.
+    found: Arc<Mutex<Vec<(String, Found)>>>,
+}
+
+/// A name, and who wants to know: numbers of questions, and ports.
+struct Asked {
+    name: String,
+    by: Vec<(u64, u16)>,
+    has_thread: bool,
 }
 
 impl Resolver {
     /// `wake` is called, on any thread, when an answer is ready.
     pub(super) fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Resolver {
-        let (answered, answers) = channel();
-        Resolver {
-            look_up,
-            wake,
-            asked: BTreeMap::new(),
-            waiting: VecDeque::new(),
-            running: 0,
-            ready: VecDeque::new(),
-            answers,
-            answered,
-        }
+        let (asked, ready, found) = (Vec::new(), Vec::new(), Arc::default());
+        Resolver { look_up, wake, asked, ready, found }
     }
 
     /// Asks; every question gets exactly one answer.
     pub(super) fn ask(&mut self, query: u64, host: &str, port: u16) {
         if let Ok(ip) = host.parse::<IpAddr>() {
-            self.ready.push_back((query, Ok(vec![SocketAddr::new(ip, port)])));
+            self.ready.push((query, Ok(vec![SocketAddr::new(ip, port)])));
             return (self.wake)();
         }
-        let askers = self.asked.entry(host.to_owned()).or_default();
-        askers.push((query, port));
-        if askers.len() == 1 {
-            self.waiting.push_back(host.to_owned());
-            self.start_threads();
+        match self.asked.iter_mut().find(|asked| asked.name == host) {
+            Some(asked) => asked.by.push((query, port)),
+            None => {
+                let (name, by) = (host.to_owned(), vec![(query, port)]);
+                self.asked.push(Asked { name, by, has_thread: false });
+                self.start_threads();
+            }
         }
     }
 
     /// The next answer that is ready, with its question's number.
     pub(super) fn answer(&mut self) -> Option<(u64, Answer)> {
         while self.ready.is_empty() {
-            let (name, found) = self.answers.try_recv().ok()?;
-            self.running -= 1;
+            let (name, found) = self.found.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             self.tell(&name, &found);
             self.start_threads();
         }
-        self.ready.pop_front()
+        self.ready.pop()
     }
 
     fn tell(&mut self, name: &str, found: &Found) {
-        for (query, port) in self.asked.remove(name).unwrap_or_default() {
-            let with_port = |mut address: SocketAddr| {
-                address.set_port(port);
-                address
+        let Some(at) = self.asked.iter().position(|asked| asked.name == name) else { return };
+        for (query, port) in self.asked.remove(at).by {
+            let answer = match found {
+                Ok(addresses) => {
+                    let mut addresses = addresses.clone();
+                    addresses.iter_mut().for_each(|address| address.set_port(port));
+                    Ok(addresses)
+                }
+                Err((kind, text)) => Err(io::Error::new(*kind, text.clone())),
             };
-            self.ready.push_back((
-                query,
-                match found {
-                    Ok(addresses) => Ok(addresses.iter().copied().map(with_port).collect()),
-                    Err((kind, text)) => Err(io::Error::new(*kind, text.clone())),
-                },
-            ));
+            self.ready.push((query, answer));
         }
     }
 
+    fn running(&self) -> usize {
+        self.asked.iter().filter(|asked| asked.has_thread).count()
+    }
+
     fn start_threads(&mut self) {
-        while self.running < THREADS
-            && let Some(name) = self.waiting.pop_front()
+        while self.running() < THREADS
+            && let Some(asked) = self.asked.iter_mut().find(|asked| !asked.has_thread)
         {
-            let (look_up, answered, wake) =
-                (self.look_up, self.answered.clone(), self.wake.clone());
+            asked.has_thread = true;
+            let (look_up, found, wake) = (self.look_up, self.found.clone(), self.wake.clone());
+            let name = asked.name.clone();
             let its = name.clone();
             let work = move || {
-                // Nobody is there to hear it if the program ends.
-                let found = look_up(&its);
-                if answered.send((its, found)).is_ok() {
-                    wake();
-                }
+                let answer = look_up(&its);
+                found.lock().unwrap_or_else(PoisonError::into_inner).push((its, answer));
+                wake();
             };
             let thread = thread::Builder::new().name("resolver".to_owned()).stack_size(STACK);
-            match thread.spawn(work) {
-                Ok(_) => self.running += 1,
-                Err(error) => {
-                    self.tell(&name, &Err((error.kind(), error.to_string())));
-                    (self.wake)();
-                }
+            if let Err(error) = thread.spawn(work) {
+                self.tell(&name, &Err((error.kind(), error.to_string())));
+                (self.wake)();
             }
         }
     }
@@ -178,12 +172,12 @@ mod tests {
         resolver.ask(2, "none", 2);
         resolver.ask(3, "192.0.2.7", 3);
         resolver.ask(4, "now", 4);
-        assert_eq!(resolver.running, 2);
+        assert_eq!(resolver.running(), 2);
         assert_eq!((next(&mut resolver), next(&mut resolver)), ((3, Ok(3)), (4, Ok(4))));
         // As many as there may be, and one more, which waits.
         (0..THREADS).for_each(|n| resolver.ask(100 + n as u64, &format!("n{n}"), 9));
         resolver.ask(5, "now", 5);
-        assert_eq!((resolver.running, resolver.waiting.len()), (THREADS, 2));
+        assert_eq!((resolver.running(), resolver.asked.len()), (THREADS, THREADS + 2));
         resolver.ask(6, "192.0.2.7", 6);
         assert_eq!(next(&mut resolver), (6, Ok(6)), "a literal address never waits");
         (0..THREADS + 2).for_each(|_| let_go.send(()).expect("threads wait"));
@@ -191,7 +185,7 @@ mod tests {
         answers.sort_by_key(|(query, _)| *query);
         let timed_out = Err(ErrorKind::TimedOut);
         assert_eq!(answers[..3], [(1, timed_out), (2, timed_out), (5, Ok(5))]);
-        assert_eq!((resolver.running, resolver.asked.len()), (0, 0));
+        assert_eq!((resolver.running(), resolver.asked.len()), (0, 0));
     }
 
     #[test]

@@ -70,9 +70,9 @@ impl Numbered {
             if let Some(number) = number
                 && let Some(known) = former.remove(&number)
             {
-                let proof = |it: &ClientService| (it.token.clone(), it.has_own_token);
-                let said = |it: &ClientService| (it.local_ports, it.weight, it.backup);
-                if proof(&known) != proof(service) || said(&known) != said(service) {
+                let said =
+                    |it: &ClientService| (it.has_own_token, it.local_ports, it.weight, it.backup);
+                if known.token != service.token || said(&known) != said(service) {
                     news.again.push(number);
                 }
                 self.known.insert(number, Arc::new(service.clone()));

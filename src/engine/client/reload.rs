@@ -56,15 +56,17 @@ impl<N: Net> Client<N> {
 
     /// What else a new file says of the lines that stay.
     fn refresh_lines(&mut self) {
-        let all = std::mem::take(&mut self.lines);
-        for (id, mut line) in all {
-            if let Some(source) = self.source_of(&line) {
-                line.to = Arc::clone(&source.to);
-                let its = line.service.and_then(|service| self.services.get(service));
-                let first_pause = its.map_or(self.config.retry_interval, |its| its.retry_interval);
-                line.backoff = Backoff::new(first_pause);
+        let ids: Vec<LineId> = self.lines.keys().copied().collect();
+        for id in ids {
+            let Some(line) = self.lines.get(&id) else { continue };
+            let Some(to) = self.source_of(line).map(|source| Arc::clone(&source.to)) else {
+                continue;
+            };
+            let its = line.service.and_then(|service| self.services.get(service));
+            let first_pause = its.map_or(self.config.retry_interval, |its| its.retry_interval);
+            if let Some(line) = self.lines.get_mut(&id) {
+                (line.to, line.backoff) = (to, Backoff::new(first_pause));
             }
-            self.lines.insert(id, line);
         }
     }
 

@@ -182,8 +182,11 @@ impl<N: Net> Client<N> {
             roll.asked = now;
             match &result {
                 Ok(addresses) => {
-                    roll.found.clone_from(addresses);
-                    roll.found.sort();
+                    roll.found.clear();
+                    for address in addresses {
+                        let at = roll.found.partition_point(|it| it < address);
+                        roll.found.insert(at, *address);
+                    }
                     roll.found.truncate(limits::SERVERS);
                     roll.next = Some(now + limits::ADDRESSES_FRESH);
                     roll.error = None;
@@ -234,7 +237,7 @@ impl<N: Net> Client<N> {
     /// A line is no more: what it has counted is its server's.
     pub(super) fn forget_line(&mut self, id: LineId) {
         let Some(line) = self.lines.remove(&id) else { return };
-        self.complaints.retain(|kind, _| kind.line() != Some(id));
+        self.complaints.retain(|(kind, _)| kind.line() != Some(id));
         let its = self.sources.iter_mut().find(|source| source.to.is_same(&line.to));
         if let Some(source) = its {
             source.past_sessions += line.sessions;
