@@ -55,9 +55,14 @@ pub const ERROR_PAGE_BYTES: usize = 64 * 1024;
 /// From the end of a request to the home's answer: reports and uploads are slow to digest.
 pub const HTTP_RESPONSE_TIME: Duration = Duration::from_secs(300);
 
-/// A tunnel connection, from accept until it has proved a token or a session key. The first Noise
-/// message can be replayed by anyone who has seen one, so it proves nothing.
+/// A tunnel connection, from accept until its first message is whole: the line of a home that is
+/// far away has carried it together with the connection.
 pub const TUNNEL_PROOF_TIME: Duration = Duration::from_secs(5);
+/// From one of its messages to the next, until it has proved a token or a session key; in all it
+/// has [`BEGIN_TIME`]. The first Noise message can be replayed by anyone who has seen one.
+pub const TUNNEL_STEP_TIME: Duration = Duration::from_secs(10);
+/// The same for networks with a session whose round trip is longer, twice that, and in all.
+pub const SLOW_BEGIN_TIME: Duration = Duration::from_secs(90);
 /// A client's visitors by way of a server that is its server no more have so long.
 pub const LEAVING_TIME: Duration = Duration::from_secs(30);
 /// So often the client looks whether they have gone.
@@ -104,8 +109,20 @@ pub const PROOFS_FORGOTTEN: Duration = Duration::from_secs(10 * 60);
 pub const NETWORKS_REMEMBERED: usize = 4096;
 /// Descriptors that a server with few services keeps for spare links, or a quarter of all.
 pub const SPARE_LINKS: usize = 256;
+/// Servers in a client's file, and of the addresses of one name those that are servers.
+pub const SERVERS: usize = 16;
+/// Lines to addresses of one name, those included that are no more the name's and have a session.
+pub const LINES_OF_A_NAME: usize = 2 * SERVERS;
+/// A name whose addresses are servers is looked up so long after the last answer: a new one is
+/// dialled within 30 s.
+pub const ADDRESSES_FRESH: Duration = Duration::from_secs(28);
+/// The same when a line to one of them has failed: it may be another one by now.
+pub const ADDRESSES_DOUBTED: Duration = Duration::from_secs(5);
 /// Links that a client has under way at once; stays below [`TUNNEL_STRANGERS_PER_ADDRESS`].
 pub const LINKS_DIALLED_AT_ONCE: usize = 128;
+/// Of the links that a client may have, those that each server gets whatever the others want, if
+/// that is no more than half of all.
+pub const LINKS_OF_EACH: usize = 8;
 /// Sessions that have lost their services to others and wait for them to be free again, where
 /// there are descriptors for that.
 pub const SESSIONS_WITHOUT_A_SERVICE: usize = 24;
@@ -118,8 +135,14 @@ pub const LINK_WAIT: Duration = Duration::from_secs(10);
 pub const VISITORS_WAITING: usize = 4096;
 /// The home's service must accept within this.
 pub const HOME_DIAL_TIME: Duration = Duration::from_secs(5);
-/// The server must accept and answer the handshake within this.
-pub const SERVER_DIAL_TIME: Duration = Duration::from_secs(5);
+/// Each step of a connection to the server, the TCP connect, the handshake, its first answer, may
+/// take so long from what was last heard of it: twice the round trip of a satellite's bad day, or
+/// of an uplink whose queue is full.
+pub const SERVER_STEP_TIME: Duration = Duration::from_secs(10);
+/// The connect alone, where there are other addresses to try.
+pub const SERVER_CONNECT_TIME: Duration = Duration::from_secs(5);
+/// All of it at the server, and three steps at home.
+pub const BEGIN_TIME: Duration = Duration::from_secs(30);
 /// A rathole server says no to an unknown service in the same breath as its hello.
 pub const PROBE_ACK_TIME: Duration = Duration::from_secs(1);
 /// Silence on a connection of which one direction has ended.
@@ -147,6 +170,15 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub const BACKLOG: i32 = 4096;
 /// A looked-up address of a home service is used so long: a container that moved is found soon.
 pub const RESOLVED_FRESH: Duration = Duration::from_secs(5);
+/// An older one is used so long, where a new one does not come.
+pub const RESOLVED_USABLE: Duration = Duration::from_secs(60 * 60);
+/// Until it counts as not coming: a name server that is there answers in a tenth of it.
+pub const RESOLVE_WAIT: Duration = Duration::from_millis(500);
+/// A home of a UDP session that has said nothing to a visitor who goes on talking is looked up anew
+/// after so long: it may have moved.
+pub const UDP_SILENCE: Duration = Duration::from_secs(5);
+/// The same where something says that nobody is there.
+pub const UDP_REFUSED: Duration = Duration::from_secs(1);
 /// Listening sockets of one file, which ranges of ports make many of: each is a descriptor for
 /// good, and half of the smallest hard limit in use, 4096, is left for visitors.
 pub const LISTENERS: usize = 2048;

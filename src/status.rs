@@ -103,8 +103,12 @@ pub struct ServedService {
     pub ports: Vec<String>,
     /// A home has registered it.
     pub online: bool,
-    /// That home's address.
+    /// That home's address, if it is the only one.
     pub home: Option<String>,
+    /// How several homes share it, if the file lets them: `least`, `round_robin` or `source`.
+    pub balance: Option<String>,
+    /// Those who do.
+    pub shares: Vec<Share>,
     /// Since when it is online, or not.
     pub since: f64,
     /// Visitors at it now.
@@ -113,6 +117,21 @@ pub struct ServedService {
     pub waiting: u64,
     /// What has passed, for each entry that leads to it.
     pub traffic: Vec<Traffic>,
+}
+
+/// A home's part in a service that several share.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Share {
+    /// Where its session comes from.
+    pub home: String,
+    /// How much it takes beside others, 1 to 100.
+    pub weight: u8,
+    /// It takes visitors only when no other is well.
+    pub backup: bool,
+    /// What runs there answers, as far as its client knows.
+    pub well: bool,
+    /// Visitors that it has, or that wait for it.
+    pub visitors: u64,
 }
 
 /// What has passed one entry, to one service or to none.
@@ -238,7 +257,8 @@ pub struct ClientStatus {
     /// What both roles have.
     #[serde(flatten)]
     pub program: Program,
-    /// The servers of the file, and one that is being left.
+    /// The servers of the file, each of a name's addresses where those are servers, and those that
+    /// are being left.
     pub servers: Vec<Upstream>,
     /// Those of the file, in its order.
     pub services: Vec<HomeService>,
@@ -247,8 +267,10 @@ pub struct ClientStatus {
 /// A server, as the client sees it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Upstream {
-    /// As in the file.
+    /// As in the file; with rathole's protocol, with the service in parentheses.
     pub address: String,
+    /// Of several addresses that the file's name stands for, the one that this is about.
+    pub resolved: Option<String>,
     /// `connected`, `connecting`, `waiting` (for the next try) or `leaving`.
     pub state: String,
     /// Since when it is in that state.
@@ -298,8 +320,10 @@ pub struct HomeService {
 /// What a server says of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Registration {
-    /// Which server.
+    /// Which server: its address, as in the file.
     pub server: String,
+    /// Of several addresses that the file's name stands for, the one that this is about.
+    pub resolved: Option<String>,
     /// `registered`, `pending`, `refused` or `withdrawn`.
     pub state: String,
     /// Why it is refused or withdrawn.

@@ -371,7 +371,7 @@ fn on_link(request: &str) -> (HttpEntry, Out) {
     assert!(matches!(entry.poll_action(), Some(Action::Route(_))));
     entry.handle_route(Routed::Service(0), &mut out);
     assert_eq!(entry.poll_action(), Some(Action::Open { service: 0 }));
-    entry.handle_link(&mut out);
+    entry.handle_link(false, &mut out);
     assert_eq!(entry.poll_action(), None);
     (entry, out)
 }
@@ -436,7 +436,7 @@ fn every_wait_has_its_deadline() {
     entry.handle_timeout(&mut out);
     let page = String::from_utf8_lossy(&out.visitor).into_owned();
     assert!(page.starts_with("HTTP/1.1 503 ") && page.contains("\r\nRetry-After: "), "{page}");
-    entry.handle_link(&mut out);
+    entry.handle_link(false, &mut out);
     assert!(out.home.is_empty(), "a link that comes too late gets nothing");
     out.visitor.clear();
     assert_eq!(entry.wait(), Wait::NextRequest);

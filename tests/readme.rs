@@ -7,18 +7,51 @@ use underpass::config::{Config, keys};
 const README: &str = include_str!("../README.md");
 
 /// The blocks of one language.
-fn blocks(language: &str) -> Vec<&'static str> {
+fn blocks_of(page: &'static str, language: &str) -> Vec<&'static str> {
     let open = format!("```{language}\n");
     let ends = |block: &'static str| block.split_once("```").map(|(text, _)| text);
-    README.split(&open).skip(1).filter_map(ends).collect()
+    page.split(&open).skip(1).filter_map(ends).collect()
+}
+
+fn blocks(language: &str) -> Vec<&'static str> {
+    blocks_of(README, language)
+}
+
+fn environment(name: &str) -> Option<String> {
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    Some(match name {
+        "ADMIN_AUTH" => "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=".to_owned(),
+        name if name.ends_with("_KEY") => key.to_owned(),
+        _ => "0123456789abcdef".to_owned(),
+    })
+}
+
+/// The three ways to say several servers, and the file that all of those have.
+#[test]
+fn the_files_for_more_than_one_vps_load_and_belong_together() {
+    let page = include_str!("../docs/more-than-one-vps.md");
+    let blocks = blocks_of(page, "toml");
+    let (server, clients) = blocks.split_last().expect("files");
+    let parse = |text: &str| {
+        let config = Config::parse("f.toml", text, &environment);
+        let config = config.unwrap_or_else(|error| panic!("{error} in\n{text}"));
+        assert_eq!(config.warnings, Vec::<String>::new(), "{text}");
+        config
+    };
+    let server = parse(server).server.expect("[server]");
+    let counts = clients.iter().map(|text| {
+        let client = parse(text).client.expect("[client]");
+        for service in &client.services {
+            let same = server.services.iter().find(|known| known.name == service.name);
+            assert_eq!(same.map(|known| known.kind), Some(service.kind), "{}", service.name);
+        }
+        (client.servers.len(), client.servers[0].all_addresses)
+    });
+    assert_eq!(counts.collect::<Vec<_>>(), [(2, false), (2, false), (1, true)]);
 }
 
 #[test]
 fn the_configurations_load_and_belong_together() {
-    let environment = |name: &str| {
-        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-        Some(if name.ends_with("_KEY") { key } else { "token" }.to_owned())
-    };
     let [server, client] = blocks("toml")[..] else { panic!("a server's file and a client's") };
     let parse = |name: &str, text: &str| {
         Config::parse(name, text, &environment).unwrap_or_else(|error| panic!("{error}"))

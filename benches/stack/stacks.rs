@@ -100,7 +100,8 @@ pub(crate) fn default_pattern() -> io::Result<String> {
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let text = client_file(Kind::Underpass, nowhere, &public, 0, nowhere);
     let config = Config::parse("client", &text, &|_| None).map_err(io::Error::other)?;
-    let transport = config.client.map(|client| client.transport);
+    let server = config.client.and_then(|client| client.servers.into_iter().next());
+    let transport = server.map(|server| server.transport);
     match transport {
         Some(Transport::Noise(noise)) => noise.patterns.into_iter().next(),
         _ => None,

@@ -190,6 +190,15 @@ impl HostPort {
         if text.value.parse::<Ipv6Addr>().is_ok() {
             return Err(text.place.error("an IPv6 address stands in brackets: `[::1]:80`"));
         }
+        // `[fe80::1%eth0]:80`: an address of a link, by that link.
+        if let Some((address, zone, rest)) = split_zone(&text.value) {
+            let value = format!("[{address}]{rest}");
+            let (host, port) = HostPort::parse(&Text { value, place: text.place.clone() })?;
+            return match zone.is_empty() || zone.contains(|c: char| !c.is_ascii_graphic()) {
+                true => Err(wrong()),
+                false => Ok((format!("{host}%{zone}"), port)),
+            };
+        }
         let authority = parse_authority(text.value.as_bytes()).map_err(|_| wrong())?;
         if authority.port == Some(0) {
             return Err(text.place.error("port 0 cannot be dialled"));
@@ -226,6 +235,13 @@ impl std::fmt::Display for HostPort {
             false => write!(f, "{}:{}", self.host, self.port),
         }
     }
+}
+
+/// An IPv6 address in brackets with a zone: address, zone, and what stands behind.
+fn split_zone(text: &str) -> Option<(&str, &str, &str)> {
+    let (inside, rest) = text.strip_prefix('[')?.split_once(']')?;
+    let (address, zone) = inside.split_once('%')?;
+    Some((address, zone, rest))
 }
 
 /// One address, without a range of ports.

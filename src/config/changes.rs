@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::quantity::show_size;
 use super::{
     AccessLogConfig, AccessLogFormat, AdminAddr, AdminConfig, ClientConfig, ClientService,
-    HttpTimes, NoiseConfig, Secret, ServerConfig, ServerLimits, ServerService, Ssh, TcpOptions,
-    Transport, UdpOptions, VisitorLimits, show_ports,
+    HttpTimes, NoiseConfig, RemoteServer, Secret, ServerConfig, ServerLimits, ServerService, Ssh,
+    TcpOptions, Transport, UdpOptions, VisitorLimits, show_ports,
 };
+use crate::proto::broker::Balance;
 use crate::proto::http_entry::Redirect;
 use crate::proto::route::Entry;
 
@@ -207,7 +208,8 @@ impl Facts {
         facts.say_all("http_addr", show_ports(http_addrs));
         facts.say_all("https_addr", show_ports(https_addrs));
         facts.say("watch", Some(watch));
-        facts.transport(transport, tcp);
+        facts.transport(transport);
+        facts.tcp(tcp);
         facts.say("rathole", Some(rathole));
         facts.seconds("heartbeat_interval", *heartbeat_interval);
         facts.seconds("drain_time", Some(*drain_time));
@@ -244,10 +246,9 @@ impl Facts {
 
     fn of_client(config: &ClientConfig) -> Facts {
         let ClientConfig {
-            remote_addr,
+            servers,
             watch,
             protocol,
-            transport,
             tcp,
             prefer_ipv6,
             heartbeat_timeout,
@@ -257,10 +258,10 @@ impl Facts {
             admin,
         } = config;
         let mut facts = Facts::below("");
-        facts.say("remote_addr", Some(remote_addr));
+        facts.servers(servers);
         facts.say("watch", Some(watch));
         facts.say("protocol", Some(format!("{protocol:?}").to_lowercase()));
-        facts.transport(transport, tcp);
+        facts.tcp(tcp);
         facts.say("prefer_ipv6", Some(prefer_ipv6));
         facts.seconds("heartbeat_timeout", *heartbeat_timeout);
         facts.seconds("drain_time", Some(*drain_time));
@@ -279,9 +280,34 @@ impl Facts {
         self.add("admin.users", (!users.is_empty()).then_some(fact));
     }
 
-    fn transport(&mut self, transport: &Transport, tcp: &TcpOptions) {
-        let TcpOptions { keepalive, proxy, congestion } = tcp;
-        self.say("congestion_control", Some(congestion));
+    /// Those of a list have all but their addresses in common.
+    fn servers(&mut self, servers: &[RemoteServer]) {
+        let (alike, named): (Vec<&RemoteServer>, Vec<_>) =
+            servers.iter().partition(|server| server.name.is_empty());
+        self.say_all("remote_addr", alike.iter().map(|server| server.addr.to_string()).collect());
+        if let Some(first) = alike.first() {
+            self.remote(first);
+        }
+        for server in named {
+            self.prefix = format!("server {}: ", server.name);
+            self.say("remote_addr", Some(&server.addr));
+            self.remote(server);
+            self.prefix.clear();
+        }
+    }
+
+    fn remote(&mut self, server: &RemoteServer) {
+        let RemoteServer { name: _, addr: _, all_addresses, transport, proxy, .. } = server;
+        self.say("resolve", all_addresses.then_some("all"));
+        self.hide("default_token", server.default_token().map(Secret::expose));
+        self.transport(transport);
+        self.say("transport.tcp.proxy", proxy.as_ref());
+        let login = proxy.as_ref().and_then(|proxy| proxy.login.as_ref());
+        let login = login.map(|login| [login.user.expose(), login.password.expose()].join(&b':'));
+        self.hide("transport.tcp.proxy's login", login.as_deref());
+    }
+
+    fn transport(&mut self, transport: &Transport) {
         match transport {
             Transport::Tcp => self.say("transport.type", Some("tcp")),
             Transport::Noise(noise) => {
@@ -293,13 +319,14 @@ impl Facts {
                 self.hide("transport.noise.remote_public_key", remote_public_key.as_deref());
             }
         }
+    }
+
+    fn tcp(&mut self, tcp: &TcpOptions) {
+        let TcpOptions { keepalive, proxy: _, congestion } = tcp; // see `remote`
+        self.say("congestion_control", Some(congestion));
         self.seconds("transport.tcp.keepalive_secs", keepalive.map(|keepalive| keepalive.idle));
         let interval = keepalive.map(|keepalive| keepalive.interval);
         self.seconds("transport.tcp.keepalive_interval", interval);
-        self.say("transport.tcp.proxy", proxy.as_ref());
-        let login = proxy.as_ref().and_then(|proxy| proxy.login.as_ref());
-        let login = login.map(|login| [login.user.expose(), login.password.expose()].join(&b':'));
-        self.hide("transport.tcp.proxy's login", login.as_deref());
     }
 
     fn limits(&mut self, limits: &VisitorLimits, times: &HttpTimes) {
@@ -335,6 +362,7 @@ impl<'a> Part<'a> {
             visitors,
             max_visitors,
             http_times,
+            balance,
         } = service;
         let mut facts = Facts::below(&format!("service {name}: "));
         facts.say_all("bind_addr", show_ports(bind_addrs));
@@ -350,6 +378,7 @@ impl<'a> Part<'a> {
         facts.udp(udp);
         facts.say("max_visitors", max_visitors.as_ref());
         facts.limits(visitors, http_times);
+        facts.say("balance", balance.map(Balance::as_str));
         Part { name, kind: kind.as_str(), tokens, facts }
     }
 
@@ -358,6 +387,7 @@ impl<'a> Part<'a> {
             name,
             kind,
             token,
+            has_own_token: _, // `token` differs where it matters
             local_addr,
             local_ports,
             local_http_addr,
@@ -366,6 +396,9 @@ impl<'a> Part<'a> {
             retry_interval,
             udp,
             proxy_protocol,
+            weight,
+            backup,
+            health_check,
         } = service;
         let mut facts = Facts::below(&format!("service {name}: "));
         if kind.entries().is_empty() {
@@ -383,6 +416,9 @@ impl<'a> Part<'a> {
         facts.seconds("retry_interval", Some(*retry_interval));
         facts.udp(udp);
         facts.say("proxy_protocol", proxy_protocol.map(|it| format!("{it:?}").to_lowercase()));
+        facts.say("weight", Some(weight));
+        facts.say("backup", Some(backup));
+        facts.say("health_check", health_check.as_ref());
         Part { name, kind: kind.as_str(), tokens: std::slice::from_ref(token), facts }
     }
 }

@@ -8,9 +8,10 @@ use super::env_file::ReadFile;
 use super::error::ConfigError;
 use super::raw::{Keys, Section, Text};
 use super::service::{UDP_KEYS, check_name, or_never, read_drain_time, read_kind, read_udp};
+use super::sharing::{read_health_check, read_weight};
 use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
-use super::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind};
+use super::{ClientConfig, ClientService, HostPort, Protocol, ServiceKind, remote};
 use crate::limits;
 use crate::wire::proxy_header::Version;
 
@@ -21,25 +22,18 @@ pub(super) fn read(
     warnings: &mut Vec<String>,
     hints: &mut Vec<String>,
 ) -> Result<ClientConfig, ConfigError> {
-    let Some(remote_addr) = section.text("remote_addr")? else {
-        let place = section.place_of("remote_addr");
-        return Err(place.error("missing: the server's bind_addr, such as `vps.example.com:2333`"));
-    };
-    hints.extend(hint_at_unspecified(&remote_addr, "the server's name or address"));
-    let remote_addr = HostPort::parse_with_port(&remote_addr)?;
     let protocol = read_protocol(section)?;
     let (role, silence) = match protocol {
         Protocol::Native => (Role::Client, limits::HEARTBEAT_TIMEOUT),
         Protocol::Rathole => (Role::RatholeClient, limits::RATHOLE_HEARTBEAT_TIMEOUT),
     };
-    let (transport, tcp) = transport::read(section, role, warnings)?;
-    let timeout = section.number("heartbeat_timeout", 0..=transport::SECONDS_MAX)?;
     let mut tokens = Tokens::read(section, Holder::Client)?;
+    let (servers, tcp) = remote::read(section, role, &mut tokens, warnings, hints)?;
+    let timeout = section.number("heartbeat_timeout", 0..=transport::SECONDS_MAX)?;
     let mut client = ClientConfig {
-        remote_addr,
+        servers,
         watch: section.flag("watch")?.unwrap_or(true),
         protocol,
-        transport,
         tcp,
         prefer_ipv6: section.flag("prefer_ipv6")?.unwrap_or(false),
         heartbeat_timeout: or_never(timeout, silence),
@@ -94,13 +88,22 @@ fn read_service(
     }
     section.check_nodelay(warnings)?;
     let proxy_protocol = read_proxy_protocol(section, kind)?;
+    let host = targets.http.as_ref().or(targets.port.as_ref()).map_or("", |target| &target.host);
+    let health_check = read_health_check(section, kind, host)?;
     if client.protocol == Protocol::Rathole {
         check_for_rathole(section, kind, targets.ports)?;
+        for key in ["weight", "backup", "health_check"] {
+            if section.has(key) {
+                let reason = "a rathole server has one home for a service";
+                return Err(section.place_of(key).error(reason));
+            }
+        }
     }
     Ok(ClientService {
         name,
         kind,
         token,
+        has_own_token: section.has("token"),
         local_addr: targets.port,
         local_ports: targets.ports,
         local_http_addr: targets.http,
@@ -109,6 +112,9 @@ fn read_service(
         retry_interval: retry_interval.unwrap_or(client.retry_interval),
         udp,
         proxy_protocol,
+        weight: read_weight(section)?,
+        backup: section.flag("backup")?.unwrap_or(false),
+        health_check,
     })
 }
 
@@ -255,6 +261,8 @@ pub(super) const KEYS: Keys =
     Keys { known: KEY_NAMES, elsewhere: Some((super::server::KEY_NAMES, "server")) };
 pub(super) const KEY_NAMES: &[&str] = &[
     "remote_addr",
+    "servers",
+    "resolve",
     "protocol",
     "default_token",
     "watch",
@@ -284,6 +292,9 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "proxy_protocol",
     "udp_idle_time",
     "udp_max_sessions",
+    "weight",
+    "backup",
+    "health_check",
 ];
 
 const HTTP_PORT: u16 = 80;

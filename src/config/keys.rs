@@ -2,9 +2,9 @@
 //! people must have.
 
 use super::raw::Keys;
-use super::{ROOT_KEYS, admin, client, server, transport, visitors};
+use super::{ROOT_KEYS, admin, client, remote, server, sharing, transport, visitors};
 
-/// Each key with dots. `NAME` is a service's name, `STATUS` a page's.
+/// Each key with dots. `NAME` is a service's or a server's name, `STATUS` a page's.
 pub fn all() -> Vec<String> {
     let mut all = vec!["server.error_pages.STATUS".to_owned()];
     for (table, keys) in TABLES {
@@ -42,7 +42,12 @@ const TABLES: &[(&str, &Keys)] = &[
     ("client.transport.noise", &transport::NOISE_KEYS),
     ("client.transport.tls", &transport::TLS_KEYS),
     ("client.transport.websocket", &transport::WEBSOCKET_KEYS),
+    ("client.servers.NAME", &remote::KEYS),
+    ("client.servers.NAME.transport", &transport::ONE_KEYS),
+    ("client.servers.NAME.transport.tcp", &transport::ONE_TCP_KEYS),
+    ("client.servers.NAME.transport.noise", &transport::NOISE_KEYS),
     ("client.services.NAME", &client::SERVICE_KEYS),
+    ("client.services.NAME.health_check", &sharing::HEALTH_CHECK_KEYS),
 ];
 
 #[cfg(test)]

@@ -23,9 +23,11 @@ mod pages;
 mod proxy;
 mod quantity;
 mod raw;
+mod remote;
 mod secret;
 mod server;
 mod service;
+mod sharing;
 mod tokens;
 mod transport;
 mod visitors;
@@ -45,6 +47,7 @@ use env_file::ReadFile;
 use files::Files;
 
 use crate::limits;
+use crate::proto::broker::Balance;
 use crate::proto::http_entry::Redirect;
 use crate::proto::http_entry::page::Pages;
 use crate::proto::route::{Entry, RouteTable};
@@ -58,7 +61,9 @@ pub use error::ConfigError;
 pub use files::SeenFile;
 pub use networks::{AccessList, Networks};
 pub use raw::nearest;
+pub use remote::RemoteServer;
 pub use secret::Secret;
+pub use sharing::{HealthCheck, Probe};
 pub use visitors::{HttpTimes, Rate, VisitorLimits};
 
 /// One file: either role or both.
@@ -335,6 +340,8 @@ pub struct ServerService {
     pub max_visitors: Option<usize>,
     /// For those of the HTTP entry.
     pub http_times: HttpTimes,
+    /// How several homes share it; `None`: the one that came last has it alone.
+    pub balance: Option<Balance>,
 }
 
 impl ServerService {
@@ -421,17 +428,15 @@ impl ServiceKind {
 /// `[client]`: the role at home.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// The server's tunnel address.
-    pub remote_addr: HostPort,
+    /// At least one; no two with the same address.
+    pub servers: Vec<RemoteServer>,
     /// Reload by itself when one of the files changes.
     pub watch: bool,
-    /// What the server speaks.
+    /// What the servers speak.
     pub protocol: Protocol,
-    /// How the tunnel is protected.
-    pub transport: Transport,
     /// Socket options of tunnel connections.
     pub tcp: TcpOptions,
-    /// Dial the server's IPv6 addresses first.
+    /// Dial a server's IPv6 addresses first.
     pub prefer_ipv6: bool,
     /// Silence after which the server counts as dead; `None`: never.
     pub heartbeat_timeout: Option<Duration>,
@@ -461,8 +466,10 @@ pub struct ClientService {
     pub name: String,
     /// Its type, the same as on the server.
     pub kind: ServiceKind,
-    /// The secret that proves the right to it.
+    /// The secret that proves the right to it; see [`RemoteServer::token_of`].
     pub token: Secret,
+    /// It is not the default one.
+    pub has_own_token: bool,
     /// Where visitors of the service's own port go. Kind `web`: the same as the TLS entry's.
     pub local_addr: Option<HostPort>,
     /// 1: all visitors go to that port. More: as many ports from there on, one for each of the
@@ -480,6 +487,12 @@ pub struct ClientService {
     pub udp: UdpOptions,
     /// Tell the local server the visitor's address, in a header before its first byte.
     pub proxy_protocol: Option<proxy_header::Version>,
+    /// Where homes share it: how much this one takes beside others, 1 to 100.
+    pub weight: u8,
+    /// Where homes share it: this one takes visitors only when no other is well.
+    pub backup: bool,
+    /// How what runs there is looked at.
+    pub health_check: Option<HealthCheck>,
 }
 
 impl ClientService {
@@ -529,7 +542,7 @@ pub struct NoiseConfig {
 pub struct TcpOptions {
     /// `None`: no keepalive.
     pub keepalive: Option<Keepalive>,
-    /// Client: dial the server through this.
+    /// Client: dial the servers through this, unless their own tables say otherwise.
     pub proxy: Option<Proxy>,
     /// `congestion_control`, one level up: also for visitors.
     pub congestion: Congestion,

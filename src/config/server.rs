@@ -14,6 +14,7 @@ use super::pages;
 use super::quantity::read_size;
 use super::raw::{Keys, Place, Section, Text};
 use super::service::{check_name, or_never, read_drain_time, read_kind, read_udp};
+use super::sharing::read_balance;
 use super::tokens::{Holder, Tokens};
 use super::transport::{self, Role};
 use super::visitors::check_use;
@@ -141,6 +142,7 @@ fn read_service(
         visitors: VisitorLimits::read(section)?,
         max_visitors: read_count(section, "max_visitors")?,
         http_times: HttpTimes::read(section, server.http_times)?,
+        balance: read_balance(section)?,
     })
 }
 
@@ -509,6 +511,7 @@ pub(super) const SERVICE_KEY_NAMES: &[&str] = &[
     "bandwidth",
     "response_timeout",
     "idle_timeout",
+    "balance",
 ];
 
 pub(super) const LIMIT_KEYS: Keys =

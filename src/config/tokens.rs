@@ -45,6 +45,26 @@ impl Tokens {
         Ok(Tokens { holder, default, uses: Vec::new() })
     }
 
+    /// `default_token` of one of the client's servers.
+    pub(super) fn of_server(
+        &mut self,
+        name: &str,
+        section: &Section<'_>,
+    ) -> Result<Option<Secret>, ConfigError> {
+        let own = read_tokens(section, "default_token", self.holder)?;
+        for (token, place) in &own {
+            self.add(name, Vec::new(), token, place, true);
+        }
+        Ok(own.into_iter().next().map(|(token, _)| token))
+    }
+
+    /// Each server has a default of its own: services may do without one in `[client]`.
+    pub(super) fn fall_back_on(&mut self, token: Option<Secret>, place: Place) {
+        if let (true, Some(token)) = (self.default.is_empty(), token) {
+            self.default.push((token, place));
+        }
+    }
+
     /// A service's own tokens, or the default ones; a client's is one.
     pub(super) fn of_service(
         &mut self,
@@ -61,16 +81,27 @@ impl Tokens {
         let hosts = section.texts("hosts")?.into_iter().map(|text| text.value);
         let hosts: Vec<String> = hosts.collect();
         for (token, place) in &tokens {
-            self.uses.push(TokenUse {
-                number: self.uses.len(),
-                service: name.to_owned(),
-                hosts: hosts.clone(),
-                token: token.clone(),
-                place: place.clone(),
-                is_default,
-            });
+            self.add(name, hosts.clone(), token, place, is_default);
         }
         Ok(tokens.into_iter().map(|(token, _)| token).collect())
+    }
+
+    fn add(
+        &mut self,
+        service: &str,
+        hosts: Vec<String>,
+        token: &Secret,
+        place: &Place,
+        is_default: bool,
+    ) {
+        self.uses.push(TokenUse {
+            number: self.uses.len(),
+            service: service.to_owned(),
+            hosts,
+            token: token.clone(),
+            place: place.clone(),
+            is_default,
+        });
     }
 
     /// One hint for each token that can be guessed.

@@ -38,9 +38,33 @@ pub(super) fn read(
     };
     let tcp = TcpOptions { congestion, ..tcp };
     check_unused(&section, warnings)?;
+    Ok((read_type(&section, role, warnings)?, tcp))
+}
+
+/// What one of a client's servers has of its own: its transport, its proxy.
+pub(super) fn read_one(
+    parent: &Section<'_>,
+    role: Role,
+    warnings: &mut Vec<String>,
+) -> Result<(Option<Transport>, Option<Proxy>), ConfigError> {
+    let Some(section) = parent.section("transport", &ONE_KEYS)? else { return Ok((None, None)) };
+    let proxy = match section.section("tcp", &ONE_TCP_KEYS)? {
+        Some(tcp) => tcp.text("proxy")?.map(|text| Proxy::parse(&text)).transpose()?,
+        None => None,
+    };
+    let has_own = section.has("type") || section.has("noise");
+    let transport = has_own.then(|| read_type(&section, role, warnings)).transpose()?;
+    Ok((transport, proxy))
+}
+
+fn read_type(
+    section: &Section<'_>,
+    role: Role,
+    warnings: &mut Vec<String>,
+) -> Result<Transport, ConfigError> {
     let transport = match section.text("type")? {
         Some(text) => match &*text.value {
-            "noise" => Transport::Noise(read_noise(&section, role, warnings)?),
+            "noise" => Transport::Noise(read_noise(section, role, warnings)?),
             "tcp" => Transport::Tcp,
             "tls" => return Err(text.place.error(format!("TLS {USE_NOISE}"))),
             "websocket" => return Err(text.place.error(format!("WebSocket {USE_NOISE}"))),
@@ -56,7 +80,7 @@ pub(super) fn read(
             warnings.push(section.place_of("noise").warning("not used: type is not noise"));
         }
     }
-    Ok((transport, tcp))
+    Ok(transport)
 }
 
 /// `auto`, `system`, or a name as the kernel has them.
@@ -276,6 +300,9 @@ pub(super) const TRANSPORT_KEYS: Keys =
     Keys { known: &["type", "tcp", "tls", "noise", "websocket"], elsewhere: None };
 pub(super) const TCP_KEYS: Keys =
     Keys { known: &["nodelay", "keepalive_secs", "keepalive_interval", "proxy"], elsewhere: None };
+/// Those of one of a client's servers.
+pub(super) const ONE_KEYS: Keys = Keys { known: &["type", "tcp", "noise"], elsewhere: None };
+pub(super) const ONE_TCP_KEYS: Keys = Keys { known: &["proxy"], elsewhere: None };
 pub(super) const NOISE_KEYS: Keys =
     Keys { known: &["pattern", "local_private_key", "remote_public_key"], elsewhere: None };
 pub(super) const TLS_KEYS: Keys =

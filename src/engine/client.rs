@@ -1,39 +1,43 @@
-//! The client role: keeps a control session with the server and as many links as it asks for, and
+//! The client role: keeps a control session with each server and as many links as it asks for, and
 //! hands the visitors on them to the services at home.
 //!
 //! ```text
-//! control  Connecting --> Shaking --HELLO--> Session          (one at a time; else a pause)
+//! control  Connecting --> Shaking --HELLO--> Session     (one at a time on a line; or a pause)
 //! link     Connecting --> Shaking --LINK_HELLO--> Introduced --READY--> Spare
 //!          Spare --OPEN--> Resolving --> Leased --ends--> Settling --> Spare
 //! home                            Dialling --> Relayed --both ends--> Parting
 //! ```
 //!
-//! [`line`] finds the server and dials it; [`session`] has the rest of the first row, [`link`] the
-//! second, [`home`] the third. [`rathole`] has what is otherwise with a rathole server: a control
-//! channel is a session with one service, a data channel a link that is lent once. [`drain`] is how
-//! it ends.
+//! [`servers`] has a [`line`] for each server, which finds it and dials it; [`session`] has the
+//! rest of the first row, [`link`] the second, [`home`] the third. [`rathole`] has what is
+//! otherwise with a rathole server: a control channel is a session with one service, a data channel
+//! a link that is lent once. [`drain`] is how it ends.
 
 mod admin;
 mod drain;
+mod health;
 mod home;
 mod line;
 mod link;
+mod names;
 mod rathole;
 mod reload;
+mod servers;
 mod session;
 mod udp;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
-use std::sync::Arc;
 
 use log::{info, warn};
 
 use self::admin::Counters;
+use self::health::Watches;
 use self::home::{Home, HomeStep};
-use self::line::{Line, LineId, Upstream, Way};
+use self::line::{Line, LineId, Way};
 use self::link::{Link, LinkStep};
+use self::names::Names;
+use self::servers::{Source, Upstream};
 use self::session::Control;
 use self::udp::Udp;
 use super::about::About;
@@ -42,13 +46,13 @@ use super::conn::{Conn, Dialect};
 use super::conns::ConnId;
 use super::core::{Census, Core, Flow};
 use super::net::{Net, Signal, Wake};
-use crate::config::{ClientConfig, HostPort};
+use crate::config::ClientConfig;
 use crate::limits;
 use crate::proto::admission::{Admission, Capacity};
 use crate::proto::numbered::{Number, Numbered};
 use crate::proto::quiet::Quiet;
 use crate::proto::time::Time;
-use crate::wire::message::{Message, Reason};
+use crate::wire::message::Message;
 
 /// The client; [`Client::turn`] until it says stop.
 pub struct Client<N: Net> {
@@ -56,10 +60,10 @@ pub struct Client<N: Net> {
     config: ClientConfig,
     /// The file's services, by number.
     services: Numbered,
-    /// The file's server.
-    upstream: Arc<Upstream>,
-    /// Native: one, whose session carries all services. rathole: one for each service. While the
-    /// server changes, those to the former one too.
+    /// The file's servers.
+    sources: Vec<Source>,
+    /// Native: one to each server, whose session carries all services. rathole: one for each
+    /// service. While servers change, those to the former ones too.
     lines: BTreeMap<LineId, Line>,
     next_line: LineId,
     /// How many there may be, as of the start.
@@ -68,16 +72,15 @@ pub struct Client<N: Net> {
     links: usize,
     most_links: usize,
     udp: Udp<N::Udp>,
-    lookups: BTreeMap<u64, Lookup>,
-    next_query: u64,
-    /// Addresses of names at home, and when they were found.
-    resolved: BTreeMap<HostPort, (Vec<SocketAddr>, Time)>,
+    names: Names,
     complaints: BTreeMap<Complaint, Quiet>,
     last_error: Option<String>,
     /// What is counted of each service.
     counters: BTreeMap<Number, Counters>,
     /// Why what runs at home could not be reached a moment ago.
     home_error: Option<String>,
+    /// What runs there is looked at.
+    watches: Watches,
     /// It is about to end: until then at most.
     draining: Option<Time>,
 }
@@ -93,27 +96,32 @@ enum Tunnel {
 /// Kinds of lines that may come over and over; none silences another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Complaint {
-    /// No session.
-    Server,
+    /// No session on a line.
+    Server(LineId),
     /// A session, and not what was asked of it.
-    Refusal,
+    Refusal(LineId),
+    /// No address of a name that stands for servers.
+    Servers,
     /// A name at home without an address.
     Name,
     /// A service at home that does not answer.
     Home,
 }
 
-/// Who waits for a name's address.
-enum Lookup {
-    Server { line: LineId },
-    Home { target: HostPort, links: Vec<ConnId> },
+impl Complaint {
+    fn line(self) -> Option<LineId> {
+        match self {
+            Complaint::Server(line) | Complaint::Refusal(line) => Some(line),
+            Complaint::Servers | Complaint::Name | Complaint::Home => None,
+        }
+    }
 }
 
 impl<N: Net> Client<N> {
     /// Dials in the first turn.
     pub fn new(config: ClientConfig, mut net: N) -> io::Result<Client<N>> {
         net.set_tcp(&config.tcp);
-        let upstream = Arc::new(Upstream::new(&config, &mut net)?);
+        let upstreams = Upstream::all(&config)?;
         let services = Numbered::new(&config.services);
         let descriptors = net.descriptor_limit();
         let mut core = Core::new(net, Admission::new(capacity(&config)));
@@ -125,21 +133,21 @@ impl<N: Net> Client<N> {
             core,
             config,
             services,
-            upstream,
+            sources: Vec::new(),
             links: 0,
             most_links: 1,
             udp: Udp::new(),
-            lookups: BTreeMap::new(),
-            next_query: 0,
-            resolved: BTreeMap::new(),
+            names: Names::default(),
             complaints: BTreeMap::new(),
             last_error: None,
             counters: BTreeMap::new(),
             home_error: None,
+            watches: Watches::new(),
             draining: None,
         };
-        client.upstream.warn();
+        client.set_upstreams(upstreams);
         client.draw_lines();
+        client.watch_homes();
         client.measure();
         Ok(client)
     }
@@ -149,7 +157,7 @@ impl<N: Net> Client<N> {
         let admins = self.config.admin.as_ref().map_or(0, |_| limits::ADMIN_CONNECTIONS);
         let taken = limits::OWN_DESCRIPTORS + self.lines.len() + admins.min(self.descriptors / 64);
         let room = self.descriptors.saturating_sub(taken);
-        self.udp.set_services(&self.services, self.upstream.protocol, room / 4);
+        self.udp.set_services(&self.services, self.config.protocol, room / 4);
         // Every link in use needs a connection at home.
         self.most_links = ((room - self.udp.most_sockets().min(room)) / 2).max(1);
     }
@@ -161,7 +169,8 @@ impl<N: Net> Client<N> {
         }
         let lines = self.lines.values().filter_map(Line::deadline);
         let desk = self.core.desk.deadline(self.core.now());
-        let others = lines.chain(self.udp.deadline()).chain(self.draining).chain(desk);
+        let looks = self.next_look().into_iter().chain(self.next_health_check());
+        let others = lines.chain(looks).chain(self.udp.deadline()).chain(self.draining).chain(desk);
         self.core.next_deadline().into_iter().chain(others).min()
     }
 
@@ -213,11 +222,13 @@ impl<N: Net> Client<N> {
         while let Some(id) = self.core.next_due() {
             self.overdue(id);
         }
+        self.tend_rolls();
         let mut next = 0;
         while let Some((line, _)) = self.lines.range(next..).next() {
             next = *line + 1;
             self.tend_line(next - 1);
         }
+        self.look_at_homes();
         self.expire_udp_sessions();
         while let Some((id, _)) = self.core.admission.poll_eviction() {
             self.core.abort(id);
@@ -231,7 +242,7 @@ impl<N: Net> Client<N> {
         Ok(if self.is_draining() { Flow::Continue } else { flow })
     }
 
-    /// Says goodbye to the server and closes everything.
+    /// Says goodbye to the servers and closes everything.
     pub fn stop(&mut self) {
         info!("stopping");
         self.udp.close();
@@ -262,11 +273,16 @@ impl<N: Net> Client<N> {
 
     /// How many services visitors can come to, and how many there are.
     pub fn online(&self) -> (usize, usize) {
-        let up = self.lines.values().map(|line| match line.way {
-            Way::Up { control, .. } => self.core.conns.get(control).map_or(0, held),
-            _ => 0,
-        });
-        (up.sum(), self.config.services.len())
+        let has = |line: &Line, number| match line.way {
+            Way::Up { control, .. } => self.has(control, number),
+            _ => false,
+        };
+        let is_up = |number| {
+            let mut lines = self.lines.values().filter(|line| line.serves(Some(number)));
+            lines.any(|line| has(line, number))
+        };
+        let up = self.services.iter().filter(|(number, _)| is_up(*number));
+        (up.count(), self.config.services.len())
     }
 
     /// Why there was no session, or less than was asked of it, the last time that this was so.
@@ -306,6 +322,7 @@ impl<N: Net> Client<N> {
                 HomeStep::Dialling { .. } => self.advance_dial(id),
                 HomeStep::Relayed { link } => self.relay(link, id),
                 HomeStep::Parting => self.part(id),
+                HomeStep::Looked(_) => self.advance_look(id),
             },
             Some(Conn::Admin(_)) => self.hear_admin(id),
         }
@@ -318,51 +335,17 @@ impl<N: Net> Client<N> {
             Some(Conn::Tunnel(conn)) => match &conn.stage {
                 Tunnel::Control(_) => self.tend_control(id),
                 Tunnel::Link(Link { step: LinkStep::Resolving { .. }, .. }) => {
-                    self.refuse_visitor(id, Reason::Unresolved);
+                    self.tire_of_waiting(id);
                 }
-                Tunnel::Link(_) => self.lose_link(id, "no answer in time"),
+                Tunnel::Link(_) => self.link_overdue(id),
             },
             Some(Conn::Plain(home)) => match home.stage.step {
                 HomeStep::Dialling { .. } => self.dial_failed(id, ErrorKind::TimedOut.into()),
                 HomeStep::Relayed { link } => self.cut_silent(link, id),
                 HomeStep::Parting => self.core.abort(id),
+                HomeStep::Looked(_) => self.look_overdue(id),
             },
             Some(Conn::Admin(_)) => self.core.admin_overdue(id),
-        }
-    }
-
-    /// Asks for the addresses of a name at home, once for all who wait for them.
-    fn look_up_home(&mut self, target: HostPort, link: Option<ConnId>) {
-        for lookup in self.lookups.values_mut() {
-            if let Lookup::Home { target: same, links } = lookup
-                && *same == target
-            {
-                return links.extend(link);
-            }
-        }
-        self.look_up(Lookup::Home { target, links: link.into_iter().collect() });
-    }
-
-    /// Asks for a name's addresses.
-    fn look_up(&mut self, lookup: Lookup) {
-        let query = self.next_query;
-        self.next_query += 1;
-        let target = match &lookup {
-            Lookup::Server { line } => match self.lines.get(line) {
-                Some(line) => line.to.dialled(),
-                None => return,
-            },
-            Lookup::Home { target, .. } => target,
-        };
-        self.core.io.net.resolve(query, &target.host, target.port);
-        self.lookups.insert(query, lookup);
-    }
-
-    fn looked_up(&mut self, query: u64, result: io::Result<Vec<SocketAddr>>) {
-        match self.lookups.remove(&query) {
-            None => {}
-            Some(Lookup::Server { line }) => self.found_server(line, result),
-            Some(Lookup::Home { target, links }) => self.found_home(target, links, result),
         }
     }
 
@@ -375,7 +358,7 @@ impl<N: Net> Client<N> {
                 0 => warn!("{line}"),
                 dropped => warn!("{line} ({dropped} lines like this were left out)"),
             }
-            if matches!(kind, Complaint::Server | Complaint::Refusal) {
+            if !matches!(kind, Complaint::Name | Complaint::Home) {
                 self.last_error = Some(line);
             }
         }
@@ -386,21 +369,4 @@ impl<N: Net> Client<N> {
 fn capacity(config: &ClientConfig) -> Capacity {
     let admins = if config.admin.is_some() { limits::ADMIN_CONNECTIONS } else { 0 };
     Capacity { admins, memory: usize::MAX, ..Capacity::NONE }
-}
-
-/// The services of a control connection that visitors can come to.
-fn held<S>(conn: &Conn<S, Home, Tunnel>) -> usize {
-    match conn {
-        Conn::Tunnel(conn) => match &conn.stage {
-            Tunnel::Control(control) => control.step.held(),
-            Tunnel::Link(_) => 0,
-        },
-        Conn::Plain(_) | Conn::Admin(_) => 0,
-    }
-}
-
-/// The order in which to try addresses.
-fn in_order(mut addresses: Vec<SocketAddr>, prefer_ipv6: bool) -> Vec<SocketAddr> {
-    addresses.sort_by_key(|address| address.is_ipv6() != prefer_ipv6);
-    addresses
 }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Duration;
 
 use super::about::{self, About};
 use super::buffers::{BATCH, Buffers, Scratch};
@@ -130,10 +131,37 @@ impl<N: Net, P, T> Core<N, P, T> {
 
     /// Notes an event and queues its connection, unless that has ended.
     pub fn note(&mut self, id: ConnId, readiness: &Readiness) {
+        let now = self.now();
         if let Some(conn) = self.conns.get_mut(id) {
             conn.socket_mut().note(readiness);
+            if let Conn::Tunnel(conn) = conn {
+                conn.heard = now;
+            }
             self.enqueue(id);
         }
+    }
+
+    /// The deadline of a tunnel connection that does not stand yet has passed: whether it has more
+    /// time, `step` from what was last heard of its peer, and three times that in all. A proxy has
+    /// one step.
+    pub fn still_begins(&mut self, id: ConnId, begun: Time, step: Duration) -> bool {
+        let now = self.now();
+        let Some(conn) = self.conns.tunnel(id) else { return false };
+        let until = (conn.heard.max(begun) + step).min(begun + step * 3);
+        let goes_on = now < until && !conn.is_passing();
+        if goes_on {
+            self.set_deadline(id, Some(until));
+        }
+        goes_on
+    }
+
+    /// When the peer of any of these tunnel connections was last heard.
+    pub fn last_heard(&self, which: impl Fn(&T) -> bool) -> Option<Time> {
+        let heard = self.conns.iter().filter_map(|(_, conn)| match conn {
+            Conn::Tunnel(conn) if which(&conn.stage) => Some(conn.heard),
+            _ => None,
+        });
+        heard.max()
     }
 
     /// Gives a connection a turn.

@@ -23,6 +23,8 @@ pub enum Gone {
     Message(message::Reject),
     /// A message of rathole's that may not be.
     Rathole(rathole::Reject),
+    /// The server has refused every service; why the last one.
+    AllRefused(&'static str),
     /// A rathole server's refusal of a service.
     Refused(rathole::Ack),
     /// The server speaks rathole's protocol, and we ours.
@@ -60,6 +62,8 @@ impl fmt::Display for Gone {
             Gone::Proxy(reject) => reject.fmt(f),
             Gone::Frame(frame::Reject::Empty) => f.write_str("an empty frame"),
             Gone::Frame(frame::Reject::TooLong) => f.write_str("a frame that is too long"),
+            Gone::Frame(frame::Reject::Http) => f.write_str("it speaks HTTP"),
+            Gone::Frame(frame::Reject::Tls) => f.write_str("it speaks TLS"),
             Gone::Noise(noise::Reject::Handshake) => {
                 f.write_str("the Noise handshake failed: other keys, or another pattern")
             }
@@ -74,6 +78,7 @@ impl fmt::Display for Gone {
                 f.write_str("the server's file has no service of that name")
             }
             Gone::Refused(_) => f.write_str("the server's file has another token"),
+            Gone::AllRefused(why) => write!(f, "it has refused every service: {why}"),
             Gone::OtherProtocol => f.write_str(
                 "it speaks rathole's protocol: set protocol = \"rathole\" in [client], or run \
                  underpass there",

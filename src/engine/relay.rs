@@ -55,6 +55,11 @@ pub trait Pace {
     fn grant(&mut self, way: Way) -> usize;
     /// So many were.
     fn spent(&mut self, way: Way, bytes: usize);
+
+    /// Whether a peer that ends in order before it has said a byte has broken its connection.
+    fn wants_word(&self) -> bool {
+        false
+    }
 }
 
 /// As fast as they can.
@@ -235,6 +240,9 @@ fn pump<N: Net>(
     }
     match pulled.end {
         None => Ok(flushed || pulled.moved),
+        Some(Event::Fin) if way == Way::Down && pace.wants_word() && !sink.socket().has_had() => {
+            Err(Cut::Reset(Reason::Broken))
+        }
         Some(Event::Fin) => {
             sink.finish(io).map_err(Cut::Sink)?;
             Ok(true)

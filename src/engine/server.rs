@@ -22,6 +22,7 @@
 
 mod access;
 mod admin;
+mod again;
 mod arrival;
 mod doors;
 mod drain;
@@ -223,6 +224,7 @@ impl<N: Net> Server<N> {
         for (service, _) in server.services.iter() {
             server.stats.add(service);
         }
+        server.set_balances();
         server.commit_udp(udp_ports, &[]);
         Ok(server)
     }
@@ -376,7 +378,7 @@ impl<N: Net> Server<N> {
     /// How many services have a home that takes visitors, and how many there are.
     pub fn online(&self) -> (usize, usize) {
         let all = self.config.services.len();
-        let is_online = |index: &usize| self.broker.taker(self.services.at(*index)).is_some();
+        let is_online = |index: &usize| self.broker.has_taker(self.services.at(*index));
         ((0..all).filter(is_online).count(), all)
     }
 
@@ -472,14 +474,15 @@ impl<N: Net> Server<N> {
     fn follow(&mut self, effect: Effect<ConnId>) {
         match effect {
             Effect::Open { visitor, link, session } => self.open_waiting(visitor, link, session),
+            Effect::Again { visitor } => self.place_again(visitor),
             Effect::TurnAway { visitor } => self.turn_away(visitor, VisitEnd::Offline),
             Effect::Ask { session } => self.ask_for_links(session),
             Effect::LetGo { link, why } => self.lose_link(link, why),
             Effect::Cut { visitor, link } => self.cut_visitor(visitor, link),
             Effect::Withdraw { session, service, why } => self.withdraw(session, service, why),
-            Effect::Moved { service } => {
+            Effect::Moved { session, service } => {
                 self.note_online(service);
-                self.leave_udp_links(service);
+                self.leave_udp_links(service, Some(session));
             }
             Effect::End { session, why } => self.end_session(session, why),
         }

@@ -143,6 +143,11 @@ impl<S> Socket<S> {
         self.written
     }
 
+    /// Whether anything was written to it, or is about to be.
+    pub fn has_had(&self) -> bool {
+        self.written > 0 || !self.pending.is_empty()
+    }
+
     /// Whether the next read may be expected to give `worth` bytes, and a splice as many.
     pub fn is_busy(&self, worth: usize) -> bool {
         self.last_read as usize >= worth && self.may_splice()

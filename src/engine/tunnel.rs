@@ -13,6 +13,7 @@ use super::socket::{Received, Socket};
 use crate::proto::lease::Lease;
 use crate::proto::noise::{Channel, HandshakeHash, Side};
 use crate::proto::passage::{self, Passage};
+use crate::proto::time::Time;
 use crate::proto::tunnel::{Codec, Dialect, Expects, Tell};
 use crate::wire::frame;
 use crate::wire::message::{Message, Reason};
@@ -21,6 +22,8 @@ use crate::wire::message::{Message, Reason};
 pub struct TunnelConn<S, T> {
     /// The TCP connection.
     pub socket: Socket<S>,
+    /// When the peer was last heard: bytes, or room for ours.
+    pub heard: Time,
     around: Box<Around>,
     /// What it is.
     pub stage: T,
@@ -53,7 +56,7 @@ impl<S, T> TunnelConn<S, T> {
     pub fn new(socket: Socket<S>, channel: Channel, side: Side, stage: T) -> TunnelConn<S, T> {
         let codec = Codec::new(channel, side);
         let around = Around { passage: None, codec, inbox: Vec::new(), unread: Vec::new() };
-        TunnelConn { socket, around: Box::new(around), stage }
+        TunnelConn { socket, heard: Time::default(), around: Box::new(around), stage }
     }
 
     /// The same, which has to get through a proxy first.
@@ -83,6 +86,11 @@ impl<S, T> TunnelConn<S, T> {
             Some(_) => Gone::Proxy(passage::Reject::Silent),
             None => Gone::Io(ErrorKind::TimedOut.into()),
         }
+    }
+
+    /// It has still to get through its proxy.
+    pub fn is_passing(&self) -> bool {
+        self.around.passage.is_some()
     }
 
     /// Bytes that wait here: for the peer to take them, or to be whole.

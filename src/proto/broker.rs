@@ -10,148 +10,32 @@
 //! visitor --ask--> a spare link at once          --> Answer::Link
 //!             +--> a place in a session's queue  --> Answer::Queued ... Effect::Open
 //!             |                                      (its service moves, its session ends: the
-//!             |                                       queue goes along, or Effect::TurnAway)
+//!             |                                       queue goes along, or Effect::Again, or
+//!             |                                       Effect::TurnAway)
 //!             +--> nobody is there               --> Answer::No
 //! ```
 //!
 //! Invariants: a link is either in its session's pool or lent; a visitor stands in at most one
-//! queue; a service has at most one session, which lists it.
+//! queue; a service has one session, or several where it is shared ([`sharing`]), which list it.
 
 mod drain;
+mod effect;
+mod sharing;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 
 use super::link_pool::{LinkPool, Terms};
+use super::network::Network;
 use super::services::{ByService, ServiceId};
 use super::time::Time;
 use crate::limits;
+pub use effect::{Answer, Denial, Effect, Parted, Replaced, Seeker, Withdrawn};
+use sharing::Holder;
+pub use sharing::{Balance, HOMES, Part};
 
 /// Names a client process, which says it in HELLO.
 pub type Instance = [u8; 32];
-
-/// What a visitor gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer<I> {
-    /// This link, which is lent from now on.
-    Link {
-        /// The link.
-        link: I,
-        /// Its session.
-        session: I,
-    },
-    /// A place in the queue: [`Effect::Open`] or [`Effect::TurnAway`] follows, unless
-    /// [`Broker::forget`] comes first.
-    Queued,
-    /// Nothing.
-    No(Denial),
-}
-
-/// Why a visitor gets no link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denial {
-    /// No session has the service.
-    Offline,
-    /// Too many wait for its session's links.
-    Crowded,
-}
-
-/// What is to be done with other connections than the one at hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect<I> {
-    /// A visitor from the queue has its link, which is lent from now on.
-    Open {
-        /// The visitor.
-        visitor: I,
-        /// The link.
-        link: I,
-        /// Its session.
-        session: I,
-    },
-    /// A visitor from the queue will get none.
-    TurnAway {
-        /// The visitor.
-        visitor: I,
-    },
-    /// A session has fewer links, or more: its client may be asked for some
-    /// ([`Broker::links_to_ask`]), and when to tend it has moved ([`Broker::tend_at`]).
-    Ask {
-        /// The session.
-        session: I,
-    },
-    /// A link is to be closed, with whoever is on it.
-    LetGo {
-        /// The link.
-        link: I,
-        /// Why.
-        why: Parted,
-    },
-    /// A visitor's link is gone.
-    Cut {
-        /// The visitor.
-        visitor: I,
-        /// The link that it was on.
-        link: I,
-    },
-    /// A session that lives on has lost a service, and is to be told.
-    Withdraw {
-        /// The session.
-        session: I,
-        /// The service.
-        service: ServiceId,
-        /// Why.
-        why: Withdrawn,
-    },
-    /// A service has left its session: what its datagrams were on is given up.
-    Moved {
-        /// The service.
-        service: ServiceId,
-    },
-    /// A session has no reason to be any more.
-    End {
-        /// The session.
-        session: I,
-        /// Why.
-        why: Replaced,
-    },
-}
-
-/// Why a link is let go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Parted {
-    /// It is spare, and more are than are needed.
-    Surplus,
-    /// It is spare, and others need its place.
-    Needed,
-    /// Its session has ended.
-    SessionEnded,
-    /// It is spare, and its client is about to leave.
-    Draining,
-    /// Its session has lost the right to the service that it was lent for.
-    Revoked,
-}
-
-/// Why a session has lost a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Withdrawn {
-    /// Another client has it.
-    ByAnother,
-    /// There is no such service any more, or what its client has said of it fits no more.
-    Gone,
-    /// The token that its client proved is no longer one.
-    Revoked,
-}
-
-/// Why a session is ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replaced {
-    /// The same client has a new one: the old one is dead, whether it knows or not.
-    ByItself,
-    /// Another client has the one service that it was for.
-    ByAnother,
-    /// It was for one service, which it has no more.
-    Withdrawn(Withdrawn),
-}
 
 /// The books; `I` names a connection.
 #[derive(Debug)]
@@ -163,6 +47,8 @@ pub struct Broker<I> {
     next_place: Place,
     /// Links asked for and not here yet, of all sessions.
     owed: usize,
+    /// Visitors that were sent to one of several homes.
+    turns: u64,
     effects: VecDeque<Effect<I>>,
 }
 
@@ -171,8 +57,10 @@ type Place = u64;
 
 #[derive(Debug)]
 struct Service<I> {
-    /// Who has it.
-    owner: Option<I>,
+    /// How its homes share it; `None`: whoever came last has it alone.
+    balance: Option<Balance>,
+    /// Who has it, in the order of coming.
+    holders: Vec<Holder<I>>,
     /// The client that had it has come back and is about to register it: until then, so long.
     promise: Option<(I, Time)>,
 }
@@ -203,27 +91,29 @@ enum LinkState {
 impl<I: Copy + Ord + Hash> Broker<I> {
     /// For so many services, which nobody has yet.
     pub fn new(services: usize) -> Broker<I> {
-        let free = |index| (ServiceId::nth(index), Service { owner: None, promise: None });
+        let free = |index| (ServiceId::nth(index), Service::free());
         Broker {
             services: (0..services).map(free).collect(),
             sessions: HashMap::new(),
             places: HashMap::new(),
             next_place: 0,
             owed: 0,
+            turns: 0,
             effects: VecDeque::new(),
         }
     }
 
     /// One more service, which nobody has yet.
     pub fn add(&mut self, service: ServiceId) {
-        self.services.insert(service, Service { owner: None, promise: None });
+        self.services.insert(service, Service::free());
     }
 
-    /// A service is no more: its session loses it, and those who wait for it are turned away.
+    /// A service is no more: its sessions lose it, and those who wait for it are turned away.
     /// Whoever is on a link goes on.
     pub fn remove(&mut self, service: ServiceId) {
-        if let Some(owner) = self.owner(service) {
-            self.withdraw(owner, service, Withdrawn::Gone);
+        let holders: Vec<I> = self.holders(service).map(|(session, ..)| session).collect();
+        for session in holders {
+            self.withdraw(session, service, Withdrawn::Gone);
         }
         self.turn_away(service);
         self.services.remove(service);
@@ -231,19 +121,17 @@ impl<I: Copy + Ord + Hash> Broker<I> {
 
     /// The client of a session gives a service up. Whoever is on a link goes on.
     pub fn release(&mut self, id: I, service: ServiceId) {
-        if self.owner(service) == Some(id) {
+        if self.has(id, service) {
             self.leave(id, service);
-            self.turn_away(service);
         }
     }
 
     /// A session loses a service, and is told. With [`Withdrawn::Revoked`], its visitors go too.
     pub fn withdraw(&mut self, id: I, service: ServiceId, why: Withdrawn) {
-        if self.owner(service) != Some(id) {
+        if !self.has(id, service) {
             return;
         }
         self.leave(id, service);
-        self.turn_away(service);
         self.let_spares_go(id);
         let Some(session) = self.sessions.get(&id) else { return };
         if why == Withdrawn::Revoked {
@@ -261,22 +149,54 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         });
     }
 
-    /// Takes a service out of its session.
+    /// Takes a service out of a session, and those who wait for it out of its queue.
     fn leave(&mut self, id: I, service: ServiceId) {
-        self.effects.push_back(Effect::Moved { service });
-        if let Some(slot) = self.services.get_mut(service) {
-            slot.owner = None;
-        }
+        self.effects.push_back(Effect::Moved { session: id, service });
+        self.drop_holder(id, service);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.services.retain(|other| *other != service);
+        }
+        self.leave_queue(id, service);
+    }
+
+    fn drop_holder(&mut self, id: I, service: ServiceId) {
+        if let Some(slot) = self.services.get_mut(service) {
+            slot.holders.retain(|holder| holder.session != id);
+        }
+    }
+
+    /// Those who wait for a service at a session that has it no more go to another home, if there
+    /// is one; else nobody has use for the service's waiting any more.
+    fn leave_queue(&mut self, id: I, service: ServiceId) {
+        if !self.has_taker(service) {
+            return self.turn_away(service);
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let mut left = 0;
+        session.queue.retain(|_, (visitor, of)| {
+            if *of == service {
+                left += 1;
+                self.places.remove(visitor);
+                self.effects.push_back(Effect::Again { visitor: *visitor });
+            }
+            *of != service
+        });
+        if let Some(holder) = self.holder_mut(id, service) {
+            holder.visitors -= left;
         }
     }
 
     /// Turns all away who wait for a service, in whichever queue.
     fn turn_away(&mut self, service: ServiceId) {
-        for session in self.sessions.values_mut() {
+        for (id, session) in &mut self.sessions {
+            let slot = self.services.get_mut(service);
+            let mut holder =
+                slot.and_then(|slot| slot.holders.iter_mut().find(|it| it.session == *id));
             session.queue.retain(|_, (visitor, of)| {
                 if *of == service {
+                    if let Some(holder) = &mut holder {
+                        holder.visitors -= 1;
+                    }
                     self.places.remove(visitor);
                     self.effects.push_back(Effect::TurnAway { visitor: *visitor });
                 }
@@ -285,14 +205,22 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         }
     }
 
-    /// The session that has a service.
+    /// The session that has a service, where only one has it.
     pub fn owner(&self, service: ServiceId) -> Option<I> {
-        self.find(service)?.owner
+        match self.find(service)?.holders.as_slice() {
+            [holder] => Some(holder.session),
+            _ => None,
+        }
+    }
+
+    /// Whether a session has a service.
+    pub fn has(&self, id: I, service: ServiceId) -> bool {
+        self.holders(service).any(|(session, ..)| session == id)
     }
 
     /// Whether a visitor of the service would get a link, or might if it waits.
     pub fn is_online(&self, service: ServiceId, now: Time) -> bool {
-        self.queue_for(service, now).is_some()
+        self.has_taker(service) || self.heir_of(service, now).is_some()
     }
 
     /// What is to be done; until `None`, after each connection's turn.
@@ -301,14 +229,19 @@ impl<I: Copy + Ord + Hash> Broker<I> {
     }
 
     /// A visitor wants to be brought to a service.
-    pub fn ask(&mut self, visitor: I, service: ServiceId, now: Time) -> Answer<I> {
-        let Some(id) = self.queue_for(service, now) else { return Answer::No(Denial::Offline) };
-        let is_owner = self.owner(service) == Some(id);
+    pub fn ask(&mut self, seeker: Seeker<'_, I>, now: Time) -> Answer<I> {
+        let Seeker { id: visitor, network, service, tried } = seeker;
+        let holder = self.pick(service, network, tried, now);
+        let id = holder.or_else(|| self.heir_of(service, now).filter(|id| !tried.contains(id)));
+        let Some(id) = id else { return Answer::No(Denial::Offline) };
         let Some(session) = self.sessions.get_mut(&id) else {
             return Answer::No(Denial::Offline);
         };
-        if is_owner && let Some(link) = session.lend(LinkState::Lent(service)) {
+        if holder.is_some()
+            && let Some(link) = session.lend(LinkState::Lent(service))
+        {
             session.pool.note_need(session.queue.len(), now);
+            self.count_in(id, service);
             self.effects.push_back(Effect::Ask { session: id });
             return Answer::Link { link, session: id };
         }
@@ -319,13 +252,19 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         session.pool.note_need(session.queue.len(), now);
         self.places.insert(visitor, (id, self.next_place));
         self.next_place += 1;
+        self.count_in(id, service);
         self.effects.push_back(Effect::Ask { session: id });
         Answer::Queued
     }
 
-    /// A spare link for a service's datagrams; they do not wait for one.
-    pub fn ask_for_datagrams(&mut self, service: ServiceId, now: Time) -> Option<(I, I)> {
-        let id = self.taker(service)?;
+    /// A spare link for a service's datagrams, of the home that is next; they do not wait for one.
+    pub fn ask_for_datagrams(
+        &mut self,
+        service: ServiceId,
+        network: Network,
+        now: Time,
+    ) -> Option<(I, I)> {
+        let id = self.pick(service, network, &[], now)?;
         let session = self.sessions.get_mut(&id)?;
         let link = session.lend(LinkState::Shared(service));
         session.pool.note_need(session.queue.len(), now);
@@ -333,15 +272,27 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         Some((link?, id))
     }
 
+    /// A session has one more visitor of a service.
+    fn count_in(&mut self, id: I, service: ServiceId) {
+        if let Some(holder) = self.holder_mut(id, service) {
+            holder.visitors += 1;
+        }
+    }
+
+    fn count_out(&mut self, id: I, service: ServiceId) {
+        if let Some(holder) = self.holder_mut(id, service) {
+            holder.visitors -= 1;
+        }
+    }
+
     /// A visitor waits no longer.
     pub fn forget(&mut self, visitor: I) {
         let place = self.places.remove(&visitor);
         if let Some((session, place)) = place
-            && let Some(session) = self.sessions.get_mut(&session)
+            && let Some(queue) = self.sessions.get_mut(&session).map(|it| &mut it.queue)
+            && let Some((_, service)) = queue.remove(&place)
         {
-            session.queue.remove(&place);
-        }
-        if let Some((session, _)) = place {
+            self.count_out(session, service);
             self.let_spares_go(session);
         }
     }
@@ -359,29 +310,53 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         self.sessions.insert(id, session);
     }
 
-    /// A session has proved a service's token: it has the service from now on, whoever had it.
-    /// Those who wait for it come along.
-    pub fn claim(&mut self, id: I, service: ServiceId, now: Time) {
-        let former = self.owner(service).filter(|owner| *owner != id);
+    /// A session has proved a service's token: it has the service from now on, beside those who
+    /// share it ([`Broker::has_place`]) or in place of whoever had it. Those who wait for it come
+    /// along.
+    pub fn claim(&mut self, id: I, service: ServiceId, part: Part, now: Time) {
+        let instance = self.sessions.get(&id).and_then(|session| session.instance);
+        let Some(slot) = self.services.get(service) else { return };
+        let is_shared = slot.balance.is_some();
+        let is_same = |former: &I| {
+            let former = self.sessions.get(former).and_then(|session| session.instance);
+            instance.is_some() && former == instance
+        };
+        let others = slot.holders.iter().map(|holder| holder.session).filter(|it| *it != id);
+        let former = others.into_iter().find(|former| !is_shared || is_same(former));
         if let Some(former) = former {
             self.take_from(former, id, service, now);
         } else if let Some((heir, _)) = self.promise_of(service).filter(|(heir, _)| *heir != id) {
             self.move_queue(heir, id, |waits_for| waits_for == service);
         }
-        let Some(slot) = self.find_mut(service) else { return };
-        (slot.owner, slot.promise) = (Some(id), None);
         if let Some(session) = self.sessions.get_mut(&id)
             && !session.services.contains(&service)
         {
             session.services.push(service);
         }
+        let visitors = self.visitors_of(id, service);
+        if let Some(slot) = self.find_mut(service) {
+            slot.promise = None;
+            slot.holders.retain(|holder| holder.session != id);
+            let key = sharing::key_of(instance, id);
+            slot.holders.push(Holder::new(id, key, part, visitors));
+        }
         self.serve(id, now);
         self.effects.push_back(Effect::Ask { session: id });
     }
 
+    /// Visitors of a service who are on a session's links, or wait for one.
+    fn visitors_of(&self, id: I, service: ServiceId) -> u32 {
+        let Some(session) = self.sessions.get(&id) else { return 0 };
+        let is_lent = |state: &&LinkState| **state == LinkState::Lent(service);
+        let lent = session.links.values().filter(is_lent).count();
+        let waiting = session.queue.values().filter(|(_, of)| *of == service).count();
+        (lent + waiting) as u32
+    }
+
     /// Takes a service from `former` for `heir`.
     fn take_from(&mut self, former: I, heir: I, service: ServiceId, now: Time) {
-        self.effects.push_back(Effect::Moved { service });
+        self.effects.push_back(Effect::Moved { session: former, service });
+        self.drop_holder(former, service);
         let instance = |id| self.sessions.get(&id).and_then(|session| session.instance);
         let (old, new) = (instance(former), instance(heir));
         let Some(session) = self.sessions.get_mut(&former) else { return };
@@ -400,9 +375,10 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         };
         // What else it had, its client is about to register again.
         for service in std::mem::take(&mut session.services) {
-            self.effects.push_back(Effect::Moved { service });
+            self.effects.push_back(Effect::Moved { session: former, service });
+            self.drop_holder(former, service);
             if let Some(slot) = self.find_mut(service) {
-                (slot.owner, slot.promise) = (None, Some((heir, now + limits::LINK_WAIT)));
+                slot.promise = Some((heir, now + limits::LINK_WAIT));
             }
         }
         self.move_queue(former, heir, |_| true);
@@ -432,9 +408,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         let Some(session) = self.sessions.remove(&id) else { return false };
         self.owed -= session.pool.owed();
         for service in session.services {
-            if let Some(slot) = self.find_mut(service) {
-                slot.owner = slot.owner.filter(|owner| *owner != id);
-            }
+            self.drop_holder(id, service);
         }
         let are_bound = session.instance.is_some();
         for (link, state) in session.links {
@@ -442,9 +416,12 @@ impl<I: Copy + Ord + Hash> Broker<I> {
                 self.effects.push_back(Effect::LetGo { link, why: Parted::SessionEnded });
             }
         }
-        for (visitor, _) in session.queue.into_values() {
+        for (visitor, service) in session.queue.into_values() {
             self.places.remove(&visitor);
-            self.effects.push_back(Effect::TurnAway { visitor });
+            self.effects.push_back(match self.has_taker(service) {
+                true => Effect::Again { visitor },
+                false => Effect::TurnAway { visitor },
+            });
         }
         true
     }
@@ -469,8 +446,11 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         if let Some(state @ (LinkState::Lent(_) | LinkState::Shared(_))) =
             session.links.get_mut(&link)
         {
-            *state = LinkState::Spare;
+            let former = std::mem::replace(state, LinkState::Spare);
             session.pool.returned(link);
+            if let LinkState::Lent(service) = former {
+                self.count_out(id, service);
+            }
         }
         self.serve(id, now);
         self.effects.push_back(Effect::Ask { session: id });
@@ -484,7 +464,11 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         match session.links.remove(&link) {
             Some(LinkState::Spare) => session.pool.lost_spare(link),
-            Some(LinkState::Lent(_) | LinkState::Shared(_)) => session.pool.lost_lent(),
+            Some(LinkState::Shared(_)) => session.pool.lost_lent(),
+            Some(LinkState::Lent(service)) => {
+                session.pool.lost_lent();
+                self.count_out(id, service);
+            }
             None => return,
         }
         self.effects.push_back(Effect::Ask { session: id });
@@ -617,12 +601,16 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         self.let_spares_go(id);
     }
 
-    /// The session in whose queue a visitor of the service belongs.
-    fn queue_for(&self, service: ServiceId, now: Time) -> Option<I> {
-        let Service { owner, promise, .. } = self.find(service)?;
-        let promised = promise.filter(|(_, until)| now < *until).map(|(heir, _)| heir);
-        let owner = owner.filter(|owner| !self.is_draining(*owner));
-        owner.or(promised.filter(|heir| self.sessions.contains_key(heir)))
+    /// Whether a session has a service and gives it to new visitors.
+    pub fn has_taker(&self, service: ServiceId) -> bool {
+        let holders = self.find(service).map(|slot| &slot.holders);
+        holders.is_some_and(|holders| holders.iter().any(|holder| self.is_usable(holder)))
+    }
+
+    /// The session that is about to have a service, if nobody has it.
+    fn heir_of(&self, service: ServiceId, now: Time) -> Option<I> {
+        let promise = self.find(service)?.promise.filter(|(_, until)| now < *until);
+        promise.map(|(heir, _)| heir).filter(|heir| self.sessions.contains_key(heir))
     }
 
     fn promise_of(&self, service: ServiceId) -> Option<(I, Time)> {
@@ -635,6 +623,13 @@ impl<I: Copy + Ord + Hash> Broker<I> {
 
     fn find_mut(&mut self, id: ServiceId) -> Option<&mut Service<I>> {
         self.services.get_mut(id)
+    }
+}
+
+impl<I> Service<I> {
+    /// That nobody has.
+    fn free() -> Service<I> {
+        Service { balance: None, holders: Vec::new(), promise: None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The client's side of a control session: asks for its services, and asks again for those that
 //! another client has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::keepalive::Keepalive;
@@ -9,8 +9,8 @@ use super::noise::HandshakeHash;
 use super::numbered::{Number, Numbered};
 use super::proof::{self, Proof};
 use super::time::Time;
-use crate::config::ClientService;
-use crate::wire::message::{Message, Register, Registration};
+use crate::config::{ClientService, RemoteServer};
+use crate::wire::message::{Message, Part, Register, Registration};
 
 /// A service that another client has is asked for again so often: it is taken back only once it is
 /// free, so two clients with the same token never fight.
@@ -22,6 +22,8 @@ pub struct ControlClient {
     /// From WELCOME.
     terms: Option<Terms>,
     services: BTreeMap<Number, Standing>,
+    /// Those of which what runs at home does not answer.
+    unwell: BTreeSet<Number>,
     /// It has had a service: it is worth keeping, whatever is refused later.
     was_of_use: bool,
     /// Another session is about to take its place, or one of the two sides is about to end: it asks
@@ -88,6 +90,7 @@ impl ControlClient {
             hash,
             terms: None,
             services: BTreeMap::new(),
+            unwell: BTreeSet::new(),
             was_of_use: false,
             leaving: false,
             pulse: Keepalive::new(interval, timeout, now).measuring(now),
@@ -154,10 +157,12 @@ impl ControlClient {
         &mut self,
         number: Number,
         service: &'a ClientService,
+        server: &RemoteServer,
     ) -> Option<Message<'a>> {
         let terms = self.terms.filter(|_| !self.leaving)?;
         self.services.insert(number, Standing::Asked);
-        Some(register(&terms, &self.hash, service, number, false))
+        let is_well = self.is_well(number);
+        Some(register(&terms, &self.hash, service, server, number, false, is_well))
     }
 
     /// RELEASE of a service, or of a number that was refused. Nothing before WELCOME: it was not
@@ -175,13 +180,35 @@ impl ControlClient {
         numbers.into_iter().filter_map(|number| self.release(number)).collect()
     }
 
+    /// What runs at home answers, or does not: HEALTH, if the server has to be told.
+    pub fn set_health(&mut self, number: Number, is_well: bool) -> Option<Message<'static>> {
+        let changes = match is_well {
+            true => self.unwell.remove(&number),
+            false => self.unwell.insert(number),
+        };
+        // Who has an answer to come is told by that REGISTER, or behind it.
+        let is_known = matches!(self.services.get(&number), Some(Standing::Asked | Standing::Held));
+        (changes && is_known).then_some(Message::Health { number, is_well })
+    }
+
+    fn is_well(&self, number: Number) -> bool {
+        !self.unwell.contains(&number)
+    }
+
     /// The next REGISTER for a service that was elsewhere and may be free again.
-    pub fn ask_again<'a>(&mut self, services: &'a Numbered, now: Time) -> Option<Message<'a>> {
+    pub fn ask_again<'a>(
+        &mut self,
+        services: &'a Numbered,
+        server: &RemoteServer,
+        now: Time,
+    ) -> Option<Message<'a>> {
         let terms = self.terms.filter(|_| !self.leaving)?;
         let due = |standing: &Standing| matches!(standing, Standing::Elsewhere(at) if *at <= now);
         let (number, standing) = self.services.iter_mut().find(|(_, standing)| due(standing))?;
+        let service = services.get(*number)?;
         *standing = Standing::Asked;
-        Some(register(&terms, &self.hash, services.get(*number)?, *number, true))
+        let is_well = !self.unwell.contains(number);
+        Some(register(&terms, &self.hash, service, server, *number, true, is_well))
     }
 
     /// When to call [`ControlClient::ask_again`] and poll the pulse.
@@ -199,10 +226,9 @@ impl ControlClient {
         Message::Draining
     }
 
-    /// How many services are ours, and take visitors.
-    pub fn held(&self) -> usize {
-        let held = self.services.values().filter(|standing| **standing == Standing::Held);
-        if self.leaving { 0 } else { held.count() }
+    /// Whether a service is ours, and takes visitors.
+    pub fn has(&self, number: Number) -> bool {
+        !self.leaving && self.services.get(&number) == Some(&Standing::Held)
     }
 
     /// How a service stands, in the words of the status, and why it is refused.
@@ -258,26 +284,34 @@ fn register<'a>(
     terms: &Terms,
     hash: &HandshakeHash,
     service: &'a ClientService,
+    server: &RemoteServer,
     number: u16,
     if_free: bool,
+    is_well: bool,
 ) -> Message<'a> {
     let (kind, name) = (service.kind as u8, service.name.as_bytes());
-    let proof = proof::service(service.token.expose(), hash, &terms.nonce, kind, name);
+    let proof = proof::service(server.token_of(service).expose(), hash, &terms.nonce, kind, name);
     let ports = service.local_ports;
-    Message::Register(Register { number, kind, if_free, ports, proof, name })
+    let part = Part { weight: service.weight, backup: service.backup, is_well };
+    Message::Register(Register { number, kind, if_free, ports, part, proof, name })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{ClientConfig, Config};
 
-    fn services() -> Numbered {
+    fn config() -> ClientConfig {
         let text = "[client]\nremote_addr = 'a:1'\ndefault_token = 'a'\n\
                     [client.services.a]\nlocal_addr = 'h:1'\n\
                     [client.services.b]\nlocal_addr = 'h:2'\n";
         let config = Config::parse("f.toml", text, &|_| None).expect("a client's file");
-        Numbered::new(&config.client.expect("[client]").services)
+        config.client.expect("[client]")
+    }
+
+    fn services() -> (Numbered, RemoteServer) {
+        let ClientConfig { services, mut servers, .. } = config();
+        (Numbered::new(&services), servers.remove(0))
     }
 
     const WELCOME: Message<'static> =
@@ -288,22 +322,23 @@ mod tests {
     }
 
     /// A session on which both services are asked for.
-    fn welcome(services: &Numbered) -> ControlClient {
+    fn welcome((services, server): &(Numbered, RemoteServer)) -> ControlClient {
         let mut session = ControlClient::new(HandshakeHash::NONE, None, Time::default());
         assert_eq!(session.handle(&WELCOME, Time::default()), Ok(Asked::Register));
         for (number, service) in services.iter() {
-            assert!(session.register(number, service).is_some());
+            assert!(session.register(number, service, server).is_some());
         }
         session
     }
 
     #[test]
     fn a_service_that_is_elsewhere_is_asked_for_again_and_quietly() {
-        let (services, now) = (services(), Time::default());
+        let (all, now) = (services(), Time::default());
+        let (services, server) = &all;
         let mut early = ControlClient::new(HandshakeHash::NONE, None, now);
         assert_eq!(early.handle(&Message::Links { count: 1 }, now), Err(Unexpected));
         assert_eq!(early.release(0), None, "it was not asked for");
-        let mut session = welcome(&services);
+        let mut session = welcome(&all);
         assert_eq!(session.handle(&WELCOME, now), Err(Unexpected));
         let accepted = answer(0, Registration::Accepted);
         let log = Asked::Log(0, Some(Registration::Accepted));
@@ -312,7 +347,7 @@ mod tests {
         let withdrawn = Message::Withdrawn { number: 0 };
         assert_eq!(session.handle(&withdrawn, now), Ok(Asked::Log(0, None)));
         assert_eq!(session.deadline(), Some(now + ASK_AGAIN));
-        let again = session.ask_again(&services, now + ASK_AGAIN);
+        let again = session.ask_again(services, server, now + ASK_AGAIN);
         assert!(matches!(again, Some(Message::Register(Register { if_free: true, .. }))));
         let taken = answer(0, Registration::Taken);
         assert_eq!(session.handle(&taken, now), Ok(Asked::Nothing), "no news");
@@ -323,33 +358,35 @@ mod tests {
         assert!(session.deadline().is_some());
         assert_eq!(session.handle(&Message::Draining, now), Ok(Asked::Draining));
         assert_eq!(session.deadline(), None);
-        assert_eq!(session.ask_again(&services, now + 2 * ASK_AGAIN), None);
+        assert_eq!(session.ask_again(services, server, now + 2 * ASK_AGAIN), None);
     }
 
     #[test]
     fn what_was_refused_is_asked_for_again_when_the_server_says_so() {
-        let (services, now) = (services(), Time::default());
-        let mut session = welcome(&services);
+        let (all, now) = (services(), Time::default());
+        let (services, server) = &all;
+        let mut session = welcome(&all);
         for number in [0, 1] {
             assert!(session.handle(&answer(number, Registration::UnknownService), now).is_ok());
         }
         assert!(session.is_refused() && !session.stands());
         let withdrawn = Message::Withdrawn { number: 1 };
         assert_eq!(session.handle(&withdrawn, now), Ok(Asked::Nothing));
-        assert!(matches!(session.ask_again(&services, now), Some(Message::Register(_))));
+        assert!(matches!(session.ask_again(services, server, now), Some(Message::Register(_))));
         assert!(!session.stands(), "an answer is due");
         assert!(session.handle(&answer(1, Registration::Accepted), now).is_ok());
         assert!(session.stands());
         assert!(session.handle(&withdrawn, now).is_ok());
-        assert!(session.ask_again(&services, now + ASK_AGAIN).is_some());
+        assert!(session.ask_again(services, server, now + ASK_AGAIN).is_some());
         assert!(session.handle(&answer(1, Registration::WrongToken), now).is_ok());
         assert!(!session.is_refused(), "it has been of use, and visitors may be on it");
     }
 
     #[test]
     fn a_session_that_leaves_gives_up_all_and_asks_for_nothing() {
-        let (services, now) = (services(), Time::default());
-        let mut session = welcome(&services);
+        let (all, now) = (services(), Time::default());
+        let (services, server) = &all;
+        let mut session = welcome(&all);
         assert!(session.handle(&answer(0, Registration::Accepted), now).is_ok());
         assert_eq!(session.release(0), Some(Message::Release { number: 0 }));
         assert_eq!(session.release(0), None, "once");
@@ -359,9 +396,9 @@ mod tests {
             assert_eq!(session.handle(&late, now), Ok(Asked::Nothing));
         }
         let (number, service) = services.iter().next().expect("a service");
-        assert_eq!(session.register(number, service), None);
+        assert_eq!(session.register(number, service, server), None);
         assert_eq!(
-            (session.ask_again(&services, now + ASK_AGAIN), session.deadline()),
+            (session.ask_again(services, server, now + ASK_AGAIN), session.deadline()),
             (None, None)
         );
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::broker::{Instance, Withdrawn};
+use super::broker::{Instance, Part, Withdrawn};
 use super::keepalive::Keepalive;
 use super::noise::HandshakeHash;
 use super::proof::{self, Mark};
@@ -58,6 +58,8 @@ pub enum Asked {
     Claim {
         /// What is claimed.
         holding: Holding,
+        /// The home's part in it, where several share it.
+        part: Part,
         /// Only if no other session has it.
         if_free: bool,
     },
@@ -76,6 +78,13 @@ pub enum Asked {
     Drain,
     /// The client gives this service up.
     Release(ServiceId),
+    /// What runs at home answers, or does not.
+    Health {
+        /// Which service is meant.
+        service: ServiceId,
+        /// It does.
+        is_well: bool,
+    },
     /// To close the session.
     Close,
 }
@@ -149,6 +158,14 @@ impl ControlServer {
                 Ok(Asked::Drain)
             }
             Message::Release { number } => Ok(self.release(number)),
+            Message::Health { number, is_well } => {
+                let held = self.holdings.iter().find(|held| held.number == number);
+                // It may have crossed a WITHDRAWN.
+                Ok(held.map_or(Asked::Nothing, |held| Asked::Health {
+                    service: held.service,
+                    is_well,
+                }))
+            }
             Message::Ping(value) => Ok(Asked::Answer(Message::Pong(value))),
             Message::Pong(sent) => {
                 self.pulse.answered(Time(sent), now);
@@ -160,7 +177,7 @@ impl ControlServer {
     }
 
     fn judge(&mut self, asked: &Register<'_>, services: &Services) -> Asked {
-        let Register { number, kind, if_free, ports, ref proof, name } = *asked;
+        let Register { number, kind, if_free, ports, ref proof, name, .. } = *asked;
         self.refused.retain(|(refused, _)| *refused != number);
         let found = services.iter().find(|(_, service)| service.name.as_bytes() == name);
         let Some((id, service)) = found else {
@@ -186,7 +203,7 @@ impl ControlServer {
             return self.refuse(number, name, Registration::WrongPorts, false);
         }
         let holding = Holding { service: id, number, ports, token: proof::mark(token.expose()) };
-        Asked::Claim { holding, if_free }
+        Asked::Claim { holding, part: asked.part, if_free }
     }
 
     fn refuse(&mut self, number: u16, name: &[u8], answer: Registration, is_last: bool) -> Asked {
@@ -263,6 +280,7 @@ mod tests {
             visitors: VisitorLimits::default(),
             max_visitors: None,
             http_times: HttpTimes::default(),
+            balance: None,
             udp: UdpOptions::default(),
         }
     }
@@ -275,7 +293,15 @@ mod tests {
         let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
         let mut ask = |token: &[u8], nonce: [u8; 32], kind: u8, ports: u16, name: &'static [u8]| {
             let proof = proof::service(token, &hash, &nonce, kind, name);
-            let register = Register { number: 7, kind, if_free: false, ports, proof, name };
+            let register = Register {
+                number: 7,
+                kind,
+                if_free: false,
+                ports,
+                part: Part::default(),
+                proof,
+                name,
+            };
             let register = Message::Register(register);
             session.handle(&register, &services, Time::default()).expect("belongs here")
         };
@@ -290,7 +316,7 @@ mod tests {
         let claim = |ports, token: &[u8]| {
             let (service, token) = (ServiceId::nth(0), proof::mark(token));
             let holding = Holding { service, number: 7, ports, token };
-            Asked::Claim { holding, if_free: false }
+            Asked::Claim { holding, part: Part::default(), if_free: false }
         };
         assert_eq!(ask(b"token", [3; 32], 3, 1, b"pi"), claim(1, b"token"));
         assert_eq!(ask(b"old token", [3; 32], 3, 1, b"pi"), claim(1, b"old token"));
@@ -315,7 +341,15 @@ mod tests {
         let services = Services::new(&[service()]);
         let mut hear = |message| session.handle(&message, &services, Time::default());
         let proof = proof::service(b"token", &hash, &[3; 32], 3, b"pi");
-        let ask = Register { number: 7, kind: 3, if_free: true, ports: 1, proof, name: b"pi" };
+        let ask = Register {
+            number: 7,
+            kind: 3,
+            if_free: true,
+            ports: 1,
+            part: Part::default(),
+            proof,
+            name: b"pi",
+        };
         assert!(matches!(hear(Message::Register(ask)), Ok(Asked::Claim { .. })));
         for _ in 0..2 {
             assert_eq!(hear(Message::Draining), Ok(Asked::Drain));
@@ -331,7 +365,15 @@ mod tests {
         let hash = HandshakeHash::NONE;
         let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
         let mut guess = |proof: proof::Proof, name: &'static [u8]| {
-            let register = Register { number: 7, kind: 3, if_free: false, ports: 1, proof, name };
+            let register = Register {
+                number: 7,
+                kind: 3,
+                if_free: false,
+                ports: 1,
+                part: Part::default(),
+                proof,
+                name,
+            };
             let asked = session.handle(&Message::Register(register), &services, Time::default());
             matches!(asked, Ok(Asked::Refuse { is_last: true, .. }))
         };
@@ -351,7 +393,15 @@ mod tests {
         let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
         let register = |number, name: &'static [u8]| {
             let proof = proof::service(b"token", &hash, &[3; 32], 3, name);
-            Message::Register(Register { number, kind: 3, if_free: false, ports: 1, proof, name })
+            Message::Register(Register {
+                number,
+                kind: 3,
+                if_free: false,
+                ports: 1,
+                part: Part::default(),
+                proof,
+                name,
+            })
         };
         for number in 0..2 * limits::REFUSALS_KEPT as u16 {
             let asked = session.handle(&register(number, b"later"), &services, now);

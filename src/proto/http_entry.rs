@@ -23,8 +23,8 @@
 //! - A request that reached the home in part ends there with RESET, never with FIN. A response that
 //!   reached the visitor in part ends there with a reset ([`Action::Abort`]), never in order.
 //! - At most one page for a request, and only while no final response has begun.
-//! - A request is repeated at most once, only if it is repeatable, the link was a kept one, and no
-//!   byte of its body went out and none of a response came in.
+//! - A request is repeated only if it is repeatable, no byte of its body went out and none of a
+//!   response came in; and only once where the link was a kept one, or at another home.
 //! - The connection is kept after a page or a response only if the request was read to its end.
 //!
 //! How to drive it, always in this order:
@@ -321,14 +321,16 @@ impl HttpEntry {
     }
 
     /// Answers [`Action::Open`]: the link is there. Its first bytes are in `out.home`.
-    pub fn handle_link(&mut self, out: &mut Out) {
+    /// `has_another`: if it comes to nothing, there is another home to be asked.
+    pub fn handle_link(&mut self, has_another: bool, out: &mut Out) {
         if !matches!(self.stage, Stage::Linking { .. }) {
             return;
         }
         if let Stage::Linking { order, service, .. } = self.take_stage() {
             debug_assert!(self.link.is_none() && self.leave.is_none());
             self.link = Some(service);
-            self.begin(order, false, out);
+            let may_repeat = has_another && order.traits.is_repeatable;
+            self.begin(order, may_repeat, out);
         }
     }
 
@@ -386,6 +388,14 @@ impl HttpEntry {
             Wait::Link => self.fail(Why::NoLink, out),
             Wait::Response => self.fail(Why::Silent, out),
             Wait::None => {}
+        }
+    }
+
+    /// Whether a link that is lost now would lead to the request's being sent once more.
+    pub fn may_repeat(&self) -> bool {
+        match &self.stage {
+            Stage::Exchange { order, reply: Reply::Head { .. } } => !order.head.is_empty(),
+            _ => false,
         }
     }
 

@@ -1,4 +1,5 @@
-//! When to ping a peer and when to give it up. Anything it says counts as life.
+//! When to ping a peer and when to give it up. Anything it says counts as life, on any connection:
+//! a ping, or the answer to it, may wait behind all that a slow line has to carry.
 
 use std::time::Duration;
 
@@ -55,9 +56,9 @@ impl Keepalive {
         self.round_trip
     }
 
-    /// The peer said something.
-    pub fn heard(&mut self, now: Time) {
-        self.heard_at = now;
+    /// The peer said something then.
+    pub fn heard(&mut self, at: Time) {
+        self.heard_at = self.heard_at.max(at);
     }
 
     /// What is due at `now`; a ping is due once each interval.

@@ -39,10 +39,19 @@ pub struct Lease {
     released: bool,
     /// There has been a lease.
     begun: bool,
+    acceptance: Acceptance,
     /// The last lease of which the peer has said RESET.
     reset: Option<u32>,
     /// DATA that may still be thrown away after we said RESET.
     patience: usize,
+}
+
+/// Whether what runs at home has taken the connection (ACCEPTED).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Acceptance {
+    NotAsked,
+    Asked,
+    Said,
 }
 
 /// What the peer did wrong.
@@ -62,6 +71,8 @@ pub enum Reject {
     ResetTwice,
     /// Too much DATA after our RESET.
     Deaf,
+    /// ACCEPTED that was not asked for, or twice, or behind an end.
+    AcceptedUnasked,
 }
 
 /// What a RESET means to us.
@@ -81,7 +92,9 @@ impl Lease {
     /// A fresh link: no lease yet.
     pub fn none() -> Lease {
         let (said, heard) = (LeaseEnd::Fin, LeaseEnd::Fin);
-        Lease { number: 0, said, heard, released: true, begun: false, reset: None, patience: 0 }
+        let acceptance = Acceptance::NotAsked;
+        let (released, begun) = (true, false);
+        Lease { number: 0, said, heard, released, begun, acceptance, reset: None, patience: 0 }
     }
 
     /// The number that RESET names.
@@ -95,7 +108,9 @@ impl Lease {
         let number = self.number.wrapping_add(1);
         let (said, heard) = (LeaseEnd::Open, LeaseEnd::Open);
         let (released, begun, reset) = (false, true, self.reset);
-        *self = Lease { number, said, heard, released, begun, reset, patience: PATIENCE };
+        let acceptance = Acceptance::NotAsked;
+        let patience = PATIENCE;
+        *self = Lease { number, said, heard, released, begun, acceptance, reset, patience };
         number
     }
 
@@ -109,6 +124,25 @@ impl Lease {
         }
         self.open_next();
         Ok(())
+    }
+
+    /// Server: OPEN asks for ACCEPTED.
+    pub fn ask_acceptance(&mut self) {
+        self.acceptance = Acceptance::Asked;
+    }
+
+    /// Server: the client's ACCEPTED.
+    pub fn hear_accepted(&mut self) -> Result<(), Reject> {
+        if self.acceptance != Acceptance::Asked || self.heard != LeaseEnd::Open {
+            return Err(Reject::AcceptedUnasked);
+        }
+        self.acceptance = Acceptance::Said;
+        Ok(())
+    }
+
+    /// Server: whether ACCEPTED has come.
+    pub fn is_accepted(&self) -> bool {
+        self.acceptance == Acceptance::Said
     }
 
     /// The peer's DATA: whether it is to be used (else it is thrown away).

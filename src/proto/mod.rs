@@ -15,6 +15,7 @@ mod dh;
 pub mod gate;
 pub mod gates;
 pub mod handshakes;
+pub mod health;
 pub mod history;
 pub mod htpasswd;
 pub mod http_entry;

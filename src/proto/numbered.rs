@@ -28,7 +28,7 @@ pub struct News {
     pub gone: Vec<Number>,
     /// To be registered.
     pub new: Vec<Number>,
-    /// To be registered once more: their token or their number of ports is another one.
+    /// To be registered once more: what REGISTER says of them is something else now.
     pub again: Vec<Number>,
 }
 
@@ -70,7 +70,9 @@ impl Numbered {
             if let Some(number) = number
                 && let Some(known) = former.remove(&number)
             {
-                if (&known.token, known.local_ports) != (&service.token, service.local_ports) {
+                let proof = |it: &ClientService| (it.token.clone(), it.has_own_token);
+                let said = |it: &ClientService| (it.local_ports, it.weight, it.backup);
+                if proof(&known) != proof(service) || said(&known) != said(service) {
                     news.again.push(number);
                 }
                 self.known.insert(number, Arc::new(service.clone()));

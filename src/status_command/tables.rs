@@ -56,6 +56,13 @@ fn head(status: &Value, out: &mut String) {
     }
 }
 
+/// How many of the homes that share a service are well.
+fn shares(service: &Value) -> String {
+    let shares = list(service, "shares");
+    let well = shares.iter().filter(|share| is(share, "well")).count();
+    if shares.is_empty() { "-".to_owned() } else { format!("{well} of {} homes", shares.len()) }
+}
+
 fn server(status: &Value, before: Option<&Value>, out: &mut String) {
     let now = number(status, "time");
     let homes = list(status, "homes");
@@ -68,7 +75,7 @@ fn server(status: &Value, before: Option<&Value>, out: &mut String) {
             word(service, "name").to_owned(),
             word(service, "type").to_owned(),
             format!("{state} {}", time(now - number(service, "since"))),
-            address.unwrap_or("-").to_owned(),
+            address.map_or_else(|| shares(service), str::to_owned),
             count(service, "visitors").to_string(),
             trip.map_or("-".to_owned(), round_trip),
             rate(status, before, service),
@@ -148,7 +155,7 @@ fn client(status: &Value, before: Option<&Value>, out: &mut String) {
     let rows = servers.iter().map(|server| {
         let trip = |key| server[key].as_f64().map_or("-".to_owned(), round_trip);
         vec![
-            word(server, "address").to_owned(),
+            server_name(server, "address"),
             format!("{} {}", word(server, "state"), time(now - number(server, "since"))),
             trip("round_trip_seconds"),
             trip("least_round_trip_seconds"),
@@ -201,20 +208,28 @@ fn client(status: &Value, before: Option<&Value>, out: &mut String) {
 
     for server in servers {
         if let Some(error) = server["error"].as_str() {
-            line(out, &format!("{}: {error}", word(server, "address")));
+            line(out, &format!("{}: {error}", server_name(server, "address")));
         }
     }
     for service in services {
         let name = word(service, "name");
         for with in list(service, "registrations") {
             if let Some(reason) = with["reason"].as_str() {
-                let (server, state) = (word(with, "server"), word(with, "state"));
+                let (server, state) = (server_name(with, "server"), word(with, "state"));
                 line(out, &format!("{name}: {state} by {server}: {reason}"));
             }
         }
         if let Some(error) = service["error"].as_str() {
             line(out, &format!("{name}: {}: {error}", word(service, "local_addr")));
         }
+    }
+}
+
+/// As in the file; of a name that stands for several, with the one that it is.
+fn server_name(of: &Value, key: &str) -> String {
+    match of["resolved"].as_str() {
+        Some(resolved) => format!("{} ({resolved})", word(of, key)),
+        None => word(of, key).to_owned(),
     }
 }
 

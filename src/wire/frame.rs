@@ -46,6 +46,10 @@ pub enum Reject {
     Empty,
     /// Longer than what may come at this point.
     TooLong,
+    /// The same, as HTTP begins.
+    Http,
+    /// The same, as TLS does.
+    Tls,
 }
 
 /// The first frame of `bytes`, if it is whole: its body and the bytes that it takes in all.
@@ -58,7 +62,11 @@ pub fn first(bytes: &[u8], max_body: usize) -> Result<Status<(&[u8], usize)>, Re
         return Err(Reject::Empty);
     }
     if length > max_body {
-        return Err(Reject::TooLong);
+        return Err(match header {
+            b"HT" | b"GE" | b"PO" | b"HE" => Reject::Http,
+            [0x14..=0x17, 3] => Reject::Tls,
+            _ => Reject::TooLong,
+        });
     }
     Ok(match rest.get(..length) {
         Some(body) => Status::Complete((body, HEADER + length)),

@@ -42,6 +42,8 @@ pub mod kind {
     pub const RELEASE: u8 = 0x0c;
     /// Either side takes no new visitors and is about to leave.
     pub const DRAINING: u8 = 0x0d;
+    /// Client: what runs at home answers, or does not.
+    pub const HEALTH: u8 = 0x0e;
     /// Server has taken a link into its pool.
     pub const READY: u8 = 0x10;
     /// Server: a visitor is on this link.
@@ -52,6 +54,8 @@ pub mod kind {
     pub const FIN: u8 = 0x13;
     /// Either side: the connection is broken.
     pub const RESET: u8 = 0x14;
+    /// Client: what runs at home has taken the connection.
+    pub const ACCEPTED: u8 = 0x15;
 }
 
 /// Any message but DATA, which the relay handles by itself.
@@ -126,6 +130,13 @@ pub enum Message<'a> {
     },
     /// The sender takes no new visitors, and closes the session before long.
     Draining,
+    /// What runs at home answers, or does not.
+    Health {
+        /// The client's number for the service.
+        number: u16,
+        /// It does.
+        is_well: bool,
+    },
     /// The link is in the pool.
     Ready,
     /// A visitor is here.
@@ -139,6 +150,8 @@ pub enum Message<'a> {
         /// Why.
         reason: Reason,
     },
+    /// What runs at home has taken the visitor's connection; said where OPEN asks for it.
+    Accepted,
 }
 
 /// A client asks for a service.
@@ -150,12 +163,31 @@ pub struct Register<'a> {
     pub kind: u8,
     /// Only if no other session has it.
     pub if_free: bool,
+    /// Where homes share it: what this one takes of its visitors.
+    pub part: Part,
     /// How many local ports it has; 1 takes the visitors of any number.
     pub ports: u16,
     /// [`crate::proto::proof::service`].
     pub proof: [u8; 32],
     /// The service's name, 1 to 255 bytes.
     pub name: &'a [u8],
+}
+
+/// What a home takes of the visitors of a service that several share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// How much it takes beside others, 1 to 100.
+    pub weight: u8,
+    /// It takes visitors only when no other is well.
+    pub backup: bool,
+    /// What runs there answers, as far as its client knows.
+    pub is_well: bool,
+}
+
+impl Default for Part {
+    fn default() -> Part {
+        Part { weight: 1, backup: false, is_well: true }
+    }
 }
 
 /// What became of a REGISTER.
@@ -215,6 +247,8 @@ pub struct Open<'a> {
     pub offset: u16,
     /// DATA of this lease may come as raw runs ([`super::frame`]).
     pub raw: bool,
+    /// ACCEPTED is to be said when what runs at home has taken the connection.
+    pub confirm: bool,
     /// The name asked for, normalised; empty if none.
     pub name: &'a [u8],
     /// What the visitor has said so far; the rest follows as DATA.
@@ -314,6 +348,12 @@ impl<'a> Message<'a> {
             }
             Message::Goodbye => kind::GOODBYE,
             Message::Draining => kind::DRAINING,
+            Message::Health { number, is_well } => {
+                out.extend_from_slice(&number.to_le_bytes());
+                out.push(u8::from(is_well));
+                kind::HEALTH
+            }
+            Message::Accepted => kind::ACCEPTED,
             Message::Ready => kind::READY,
             Message::Open(ref open) => {
                 open.encode(out);
@@ -370,6 +410,10 @@ impl<'a> Message<'a> {
             kind::PONG => Message::Pong(reader.u64_le()?),
             kind::GOODBYE => Message::Goodbye,
             kind::DRAINING => Message::Draining,
+            kind::HEALTH => {
+                Message::Health { number: reader.u16_le()?, is_well: flag(reader.u8()?)? }
+            }
+            kind::ACCEPTED => Message::Accepted,
             kind::READY => Message::Ready,
             kind::OPEN => Message::Open(Open::decode(&mut reader)?),
             kind::FIN => Message::Fin,
@@ -388,6 +432,8 @@ impl<'a> Register<'a> {
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&[self.kind, u8::from(self.if_free)]);
         out.extend_from_slice(&self.ports.to_le_bytes());
+        let Part { weight, backup, is_well } = self.part;
+        out.extend_from_slice(&[weight, u8::from(backup), u8::from(is_well)]);
         out.extend_from_slice(&self.proof);
         out.extend_from_slice(self.name);
     }
@@ -398,6 +444,11 @@ impl<'a> Register<'a> {
             kind: reader.u8()?,
             if_free: flag(reader.u8()?)?,
             ports: reader.u16_le()?,
+            part: Part {
+                weight: weight(reader.u8()?)?,
+                backup: flag(reader.u8()?)?,
+                is_well: flag(reader.u8()?)?,
+            },
             proof: reader.array()?,
             name: reader.rest(),
         })
@@ -406,7 +457,7 @@ impl<'a> Register<'a> {
 
 impl<'a> Open<'a> {
     /// Bytes of an OPEN at most, without name and first bytes.
-    const FIXED: usize = 4 + 2 + 1 + 2 * (1 + 16 + 2) + 2 + 1 + 1;
+    const FIXED: usize = 4 + 2 + 1 + 2 * (1 + 16 + 2) + 2 + 1 + 1 + 1;
 
     /// How many first bytes fit into one frame beside a name of `name` bytes.
     pub const fn room(name: usize) -> usize {
@@ -421,7 +472,7 @@ impl<'a> Open<'a> {
         encode_address(self.visitor, out);
         encode_address(self.local, out);
         out.extend_from_slice(&self.offset.to_le_bytes());
-        out.push(u8::from(self.raw));
+        out.extend_from_slice(&[u8::from(self.raw), u8::from(self.confirm)]);
         out.push(self.name.len() as u8);
         out.extend_from_slice(self.name);
         out.extend_from_slice(self.first_bytes);
@@ -436,6 +487,7 @@ impl<'a> Open<'a> {
             local: decode_address(reader)?,
             offset: reader.u16_le()?,
             raw: flag(reader.u8()?)?,
+            confirm: flag(reader.u8()?)?,
             name: {
                 let length = usize::from(reader.u8()?);
                 reader.take(length)?
@@ -481,6 +533,11 @@ fn flag(code: u8) -> Result<bool, Reject> {
     }
 }
 
+/// Of a home among others.
+fn weight(code: u8) -> Result<u8, Reject> {
+    if (1..=100).contains(&code) { Ok(code) } else { Err(Reject::UnknownCode) }
+}
+
 impl Registration {
     fn from_code(code: u8) -> Result<Registration, Reject> {
         use Registration::{Accepted, Taken, UnknownService, WrongKind, WrongPorts, WrongToken};
@@ -499,6 +556,14 @@ impl Reason {
             .into_iter()
             .find(|reason| *reason as u8 == code)
             .unwrap_or(Broken))
+    }
+}
+
+impl Reason {
+    /// Whether what runs at home could not be reached.
+    pub fn is_of_home(self) -> bool {
+        use Reason::{Busy, NoService, Refused, Unreachable, Unresolved};
+        matches!(self, Refused | Unreachable | Unresolved | NoService | Busy)
     }
 }
 
@@ -561,6 +626,7 @@ pub(crate) mod tests {
                 kind: 0,
                 if_free: true,
                 ports: 101,
+                part: Part { weight: 100, backup: true, is_well: false },
                 proof: [5; 32],
                 name: b"pi",
             }),
@@ -573,7 +639,9 @@ pub(crate) mod tests {
             Message::Goodbye,
             Message::Release { number: 9 },
             Message::Draining,
+            Message::Health { number: 7, is_well: true },
             Message::Ready,
+            Message::Accepted,
             Message::Open(Open {
                 lease: 77,
                 service: 1,
@@ -582,6 +650,7 @@ pub(crate) mod tests {
                 local,
                 offset: 258,
                 raw: true,
+                confirm: true,
                 name: b"pi.example.com",
                 first_bytes: b"\x16\x03\x01",
             }),

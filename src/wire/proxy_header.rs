@@ -102,6 +102,18 @@ pub fn write(version: Version, ends: Ends, tlvs: Tlvs<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends the header of a connection that is nobody's but the proxy's own: section 2.1, UNKNOWN,
+/// and section 2.2, LOCAL.
+pub fn write_local(version: Version, out: &mut Vec<u8>) {
+    match version {
+        Version::V1 => out.extend_from_slice(b"PROXY UNKNOWN\r\n"),
+        Version::V2 => {
+            out.extend_from_slice(SIGNATURE);
+            out.extend_from_slice(&[LOCAL, 0, 0, 0]);
+        }
+    }
+}
+
 /// Appends a header of version 1.
 pub fn write_v1(ends: Ends, out: &mut Vec<u8>) {
     let Ends { source, destination } = ends.in_one_family();

@@ -10,6 +10,7 @@ fn local_addresses_have_the_ports_that_their_type_has() {
         ("http", "local_addr = 'Traefik.'", local("Traefik.", 80), local("Traefik.", 80), None),
         ("http", "local_addr = 'a:8080'", local("a", 8080), local("a", 8080), None),
         ("https", "local_addr = '[::1]'", local("::1", 443), None, local("::1", 443)),
+        ("tcp", "local_addr = '[fe80::1%eth0]:22'", local("fe80::1%eth0", 22), None, None),
         ("https", "local_https_addr = 'a:8443'", local("a", 8443), None, local("a", 8443)),
         ("web", "local_addr = 'a'", local("a", 443), local("a", 80), local("a", 443)),
         (
@@ -138,6 +139,14 @@ fn a_client_file_says_what_is_wrong_in_it() {
           such as `vps.example.com:2333`",
         ),
         ("remote_addr = 'a'", "2: client.remote_addr: the port is missing: `host:80`"),
+        (
+            "remote_addr = '[fe80::1%]:1'",
+            "2: client.remote_addr: must be a name or an address, and a port: `host:80`",
+        ),
+        (
+            "remote_addr = '[a%eth0]:1'",
+            "2: client.remote_addr: must be a name or an address, and a port: `host:80`",
+        ),
         (
             "remote_addr = 'a:1'\nprotocol = 'mark-er_0123456789'",
             "3: client.protocol: must be native or rathole",

@@ -9,6 +9,7 @@ mod names;
 mod ports;
 mod rathole;
 mod server;
+mod servers;
 mod tokens;
 mod transport;
 

@@ -112,7 +112,7 @@ fn the_files_of_rathole_s_readme_load_or_say_what_to_use_instead() {
     // With sound keys in place of the words.
     let text = with("noise").replace("key_encoded_in_base64", KEY);
     let client = parse(&text).expect("it loads").client.expect("[client]");
-    assert!(matches!(client.transport, Transport::Noise(_)));
+    assert!(matches!(client.servers[0].transport, Transport::Noise(_)));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_client_may_speak_rathole_s_protocol() {
     assert_eq!(pauses.collect::<Vec<_>>(), [2, 5]);
     let traefik = client.services[0].local_addr.as_ref().expect("a port");
     assert_eq!(traefik.to_string(), "traefik:443");
-    let Transport::Noise(noise) = client.transport else { panic!("noise") };
+    let Transport::Noise(noise) = client.servers[0].transport.clone() else { panic!("noise") };
     assert_eq!(noise.patterns, ["Noise_NK_25519_ChaChaPoly_BLAKE2s"], "rathole's default");
     let says = "a rathole server does not say";
     for (service, error) in [

@@ -16,7 +16,7 @@ use underpass::proto::time::Time;
 use underpass::wire::Status;
 use underpass::wire::frame::{self, Piece};
 use underpass::wire::message::{
-    Entry, Message, Open, Reason, Register, Registration, VERSION, kind,
+    self, Entry, Message, Open, Reason, Register, Registration, VERSION, kind,
 };
 
 use super::driver::Program;
@@ -165,7 +165,7 @@ impl Impostors {
         Impostors {
             net,
             to,
-            protection: Protection::new(&config.transport, Side::Initiator).unwrap(),
+            protection: Protection::new(&config.servers[0].transport, Side::Initiator).unwrap(),
             rng: Rng::new(seed),
             report: Report::default(),
             plans: Vec::new(),
@@ -499,6 +499,7 @@ impl Tunnel {
             local: address,
             offset: 0,
             raw: false,
+            confirm: false,
             name: b"",
             first_bytes: b"",
         }));
@@ -528,7 +529,15 @@ impl Tunnel {
         let Some(hash) = self.hash else { return };
         let (kind, name) = (claim.kind as u8, claim.name.as_bytes());
         let proof = proof::service(token, &hash, &self.nonce, kind, name);
-        let register = Register { number: 1, kind, if_free: false, ports: 1, proof, name };
+        let register = Register {
+            number: 1,
+            kind,
+            if_free: false,
+            ports: 1,
+            part: message::Part::default(),
+            proof,
+            name,
+        };
         self.say(&Message::Register(register));
     }
 

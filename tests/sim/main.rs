@@ -43,6 +43,7 @@ mod play;
 mod programs;
 mod rng;
 mod scenario;
+mod servers;
 mod story;
 mod tcp;
 mod udp;

@@ -36,6 +36,8 @@ pub const QUIET: Duration = Duration::from_secs(60);
 pub const SLACK: Duration = Duration::from_millis(200);
 /// What is promised, whatever `limits.rs` says.
 pub const PROOF_TIME: Duration = Duration::from_secs(5);
+/// The same from one whole message to the next.
+pub const STEP_TIME: Duration = Duration::from_secs(10);
 pub const HELLO_TIME: Duration = Duration::from_secs(10);
 pub const HALF_CLOSED_SILENCE: Duration = Duration::from_secs(300);
 pub const STRANGERS: usize = 512;
@@ -66,6 +68,8 @@ pub struct Play {
     pub limit: usize,
     pub server_host: HostId,
     pub server: usize,
+    /// Where visitors dial in.
+    pub entry: IpAddr,
     pub sites: Vec<Site>,
     /// Hosts of visitors and strangers: their tasks.
     pub crowds: Vec<usize>,
@@ -127,6 +131,7 @@ impl Play {
             limit,
             server_host,
             server,
+            entry: address,
             sites: Vec::new(),
             crowds: Vec::new(),
             gangs: 0,
@@ -338,7 +343,7 @@ impl Play {
         let id = self.book.borrow().stories.len() - 1;
         let task = self.crowds[crowd];
         if let Some(Actor::Visitors(visitors)) = &mut self.driver.tasks[task].program {
-            visitors.plan(start, SocketAddr::from(([10, 0, 0, 1], port)), id);
+            visitors.plan(start, SocketAddr::new(self.entry, port), id);
         }
         self.driver.touched(task);
         id
@@ -443,7 +448,7 @@ pub fn drip(count: usize, gap: Duration) -> Vec<Act> {
 /// A client's first Noise message, framed.
 pub fn handshake(config: &str) -> Vec<u8> {
     let config = Config::parse("client", config, &|_| None).unwrap().client.unwrap();
-    let protection = Protection::new(&config.transport, Side::Initiator).unwrap();
+    let protection = Protection::new(&config.servers[0].transport, Side::Initiator).unwrap();
     let mut message = Vec::new();
     let mut channel = Channel::initiate(&protection, 0, [7; 32]).unwrap();
     channel.write_handshake(&mut message).unwrap();

@@ -213,7 +213,7 @@ impl Driver {
                     let (sent, finished, left) = (Vec::new(), false, None);
                     let (said, home_ended) = (0, false);
                     self.links.push(Link { service, sent, finished, left, said, home_ended });
-                    self.entry.handle_link(&mut self.out);
+                    self.entry.handle_link(false, &mut self.out);
                 }
                 Action::Finish => {
                     assert!(self.held, "FIN without a link");

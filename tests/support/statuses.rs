@@ -25,6 +25,8 @@ pub(crate) fn server_status() -> ServerStatus {
                 ports: vec![],
                 online: true,
                 home: Some("198.51.100.7:51234".into()),
+                balance: None,
+                shares: vec![],
                 since: NOW - 7_200.0,
                 visitors: 3,
                 waiting: 1,
@@ -37,6 +39,8 @@ pub(crate) fn server_status() -> ServerStatus {
                 ports: vec!["0.0.0.0:2222".into(), "[::]:2222".into()],
                 online: true,
                 home: Some("198.51.100.7:51234".into()),
+                balance: None,
+                shares: vec![],
                 since: NOW - 7_200.0,
                 visitors: 1,
                 waiting: 0,
@@ -49,6 +53,8 @@ pub(crate) fn server_status() -> ServerStatus {
                 ports: vec![],
                 online: false,
                 home: None,
+                balance: None,
+                shares: vec![],
                 since: NOW - 250_000.0,
                 visitors: 0,
                 waiting: 0,
@@ -122,6 +128,7 @@ pub(crate) fn client() -> Status {
 pub(crate) fn client_status() -> ClientStatus {
     let registered = |server: &str| Registration {
         server: server.into(),
+        resolved: None,
         state: "registered".into(),
         reason: None,
     };
@@ -130,6 +137,7 @@ pub(crate) fn client_status() -> ClientStatus {
         servers: vec![
             Upstream {
                 address: "vps.example.com:2333".into(),
+                resolved: None,
                 state: "connected".into(),
                 since: NOW - 7_200.0,
                 error: None,
@@ -141,6 +149,7 @@ pub(crate) fn client_status() -> ClientStatus {
             },
             Upstream {
                 address: "old.example.com:2333".into(),
+                resolved: None,
                 state: "waiting".into(),
                 since: NOW - 60.0,
                 error: Some("connection refused".into()),
@@ -160,6 +169,7 @@ pub(crate) fn client_status() -> ClientStatus {
                     registered("vps.example.com:2333"),
                     Registration {
                         server: "old.example.com:2333".into(),
+                        resolved: None,
                         state: "pending".into(),
                         reason: None,
                     },
@@ -178,6 +188,7 @@ pub(crate) fn client_status() -> ClientStatus {
                 local_addr: "192.168.1.9:445".into(),
                 registrations: vec![Registration {
                     server: "vps.example.com:2333".into(),
+                    resolved: None,
                     state: "refused".into(),
                     reason: Some("the server's file has no such service".into()),
                 }],

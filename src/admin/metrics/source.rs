@@ -58,7 +58,7 @@ impl Source {
                 all.iter().try_for_each(|traffic| write(name, traffic, out))
             }),
             (Source::Upstream(write), Status::Client(status)) => {
-                upstreams(status).try_for_each(|upstream| write(upstream, out))
+                upstreams(status).iter().try_for_each(|upstream| write(upstream, out))
             }
             (Source::Kept(write), Status::Client(status)) => {
                 status.services[rows].iter().try_for_each(|service| write(service, out))
@@ -68,13 +68,35 @@ impl Source {
     }
 }
 
-/// Each address once: one that is being left may be of a server that stays, by another way.
-fn upstreams(status: &ClientStatus) -> impl Iterator<Item = &Upstream> {
-    let rank = |(at, upstream): (usize, &Upstream)| (upstream.state == "leaving", at);
-    let all = &status.servers;
-    let is_first = move |mine: &(usize, &Upstream)| {
-        let same = all.iter().enumerate().filter(|(_, other)| other.address == mine.1.address);
-        same.map(rank).min() == Some(rank(*mine))
-    };
-    all.iter().enumerate().filter(is_first).map(|(_, upstream)| upstream)
+/// Each address of the file once: of a name that stands for several servers, all of them together,
+/// and as bad as the worst. One that is being left may be of a server that stays, by another way.
+fn upstreams(status: &ClientStatus) -> Vec<Upstream> {
+    let mut all: Vec<Upstream> = Vec::new();
+    for upstream in &status.servers {
+        let rank = |it: &Upstream| STATES.iter().position(|state| *state == it.state);
+        match all.iter_mut().find(|other| other.address == upstream.address) {
+            None => all.push(upstream.clone()),
+            Some(_) if upstream.state == "leaving" => {}
+            Some(other) if other.state == "leaving" => *other = upstream.clone(),
+            Some(other) => {
+                let worst = |one: Option<f64>, another: Option<f64>| {
+                    one.into_iter().chain(another).max_by(f64::total_cmp)
+                };
+                if rank(upstream) > rank(other) {
+                    other.state.clone_from(&upstream.state);
+                }
+                other.round_trip_seconds =
+                    worst(other.round_trip_seconds, upstream.round_trip_seconds);
+                other.least_round_trip_seconds =
+                    worst(other.least_round_trip_seconds, upstream.least_round_trip_seconds);
+                other.spare_links += upstream.spare_links;
+                other.used_links += upstream.used_links;
+                other.sessions += upstream.sessions;
+            }
+        }
+    }
+    all
 }
+
+/// Of an upstream that is not being left, the best first.
+const STATES: [&str; 3] = ["connected", "connecting", "waiting"];

@@ -286,6 +286,10 @@ function moveTo(parent, child, place) {
 
 // ---- Services, homes, servers
 
+/** Of a name that stands for several, with the one that it is. */
+const shownServer = ({ address, resolved }) =>
+  resolved === null ? address : `${address} (${resolved})`;
+
 /** Bytes of a service, or of strays: a server counts them for each entry, a client in all. */
 function totals({ traffic, received_bytes: received, sent_bytes: sent }) {
   if (!traffic) return { received, sent };
@@ -407,10 +411,10 @@ const UPSTREAM = lookup({
 const upstreamTable = {
   caption: "Servers, and how good the line to each is",
   things: ["server"],
-  key: (server) => server.address,
+  key: shownServer,
   empty: ["No servers yet. Say ", code("remote_addr"), " in ", code("[client]"), " of the file."],
   columns: [
-    ["Server", "", (server) => [server.address, "", "", server.error]],
+    ["Server", "", (server) => [shownServer(server), "", "", server.error]],
     ["State", ".state", (server) => {
       const [word, kind] = UPSTREAM.get(server.state) || [server.state, "wait"];
       return [word, lasting(server.since), kind];
@@ -566,7 +570,7 @@ function verdict() {
     if (off.length === 1 && servers.length > 1 || off.length > 1 && off.length < servers.length) {
       return [`Connected to ${servers.length - off.length} of ${servers.length} servers`, "bad"];
     }
-    if (off.length > 0) return [`Not connected to ${names(off.map((one) => one.address))}`, "bad"];
+    if (off.length > 0) return [`Not connected to ${names(off.map(shownServer))}`, "bad"];
   }
   if (services.length === 0) return ["No services yet", "none"];
   if (isServer()) {

@@ -81,6 +81,13 @@ impl<N: Net> Client<N> {
         counters.last = Some((now, came));
     }
 
+    /// A look at what runs at home came to this.
+    pub(super) fn note_look(&mut self, service: Number, came: Result<(), &str>) {
+        let now = self.core.now();
+        let counters = self.counters.entry(service).or_default();
+        counters.last = Some((now, came.map_err(str::to_owned)));
+    }
+
     fn visitors_by_service(&self) -> BTreeMap<Number, u64> {
         let mut visitors = BTreeMap::new();
         for (_, conn) in self.core.conns.iter() {
@@ -123,10 +130,11 @@ impl<N: Net> Client<N> {
                 (Role::Leaving { .. }, _) => "leaving",
                 (_, Way::Up { .. }) => "connected",
                 (_, Way::Down { .. }) => "waiting",
-                (_, Way::Resolving | Way::Dialling { .. }) => "connecting",
+                (_, Way::Resolving { .. } | Way::Dialling { .. }) => "connecting",
             };
             all.push(Upstream {
                 address: self.shown(line),
+                resolved: line.address.map(|address| address.to_string()),
                 state: state.to_owned(),
                 since: self.core.wall(line.since),
                 error: line.error.clone().filter(|_| !matches!(line.way, Way::Up { .. })),
@@ -137,14 +145,31 @@ impl<N: Net> Client<N> {
                 sessions: line.sessions,
             });
         }
+        for source in &self.sources {
+            let address = source.to.server.addr.to_string();
+            let its = all.iter_mut().find(|its| its.address == address);
+            match (its, &source.roll) {
+                // The first has those of the ones that are no more.
+                (Some(its), _) => its.sessions += source.past_sessions,
+                (None, Some(roll)) => all.push(Upstream {
+                    address,
+                    state: if roll.is_asked() { "connecting" } else { "waiting" }.to_owned(),
+                    since: self.core.wall(roll.since),
+                    error: roll.error.clone(),
+                    sessions: source.past_sessions,
+                    ..Upstream::default()
+                }),
+                (None, None) => {}
+            }
+        }
         all
     }
 
     /// A server as the file has it; with rathole's protocol, each service has a line of its own.
     fn shown(&self, line: &Line) -> String {
         match line.service {
-            Some(number) => format!("{} ({})", line.to.remote_addr, self.services.name(number)),
-            None => line.to.remote_addr.to_string(),
+            Some(number) => format!("{} ({})", line.to.server.addr, self.services.name(number)),
+            None => line.to.server.addr.to_string(),
         }
     }
 
@@ -156,7 +181,8 @@ impl<N: Net> Client<N> {
                 _ => ("pending", None),
             };
             let reason = reason.map(str::to_owned);
-            Registration { server: self.shown(line), state: state.to_owned(), reason }
+            let resolved = line.address.map(|address| address.to_string());
+            Registration { server: self.shown(line), resolved, state: state.to_owned(), reason }
         })
         .collect()
     }

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 
 use log::debug;
 
+use super::health::Looking;
 use super::link::LinkStep;
-use super::{Client, Complaint, in_order};
+use super::names::in_order;
+use super::{Client, Complaint};
 use crate::config::HostPort;
 use crate::engine::conn::{Conn, PlainConn};
 use crate::engine::conns::ConnId;
@@ -16,7 +18,7 @@ use crate::engine::pair::{Pair, Parting, Way};
 use crate::engine::relay::Unlimited;
 use crate::engine::socket::{Counted, Socket};
 use crate::limits;
-use crate::wire::message::Reason;
+use crate::wire::message::{Message, Reason};
 
 /// A connection to a service.
 pub(super) struct Home {
@@ -32,6 +34,8 @@ pub(super) enum HomeStep {
     Relayed { link: ConnId },
     /// The lease is over; the last bytes go out.
     Parting,
+    /// Nobody is: it is there to see whether the service answers.
+    Looked(Box<Looking>),
 }
 
 /// A dial and its alternatives.
@@ -49,8 +53,7 @@ impl<N: Net> Client<N> {
     ) {
         let addresses = match result {
             Ok(addresses) => {
-                let now = self.core.now();
-                self.resolved.insert(target.clone(), (addresses.clone(), now));
+                self.names.remember(target.clone(), &addresses, self.core.now());
                 addresses
             }
             Err(error) => {
@@ -58,7 +61,9 @@ impl<N: Net> Client<N> {
                 let text = format!("local_addr {host} cannot be resolved: {error}");
                 self.home_error = Some(text.clone());
                 self.complain(Complaint::Name, || text);
-                Vec::new()
+                // If there is no such name any more, what was there is not this home.
+                let last = self.names.last(&target, self.core.now());
+                last.filter(|_| error.kind() == ErrorKind::TimedOut).unwrap_or_default()
             }
         };
         self.found_udp_homes(&target, &addresses);
@@ -135,6 +140,11 @@ impl<N: Net> Client<N> {
                 conn.stage.step = HomeStep::Relayed { link };
                 self.note_dial(link, Ok(()));
                 self.core.set_deadline(id, None);
+                if self.link(link).is_some_and(|link| link.confirm)
+                    && let Err(gone) = self.core.say(link, &Message::Accepted)
+                {
+                    return self.lose_link(link, gone);
+                }
                 self.relay(link, id);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -153,7 +163,7 @@ impl<N: Net> Client<N> {
         };
         self.core.abort(id);
         self.complain_of_home(&dial.target, &error);
-        self.resolved.remove(&dial.target);
+        self.names.doubt(&dial.target);
         let timed_out = error.kind() == ErrorKind::TimedOut;
         let deadline = self.core.now() + limits::HOME_DIAL_TIME;
         match self.try_dial(link, dial, held) {

@@ -1,24 +1,25 @@
-//! Lines: the way to the server, found again whenever it is lost, and the links on it.
+//! Lines: the way to a server, found again whenever it is lost, and the links on it.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::warn;
+use log::info;
 
+use super::names::{Lookup, in_order};
+use super::servers::Upstream;
 use super::session::Control;
-use super::{Client, Complaint, Lookup, Tunnel, in_order};
-use crate::config::{ClientConfig, HostPort, Protocol, Proxy, Transport};
+use super::{Client, Complaint, Tunnel};
+use crate::config::RemoteServer;
 use crate::engine::conn::{Conn, TunnelConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::socket::Socket;
 use crate::limits;
 use crate::proto::backoff::Backoff;
-use crate::proto::noise::{Channel, Protection, Side};
+use crate::proto::noise::{Channel, Side};
 use crate::proto::numbered::Number;
 use crate::proto::passage::Passage;
 use crate::proto::time::Time;
@@ -26,69 +27,14 @@ use crate::proto::time::Time;
 /// Names a [`Line`] for ever.
 pub(super) type LineId = u64;
 
-/// A server, and how it is reached.
-pub(super) struct Upstream {
-    pub(super) remote_addr: HostPort,
-    pub(super) protocol: Protocol,
-    pub(super) prefer_ipv6: bool,
-    pub(super) heartbeat_timeout: Option<Duration>,
-    proxy: Option<Proxy>,
-    transport: Transport,
-    protection: Protection,
-    /// Names this process to the server; to another one, by another name, so that a session there
-    /// is not taken for the end of the one here.
-    pub(super) instance: [u8; 32],
-}
-
-impl Upstream {
-    /// Fails where keys and patterns do not fit.
-    pub(super) fn new<N: Net>(config: &ClientConfig, net: &mut N) -> io::Result<Upstream> {
-        let protection = Protection::new(&config.transport, Side::Initiator)
-            .map_err(|reason| io::Error::new(ErrorKind::InvalidInput, reason))?;
-        let mut instance = [0; 32];
-        net.random(&mut instance);
-        Ok(Upstream {
-            remote_addr: config.remote_addr.clone(),
-            protocol: config.protocol,
-            prefer_ipv6: config.prefer_ipv6,
-            heartbeat_timeout: config.heartbeat_timeout,
-            proxy: config.tcp.proxy.clone(),
-            transport: config.transport.clone(),
-            protection,
-            instance,
-        })
-    }
-
-    /// Says what the owner ought to know.
-    pub(super) fn warn(&self) {
-        if matches!(self.protection, Protection::None) {
-            warn!("transport is tcp: tokens and visitors' bytes cross the net unencrypted");
-        }
-    }
-
-    /// Whether the same server is reached in the same way: a session with it may go on.
-    pub(super) fn is_same(&self, other: &Upstream) -> bool {
-        (&self.remote_addr, self.protocol, &self.proxy, &self.transport)
-            == (&other.remote_addr, other.protocol, &other.proxy, &other.transport)
-    }
-
-    /// Whose address is looked up: the server's name is the proxy's to resolve.
-    pub(super) fn dialled(&self) -> &HostPort {
-        self.proxy.as_ref().map_or(&self.remote_addr, |proxy| &proxy.addr)
-    }
-
-    /// The server, for the log: where it was dialled, or which proxy did that.
-    pub(super) fn server_at(&self, address: impl fmt::Display) -> String {
-        match &self.proxy {
-            Some(proxy) => format!("server {} through proxy {proxy}", self.remote_addr),
-            None => format!("server {address}"),
-        }
-    }
-}
-
 /// What carries a control session, one after the other, and the session's links.
 pub(super) struct Line {
     pub(super) to: Arc<Upstream>,
+    /// Names this line to the server: a new session takes the place of the last one. Another line
+    /// to the same server has another name, so that neither is taken for the end of the other.
+    pub(super) instance: [u8; 32],
+    /// Which of the addresses of the server's name it is for, if each is a server.
+    pub(super) address: Option<SocketAddr>,
     /// With a rathole server, the one that it is for.
     pub(super) service: Option<Number>,
     pub(super) role: Role,
@@ -96,6 +42,8 @@ pub(super) struct Line {
     /// Which of the Noise patterns the server took last, or is tried next.
     pattern: usize,
     pub(super) backoff: Backoff,
+    /// How many there are.
+    pub(super) links: usize,
     /// Links that the server has asked for and not got.
     pub(super) owed: usize,
     /// Of those, under way.
@@ -126,8 +74,8 @@ pub(super) enum Role {
 pub(super) enum Way {
     /// Dialled again at this time.
     Down { until: Time },
-    /// Its name is being looked up.
-    Resolving,
+    /// Its name is being looked up. The last answer is used from this time on, if there is one.
+    Resolving { last_at: Option<Time> },
     /// A connection is under way; these addresses, the server's or the proxy's, are left to try.
     Dialling { rest: VecDeque<SocketAddr> },
     /// The session stands; links are dialled to the same address (with a proxy, its address).
@@ -145,11 +93,14 @@ impl Line {
     ) -> Line {
         Line {
             to,
+            instance: [0; 32],
+            address: None,
             service,
             role,
             way: Way::Down { until: now },
             pattern: 0,
             backoff: Backoff::new(retry_interval),
+            links: 0,
             owed: 0,
             dialling: 0,
             link_backoff: Backoff::new(limits::LINK_RETRY),
@@ -160,10 +111,24 @@ impl Line {
         }
     }
 
+    /// Its server, for the log.
+    pub(super) fn shown(&self) -> String {
+        match self.address {
+            Some(address) => format!("{} ({address})", self.to.server_at(&self.to.server.addr)),
+            None => self.to.server_at(&self.to.server.addr),
+        }
+    }
+
+    /// Whether it carries visitors of a unit: of one service, or of all.
+    pub(super) fn serves(&self, unit: Option<Number>) -> bool {
+        self.service == unit || self.service.is_none() || unit.is_none()
+    }
+
     /// When to call [`Client::tend_line`].
     pub(super) fn deadline(&self) -> Option<Time> {
         let dial = match self.way {
             Way::Down { until } => Some(until),
+            Way::Resolving { last_at } => last_at,
             _ => None,
         };
         let look = match self.role {
@@ -183,11 +148,24 @@ impl<N: Net> Client<N> {
             return if look <= now { self.see_off(id, until) } else { self.dial_links(id) };
         }
         if matches!(line.way, Way::Down { until } if until <= now) {
-            // Each time anew: it may have moved.
-            line.way = Way::Resolving;
-            self.look_up(Lookup::Server { line: id });
-            return;
+            return match line.address {
+                Some(address) => self.found_server(id, Ok(vec![address])),
+                // Each time anew: it may have moved.
+                None => {
+                    line.way = Way::Resolving { last_at: Some(now + limits::RESOLVE_WAIT) };
+                    self.look_up(Lookup::Server { line: id });
+                }
+            };
         }
+        if let Way::Resolving { last_at } = &mut line.way
+            && last_at.is_some_and(|at| at <= now)
+        {
+            *last_at = None;
+            if let Some(last) = self.names.last(line.to.dialled(), now) {
+                return self.found_server(id, Ok(last));
+            }
+        }
+        let Some(line) = self.lines.get_mut(&id) else { return };
         if line.link_pause.is_some_and(|until| until <= now) {
             line.link_pause = None;
         }
@@ -203,7 +181,7 @@ impl<N: Net> Client<N> {
                 self.dial_server(id, "no address".to_owned());
             }
             Err(error) => {
-                let whose = if line.to.proxy.is_some() { "the proxy's" } else { "its" };
+                let whose = if line.to.server.proxy.is_some() { "the proxy's" } else { "its" };
                 self.rest(id, format!("{whose} name cannot be resolved: {error}"));
             }
         }
@@ -236,9 +214,16 @@ impl<N: Net> Client<N> {
         let Some(line) = self.lines.get_mut(&id) else { return };
         let Way::Dialling { rest } = &mut line.way else { return };
         let Some(server) = rest.pop_front() else { return self.rest(id, why) };
-        let control = Control::connecting(id, server);
-        if let Err(error) = self.dial_tunnel(id, server, Tunnel::Control(Box::new(control))) {
-            self.dial_server(id, format!("{server}: {error}"));
+        let has_others = !rest.is_empty();
+        let now = self.core.now();
+        let control = Control::connecting(id, server, now);
+        match self.dial_tunnel(id, server, Tunnel::Control(Box::new(control))) {
+            // A dead one must not keep us from the others for long.
+            Ok(conn) if has_others => {
+                self.core.set_deadline(conn, Some(now + limits::SERVER_CONNECT_TIME));
+            }
+            Ok(_) => {}
+            Err(error) => self.dial_server(id, format!("{server}: {error}")),
         }
     }
 
@@ -258,11 +243,11 @@ impl<N: Net> Client<N> {
         self.core.io.net.send_far(&stream);
         let socket = Socket::connecting(stream);
         let mut conn = TunnelConn::new(socket, channel, Side::Initiator, stage);
-        if let Some(proxy) = &line.to.proxy {
-            conn = conn.through(Passage::new(proxy, &line.to.remote_addr));
+        if let RemoteServer { addr, proxy: Some(proxy), .. } = &line.to.server {
+            conn = conn.through(Passage::new(proxy, addr));
         }
         let id = self.core.adopt(Conn::Tunnel(conn), None)?;
-        let deadline = self.core.now() + limits::SERVER_DIAL_TIME;
+        let deadline = self.core.now() + limits::SERVER_STEP_TIME;
         self.core.set_deadline(id, Some(deadline));
         Ok(id)
     }
@@ -270,6 +255,12 @@ impl<N: Net> Client<N> {
     /// Pauses before the next attempt.
     fn rest(&mut self, id: LineId, why: String) {
         if self.is_draining() {
+            return self.drop_line(id);
+        }
+        if !self.doubt(id) {
+            if let Some(line) = self.lines.get(&id) {
+                info!("{} is let go: its name has other addresses now; {why}", line.shown());
+            }
             return self.drop_line(id);
         }
         let random = self.random();
@@ -281,13 +272,13 @@ impl<N: Net> Client<N> {
         }
         line.error = Some(why.clone());
         line.way = Way::Down { until: now + pause };
-        let server = line.to.server_at(&line.to.remote_addr);
+        let server = line.shown();
         let seconds = pause.as_secs_f64();
         let whose = match line.service {
             None => String::new(),
             Some(service) => format!("service {}: ", self.services.name(service)),
         };
-        self.complain(Complaint::Server, || {
+        self.complain(Complaint::Server(id), || {
             format!("{whose}no session with {server}: {why}; again in {seconds:.1} s")
         });
     }

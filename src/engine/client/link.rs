@@ -1,10 +1,11 @@
 //! Links: dialled when the server asks, introduced, and then lent to one visitor after another.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use log::debug;
 
-use super::line::{LineId, Way};
+use super::line::{Line, LineId, Role, Way};
 use super::{Client, Tunnel};
 use crate::config::{HostPort, Protocol};
 use crate::engine::conn::{Carrier as _, Conn, Dialect, Event, Gone, READS};
@@ -25,9 +26,13 @@ use crate::wire::proxy_header::{self, Ends, Tlvs, Version};
 /// A link.
 pub(super) struct Link {
     pub(super) line: LineId,
+    /// When it was dialled.
+    pub(super) begun: Time,
     pub(super) step: LinkStep,
     /// Of the visitor that is on it, or was last.
     pub(super) service: Option<Number>,
+    /// The server wants to know when that one's connection at home is there.
+    pub(super) confirm: bool,
 }
 
 pub(super) enum LinkStep {
@@ -55,7 +60,7 @@ pub(super) enum LinkStep {
 }
 
 impl LinkStep {
-    fn is_new(&self) -> bool {
+    pub(super) fn is_new(&self) -> bool {
         matches!(self, LinkStep::Connecting | LinkStep::Shaking | LinkStep::Introduced)
     }
 }
@@ -64,18 +69,20 @@ impl<N: Net> Client<N> {
     /// Dials what is owed, within bounds.
     pub(super) fn dial_links(&mut self, id: LineId) {
         let at_once = (limits::LINKS_DIALLED_AT_ONCE / self.lines.len()).max(1);
-        while self.links < self.most_links {
+        while self.has_room_for_link(id) {
             let Some(line) = self.lines.get(&id) else { return };
             let Way::Up { server, .. } = line.way else { return };
             let wanted = line.owed.min(at_once);
             if line.link_pause.is_some() || line.dialling >= wanted {
                 return;
             }
-            let link = Link { line: id, step: LinkStep::Connecting, service: None };
+            let (begun, step) = (self.core.now(), LinkStep::Connecting);
+            let link = Link { line: id, begun, step, service: None, confirm: false };
             match self.dial_tunnel(id, server, Tunnel::Link(link)) {
                 Ok(_) => {
                     self.links += 1;
                     if let Some(line) = self.lines.get_mut(&id) {
+                        line.links += 1;
                         line.dialling += 1;
                     }
                 }
@@ -87,10 +94,33 @@ impl<N: Net> Client<N> {
         }
     }
 
+    /// Whether a line may have one more: a crowd at one server leaves some to the others.
+    fn has_room_for_link(&self, id: LineId) -> bool {
+        let least = (self.most_links / (2 * self.lines.len())).min(limits::LINKS_OF_EACH);
+        let lacks = |(other, line): (&LineId, &Line)| match line.role {
+            Role::Active | Role::Next if *other != id => least.saturating_sub(line.links),
+            _ => 0,
+        };
+        self.links + self.lines.iter().map(lacks).sum::<usize>() < self.most_links
+    }
+
     fn pause_links(&mut self, id: LineId) {
         let (random, now) = (self.random(), self.core.now());
         let Some(line) = self.lines.get_mut(&id) else { return };
         line.link_pause = Some(now + line.link_backoff.next(random));
+    }
+
+    /// A link has no answer in time. One that is new has more if its session shows that the line is
+    /// slow, or the queue before it long.
+    pub(super) fn link_overdue(&mut self, id: ConnId) {
+        let Some(&mut Link { line, begun, ref step, .. }) = self.link(id) else { return };
+        let is_new = step.is_new();
+        let round_trip = self.control_of(line).and_then(|control| self.round_trip(control));
+        let slow = round_trip.map_or(Duration::ZERO, |(last, _)| last * 2);
+        let step = limits::SERVER_STEP_TIME.max(slow);
+        if !is_new || !self.core.still_begins(id, begun, step) {
+            self.lose_link(id, "no answer in time");
+        }
     }
 
     /// A link before READY.
@@ -228,7 +258,10 @@ impl<N: Net> Client<N> {
             Entry::Udp => None, // above
         });
         log_open(&open, target.as_ref());
-        let number = open.service;
+        let (number, confirm) = (open.service, open.confirm);
+        if let Some(link) = self.link(id) {
+            link.confirm = confirm;
+        }
         self.welcome_visitor(id, number, target, held);
         Ok(())
     }
@@ -252,7 +285,7 @@ impl<N: Net> Client<N> {
             return self.dial_home(id, target, addresses, held);
         }
         self.set_step(id, LinkStep::Resolving { held });
-        let deadline = self.core.now() + limits::HOME_DIAL_TIME;
+        let deadline = self.wait_for(&target);
         self.core.set_deadline(id, Some(deadline));
         self.look_up_home(target, Some(id));
     }
@@ -311,9 +344,15 @@ impl<N: Net> Client<N> {
 
     /// Closes a link that has served its one visitor.
     pub(super) fn close_link(&mut self, id: ConnId) {
-        if self.link(id).is_some() {
-            self.core.close(id);
-            self.links -= 1;
+        let Some(line) = self.link(id).map(|link| link.line) else { return };
+        self.core.close(id);
+        self.uncount_link(line);
+    }
+
+    fn uncount_link(&mut self, line: LineId) {
+        self.links -= 1;
+        if let Some(line) = self.lines.get_mut(&line) {
+            line.links -= 1;
         }
     }
 
@@ -328,7 +367,7 @@ impl<N: Net> Client<N> {
         let mut step = std::mem::replace(&mut link.step, LinkStep::Settling);
         debug!("link: {why}");
         self.core.abort(id);
-        self.links -= 1;
+        self.uncount_link(line);
         match &mut step {
             LinkStep::Leased { home } => self.core.abort(*home),
             LinkStep::Resolving { held } => self.core.io.buffers.give_back(held),
@@ -390,16 +429,6 @@ impl<N: Net> Client<N> {
             Tunnel::Link(link) => Some(link),
             Tunnel::Control(_) => None,
         }
-    }
-
-    /// Addresses that need no look-up, or were looked up a moment ago.
-    pub(super) fn known_addresses(&self, target: &HostPort) -> Option<Vec<std::net::SocketAddr>> {
-        if let Ok(ip) = target.host.parse::<std::net::IpAddr>() {
-            return Some(vec![(ip, target.port).into()]);
-        }
-        let (addresses, found_at) = self.resolved.get(target)?;
-        let now: Time = self.core.now();
-        (now - *found_at < limits::RESOLVED_FRESH).then(|| addresses.clone())
     }
 }
 

@@ -109,7 +109,7 @@ impl<N: Net> Client<N> {
         let Step::Channel(channel) = &mut control.step else { return Ok(false) };
         let line = self.lines.get(&control.line).ok_or(Gone::Unexpected)?;
         let service = line.service.and_then(|service| self.services.get(service));
-        let token = service.ok_or(Gone::Unexpected)?.token.expose();
+        let token = line.to.server.token_of(service.ok_or(Gone::Unexpected)?).expose();
         let auth = channel.handle_hello(&hello, token).map_err(Gone::Rathole)?;
         self.core.push(id, &auth)?;
         Ok(true)
@@ -196,7 +196,7 @@ impl<N: Net> Client<N> {
             (start, kind) => {
                 let (name, kind) = (service.name.clone(), kind.as_str());
                 let there = if start == Start::Udp { "udp" } else { "tcp" };
-                self.complain(Complaint::Refusal, || {
+                self.complain(Complaint::Refusal(line), || {
                     format!("service {name}: its type is {kind} here and {there} on the server")
                 });
                 Err(Gone::Unexpected)

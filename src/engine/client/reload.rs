@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use log::info;
 
-use super::line::{Line, LineId, Role, Upstream, Way};
+use super::line::{LineId, Role, Way};
 use super::link::LinkStep;
+use super::servers::Upstream;
 use super::{Client, Tunnel, capacity};
+use crate::config::ClientConfig;
 use crate::config::changes::{self, Change};
-use crate::config::{ClientConfig, Protocol};
 use crate::engine::conn::{Conn, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::backoff::Backoff;
-use crate::proto::numbered::{News, Number};
+use crate::proto::numbered::News;
 use crate::proto::services::ServiceId;
 use crate::proto::time::Time;
 use crate::wire::message::Message;
@@ -24,7 +25,7 @@ use crate::wire::message::Message;
 impl<N: Net> Client<N> {
     /// Takes another file's configuration. If that cannot be, nothing has changed.
     pub fn reload(&mut self, config: ClientConfig) -> io::Result<Vec<Change>> {
-        let mut upstream = Upstream::new(&config, &mut self.core.io.net)?;
+        let upstreams = Upstream::all(&config)?;
         let desk = self.core.desk.plan(config.admin.as_ref(), &mut self.core.io.net)?;
         let changes = changes::client(&self.config, &config);
         // From here on nothing fails.
@@ -39,76 +40,32 @@ impl<N: Net> Client<N> {
                 history.forget(ServiceId::nth((*number).into()));
             }
         }
-        let stays = self.upstream.is_same(&upstream);
-        // By this name the server knows the session that goes on there.
-        let known =
-            |line: &&Line| !matches!(line.role, Role::Leaving { .. }) && line.to.is_same(&upstream);
-        let known = self.lines.values().find(known).map(|line| line.to.instance);
-        if let Some(instance) = known {
-            upstream.instance = instance;
-        }
-        self.upstream = Arc::new(upstream);
-        if !stays {
-            self.upstream.warn();
-        }
+        self.set_upstreams(upstreams);
         self.retire_successors();
-        for line in self.lines.values_mut().filter(|line| line.to.is_same(&self.upstream)) {
-            line.to = Arc::clone(&self.upstream);
-            let its = line.service.and_then(|service| self.services.get(service));
-            let first_pause = its.map_or(self.config.retry_interval, |its| its.retry_interval);
-            line.backoff = Backoff::new(first_pause);
-        }
+        self.watch_homes();
+        self.refresh_lines();
         self.tell(&news);
-        if !stays {
+        self.draw_lines();
+        if self.lines.values().any(|line| line.role == Role::Next) {
             info!("another server: its session is to stand before the former one is let go");
         }
-        self.draw_lines();
         self.settle_lines();
         self.measure();
         Ok(changes)
     }
 
-    /// A line for all services, or for each, to the file's server, where there is none. Whoever
-    /// is served by another server goes on until it stands.
-    pub(super) fn draw_lines(&mut self) {
-        let units: Vec<Option<Number>> = match self.upstream.protocol {
-            Protocol::Native => vec![None],
-            Protocol::Rathole => self.services.iter().map(|(number, _)| Some(number)).collect(),
-        };
-        for unit in units {
-            let is_there = |line: &Line| self.is_current(line) && line.service == unit;
-            if self.lines.values().any(is_there) {
-                continue;
+    /// What else a new file says of the lines that stay.
+    fn refresh_lines(&mut self) {
+        let all = std::mem::take(&mut self.lines);
+        for (id, mut line) in all {
+            if let Some(source) = self.source_of(&line) {
+                line.to = Arc::clone(&source.to);
+                let its = line.service.and_then(|service| self.services.get(service));
+                let first_pause = its.map_or(self.config.retry_interval, |its| its.retry_interval);
+                line.backoff = Backoff::new(first_pause);
             }
-            let serves = |line: &Line| {
-                let is_its = line.service == unit || line.service.is_none() || unit.is_none();
-                line.role == Role::Active && is_its
-            };
-            let is_served = self.lines.values().any(serves);
-            self.draw_line(if is_served { Role::Next } else { Role::Active }, unit);
+            self.lines.insert(id, line);
         }
-    }
-
-    fn draw_line(&mut self, role: Role, service: Option<Number>) {
-        let its = service.and_then(|service| self.services.get(service));
-        let retry_interval = its.map_or(self.config.retry_interval, |its| its.retry_interval);
-        let (to, now) = (Arc::clone(&self.upstream), self.core.now());
-        let line = Line::new(to, service, role, retry_interval, now);
-        self.lines.insert(self.next_line, line);
-        self.next_line += 1;
-    }
-
-    /// Whether a line leads to the file's server, and stays.
-    fn is_current(&self, line: &Line) -> bool {
-        !matches!(line.role, Role::Leaving { .. }) && line.to.is_same(&self.upstream)
-    }
-
-    /// Lines to a server that was never reached, and is not the file's any more.
-    fn retire_successors(&mut self) {
-        let is_old = |line: &Line| line.role == Role::Next && !line.to.is_same(&self.upstream);
-        let old: Vec<LineId> =
-            self.lines.iter().filter(|(_, line)| is_old(line)).map(|(id, _)| *id).collect();
-        old.into_iter().for_each(|id| self.drop_line(id));
     }
 
     /// Services that have come, gone or changed, to every server that there is a session with.
@@ -157,28 +114,8 @@ impl<N: Net> Client<N> {
         self.settle_lines();
     }
 
-    /// Lines to a former server are let go when others stand for all that they are for.
-    fn settle_lines(&mut self) {
-        let stands = |line: &&Line| {
-            let is_up = matches!(line.way, Way::Up { .. });
-            line.role == Role::Active && is_up && self.is_current(line)
-        };
-        let standing: Vec<Option<Number>> =
-            self.lines.values().filter(stands).map(|line| line.service).collect();
-        let all_stand = !standing.is_empty()
-            && !self.lines.values().any(|line| line.role == Role::Next)
-            && self.lines.values().filter(|line| self.is_current(line)).count() == standing.len();
-        let is_replaced = |line: &Line| {
-            let by_one = standing.contains(&None) || standing.contains(&line.service);
-            line.role == Role::Active && !self.is_current(line) && (by_one || all_stand)
-        };
-        let old: Vec<LineId> =
-            self.lines.iter().filter(|(_, line)| is_replaced(line)).map(|(id, _)| *id).collect();
-        old.into_iter().for_each(|id| self.let_go(id));
-    }
-
     /// No new visitors come by this line; those who are on it have some time.
-    fn let_go(&mut self, id: LineId) {
+    pub(super) fn let_go(&mut self, id: LineId) {
         let now = self.core.now();
         let Some(line) = self.lines.get_mut(&id) else { return };
         let Way::Up { control, server } = line.way else { return self.drop_line(id) };
@@ -229,7 +166,7 @@ impl<N: Net> Client<N> {
             self.core.close(control);
         }
         self.lose_links_of(id);
-        self.lines.remove(&id);
+        self.forget_line(id);
     }
 }
 

@@ -4,10 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use log::{debug, error, info};
+use log::{debug, info};
 
 use super::home::Home;
-use super::line::{LineId, Way};
+use super::line::{Line, LineId, Way};
 use super::{Client, Complaint, Tunnel};
 use crate::config::Protocol;
 use crate::engine::conn::{Carrier as _, Conn, Event, Gone};
@@ -15,7 +15,7 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::control_client::{Asked, ControlClient};
-use crate::proto::keepalive::Due;
+use crate::proto::keepalive::{Due, Keepalive};
 use crate::proto::noise::HandshakeHash;
 use crate::proto::numbered::Number;
 use crate::proto::rathole_client::ControlChannel;
@@ -29,13 +29,15 @@ pub(super) struct Control {
     pub(super) server: SocketAddr,
     /// It is to find out why another one ended so: whether the server speaks rathole's protocol.
     probe: Option<String>,
+    /// When it was dialled.
+    begun: Time,
     pub(super) step: Step,
 }
 
 impl Control {
     /// Just dialled.
-    pub(super) fn connecting(line: LineId, server: SocketAddr) -> Control {
-        Control { line, server, probe: None, step: Step::Connecting }
+    pub(super) fn connecting(line: LineId, server: SocketAddr, begun: Time) -> Control {
+        Control { line, server, probe: None, begun, step: Step::Connecting }
     }
 }
 
@@ -52,12 +54,20 @@ pub(super) enum Step {
 }
 
 impl Step {
-    /// How many services visitors can come to.
-    pub(super) fn held(&self) -> usize {
+    /// Whether the server has welcomed us.
+    fn stands(&self) -> bool {
         match self {
-            Step::Session(session) => session.held(),
-            Step::Channel(channel) => usize::from(channel.is_up()),
-            _ => 0,
+            Step::Session(session) => session.is_welcome(),
+            Step::Channel(channel) => channel.is_up(),
+            Step::Connecting | Step::Shaking | Step::Asked | Step::Answered => false,
+        }
+    }
+
+    fn pulse(&mut self) -> Option<&mut Keepalive> {
+        match self {
+            Step::Session(session) => Some(&mut session.pulse),
+            Step::Channel(channel) => Some(&mut channel.pulse),
+            Step::Connecting | Step::Shaking | Step::Asked | Step::Answered => None,
         }
     }
 }
@@ -106,12 +116,16 @@ impl<N: Net> Client<N> {
     fn greet_server(&mut self, id: ConnId, line: LineId, hash: HandshakeHash) -> Result<(), Gone> {
         let now = self.core.now();
         let Some(line) = self.lines.get(&line) else { return Ok(()) };
-        let (instance, timeout) = (line.to.instance, line.to.heartbeat_timeout);
+        let (instance, timeout) = (line.instance, line.to.heartbeat_timeout);
+        let unwell = self.unwell();
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         conn.codec().allow(limits::CONTROL_BODY);
         let hello = Message::Hello { min_version: VERSION, max_version: VERSION, instance };
         conn.say(&mut self.core.io, &hello)?;
-        let session = ControlClient::new(hash, timeout, now);
+        let mut session = ControlClient::new(hash, timeout, now);
+        for number in unwell {
+            session.set_health(number, false);
+        }
         if let Tunnel::Control(control) = &mut conn.stage {
             control.step = Step::Session(Box::new(session));
         }
@@ -171,7 +185,7 @@ impl<N: Net> Client<N> {
                 }
                 Asked::Close => return Err(Gone::Closed),
                 Asked::OtherVersions(min, max) => {
-                    self.complain(Complaint::Refusal, || {
+                    self.complain(Complaint::Refusal(line), || {
                         format!(
                             "server {server} speaks versions {min} to {max} of the protocol, this \
                              client {VERSION}: upgrade the older one"
@@ -191,6 +205,15 @@ impl<N: Net> Client<N> {
         match &control_of(self.core.conns.get(id)?)?.step {
             Step::Session(session) => session.pulse.round_trip(),
             _ => None,
+        }
+    }
+
+    /// Whether visitors can come to a service by a session.
+    pub(super) fn has(&self, id: ConnId, number: Number) -> bool {
+        match self.core.conns.get(id).and_then(control_of).map(|control| &control.step) {
+            Some(Step::Session(session)) => session.has(number),
+            Some(Step::Channel(channel)) => channel.is_up(),
+            _ => false,
         }
     }
 
@@ -218,7 +241,8 @@ impl<N: Net> Client<N> {
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         let Tunnel::Control(control) = &mut conn.stage else { return Ok(()) };
         let Step::Session(session) = &mut control.step else { return Ok(()) };
-        match session.register(number, service) {
+        let Some(line) = self.lines.get(&control.line) else { return Ok(()) };
+        match session.register(number, service, &line.to.server) {
             Some(message) => conn.say(&mut self.core.io, &message),
             None => Ok(()),
         }
@@ -232,7 +256,13 @@ impl<N: Net> Client<N> {
         answer: Option<Registration>,
     ) -> Result<(), Gone> {
         let Some(service) = self.services.get(number) else { return Ok(()) };
-        let name = service.name.clone();
+        // Where there are several servers, it matters which.
+        let at = match (self.sources.len(), self.lines.get(&line)) {
+            (2.., Some(line)) => format!(" at {}", line.shown()),
+            (_, Some(Line { address: Some(address), .. })) => format!(" at server {address}"),
+            _ => String::new(),
+        };
+        let name = format!("{}{at}", service.name);
         let (kind, ports) = (service.kind.as_str(), service.local_ports);
         match answer {
             None => {
@@ -245,18 +275,18 @@ impl<N: Net> Client<N> {
                 info!("service {name} is up");
             }
             Some(Registration::Taken) => info!("service {name} is served by another client"),
-            Some(Registration::UnknownService) => self.complain(Complaint::Refusal, || {
+            Some(Registration::UnknownService) => self.complain(Complaint::Refusal(line), || {
                 format!("service {name}: the server's file has no service of that name")
             }),
             Some(Registration::WrongToken) => {
-                self.complain(Complaint::Refusal, || {
+                self.complain(Complaint::Refusal(line), || {
                     format!("service {name}: the server's file has another token")
                 });
             }
-            Some(Registration::WrongKind) => self.complain(Complaint::Refusal, || {
+            Some(Registration::WrongKind) => self.complain(Complaint::Refusal(line), || {
                 format!("service {name}: its type is {kind} here and another in the server's file")
             }),
-            Some(Registration::WrongPorts) => self.complain(Complaint::Refusal, || {
+            Some(Registration::WrongPorts) => self.complain(Complaint::Refusal(line), || {
                 format!(
                     "service {name}: local_addr has {ports} ports, and the server's bind_addr \
                      another number"
@@ -265,8 +295,7 @@ impl<N: Net> Client<N> {
         }
         match self.session(id) {
             Some(session) if session.is_refused() => {
-                error!("the server has refused every service");
-                Err(Gone::Closed)
+                Err(Gone::AllRefused(session.standing(number).1.unwrap_or_default()))
             }
             _ => Ok(()),
         }
@@ -285,20 +314,40 @@ impl<N: Net> Client<N> {
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         let silence = conn.silence();
         let Tunnel::Control(control) = &mut conn.stage else { return Ok(()) };
+        let (line, begun) = (control.line, control.begun);
+        if !control.step.stands() {
+            // What a rathole server has to say comes in one breath.
+            let may_go_on = !matches!(control.step, Step::Answered);
+            return match may_go_on && self.core.still_begins(id, begun, limits::SERVER_STEP_TIME) {
+                true => Ok(()),
+                false => Err(silence),
+            };
+        }
+        // It may be busy with what its links carry.
+        let is_its = |stage: &Tunnel| matches!(stage, Tunnel::Link(link) if link.line == line);
+        let heard = match control.step.pulse() {
+            Some(pulse) if pulse.deadline().is_some_and(|at| at <= now) => {
+                self.core.last_heard(is_its)
+            }
+            _ => None,
+        };
+        let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
+        let Tunnel::Control(control) = &mut conn.stage else { return Ok(()) };
+        if let (Some(pulse), Some(at)) = (control.step.pulse(), heard) {
+            pulse.heard(at);
+        }
         let session = match &mut control.step {
             Step::Session(session) => session,
-            Step::Channel(channel) if channel.is_up() => match channel.pulse.poll(now) {
+            Step::Channel(channel) => match channel.pulse.poll(now) {
                 Due::Dead => return Err(silence),
                 Due::Nothing | Due::Ping => return Ok(()),
             },
             _ => return Err(silence),
         };
-        if !session.is_welcome() {
-            return Err(silence);
-        }
         let due = session.pulse.poll(now);
+        let Some(line) = self.lines.get(&control.line) else { return Ok(()) };
         let mut again = Vec::new();
-        while let Some(message) = session.ask_again(&self.services, now) {
+        while let Some(message) = session.ask_again(&self.services, &line.to.server, now) {
             again.push(message);
         }
         for message in again {
@@ -329,9 +378,19 @@ impl<N: Net> Client<N> {
         let Tunnel::Control(control) = &mut conn.stage else { return };
         let (line, server) = (control.line, control.server);
         let hint = match (&control.step, &why) {
+            (Step::Connecting, _) if is_silence(&why) => {
+                ": no answer at all; the host is off, or a firewall drops what comes"
+            }
+            (Step::Shaking, _) if is_silence(&why) => {
+                " after the connect: nothing came; something else may listen there"
+            }
+            (Step::Shaking, Gone::Frame(_)) => ": it is no underpass server, or not its bind_addr",
             (Step::Shaking, Gone::Closed | Gone::Io(_)) => {
                 " during the Noise handshake: remote_public_key is not the server's key, or the \
                  patterns differ"
+            }
+            (Step::Session(session), _) if is_silence(&why) && !session.is_welcome() => {
+                " before its welcome"
             }
             (Step::Session(session), Gone::Closed | Gone::Io(_)) if !session.is_welcome() => {
                 " before its welcome: it may not be an underpass server"
@@ -352,7 +411,8 @@ impl<N: Net> Client<N> {
         let is_unwelcome = matches!(&control.step, Step::Session(session) if !session.is_welcome());
         let is_shaking = matches!(control.step, Step::Shaking);
         let probe = control.probe.take();
-        if is_shaking && probe.is_none() && !is_silence(&why) {
+        let is_the_proxy_s = matches!(why, Gone::Proxy(_));
+        if is_shaking && probe.is_none() && !is_silence(&why) && !is_the_proxy_s {
             self.try_another_pattern(line, server);
         }
         let is_rathole = matches!(why, Gone::OtherProtocol);
@@ -370,7 +430,7 @@ impl<N: Net> Client<N> {
     /// The server has closed on our HELLO, as rathole's server does: asks it.
     fn probe(&mut self, line: LineId, server: SocketAddr, why: String) {
         let probe = Some(why.clone());
-        let control = Control { line, server, probe, step: Step::Connecting };
+        let control = Control { probe, ..Control::connecting(line, server, self.core.now()) };
         if self.dial_tunnel(line, server, Tunnel::Control(Box::new(control))).is_err() {
             self.line_failed(line, why);
         }

@@ -6,13 +6,14 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use log::debug;
 use slab::Slab;
 
 use super::link::LinkStep;
-use super::{Client, Complaint, Tunnel, in_order};
+use super::names::in_order;
+use super::{Client, Complaint, Tunnel};
 use crate::config::{HostPort, Protocol, ServiceKind};
 use crate::engine::conn::{Carrier as _, Event, Gone};
 use crate::engine::conns::ConnId;
@@ -47,16 +48,57 @@ pub(super) struct Udp<S> {
 /// A visitor's session.
 struct UdpSession<S> {
     home: UdpHome<S>,
+    /// Where its home is, as the file has it.
+    target: HostPort,
+    doubt: Doubt,
     /// What goes in front of its first datagram: a PROXY header, if the service wants one.
     preface: Vec<u8>,
+    /// It has gone out.
+    is_prefaced: bool,
 }
 
 /// A session's end at home.
 enum UdpHome<S> {
     /// The service's name is being looked up; what the visitor has said so far.
-    Resolving { target: HostPort, held: Vec<Vec<u8>> },
-    /// Its socket, and the index of that.
-    Open { socket: S, index: usize },
+    Resolving { held: Vec<Vec<u8>> },
+    /// Its socket, the index of that, and who it is connected to.
+    Open { socket: S, index: usize, peer: SocketAddr },
+}
+
+/// Whether a home is still where it was.
+struct Doubt {
+    /// Since when the visitor has had no answer.
+    silent_since: Option<Time>,
+    /// When that was last asked.
+    asked: Time,
+    /// Something has said that nobody is there.
+    is_refused: bool,
+    /// The socket is of no use any more: this host's own address has changed, or its routes.
+    is_broken: bool,
+}
+
+impl Doubt {
+    fn none(now: Time) -> Doubt {
+        Doubt { silent_since: None, asked: now, is_refused: false, is_broken: false }
+    }
+
+    /// A datagram goes home: whether the home is to be looked for.
+    fn grows(&mut self, sent: &io::Result<()>, now: Time) -> bool {
+        match sent.as_ref().map_err(io::Error::kind) {
+            Ok(()) | Err(ErrorKind::WouldBlock) => {}
+            Err(ErrorKind::ConnectionRefused) => self.is_refused = true,
+            Err(_) => self.is_broken = true,
+        }
+        let since = *self.silent_since.get_or_insert(now);
+        let is_due = match self.is_refused || self.is_broken {
+            true => now - self.asked >= limits::UDP_REFUSED,
+            false => now - since.max(self.asked) >= limits::UDP_SILENCE,
+        };
+        if is_due {
+            self.asked = now;
+        }
+        is_due
+    }
 }
 
 /// Indices of sockets fit into a token on every system ([`ConnId::token`]).
@@ -138,7 +180,7 @@ impl<S> Udp<S> {
 
     fn close_home(&mut self, home: UdpHome<S>) {
         match home {
-            UdpHome::Resolving { held, .. } => {
+            UdpHome::Resolving { held } => {
                 self.held -= held.iter().map(Vec::len).sum::<usize>();
                 self.dropped += held.len() as u64;
             }
@@ -263,8 +305,10 @@ impl<N: Net> Client<N> {
             return Ok(());
         }
         let Some(sessions) = self.udp.services.get_mut(&service) else { return Ok(()) };
-        let home = UdpHome::Resolving { target: target.clone(), held: Vec::new() };
-        let id = sessions.begin((link, name), UdpSession { home, preface }, now);
+        let (home, doubt) = (UdpHome::Resolving { held: Vec::new() }, Doubt::none(now));
+        let session =
+            UdpSession { home, target: target.clone(), doubt, preface, is_prefaced: false };
+        let id = sessions.begin((link, name), session, now);
         match self.known_addresses(&target) {
             Some(addresses) => self.open_udp_home(service, id, addresses),
             None => self.look_up_home(target, None),
@@ -276,13 +320,15 @@ impl<N: Net> Client<N> {
     pub(super) fn found_udp_homes(&mut self, target: &HostPort, addresses: &[SocketAddr]) {
         let mut waiting = Vec::new();
         for (service, sessions) in &self.udp.services {
-            let waits = |home: &UdpHome<_>| match home {
-                UdpHome::Resolving { target: its, .. } => its == target,
-                UdpHome::Open { .. } => false,
+            // One that is where it was goes on, with the port that its home knows.
+            let waits = |its: &UdpSession<_>| match its.home {
+                UdpHome::Resolving { .. } => true,
+                UdpHome::Open { peer, .. } => {
+                    !addresses.is_empty() && (its.doubt.is_broken || !addresses.contains(&peer))
+                }
             };
-            waiting.extend(
-                sessions.those(|_, its| waits(&its.home)).into_iter().map(|id| (*service, id)),
-            );
+            let those = sessions.those(|_, its| its.target == *target && waits(its));
+            waiting.extend(those.into_iter().map(|id| (*service, id)));
         }
         for (service, id) in waiting {
             self.open_udp_home(service, id, addresses.to_vec());
@@ -303,27 +349,41 @@ impl<N: Net> Client<N> {
             match self.core.io.net.connect_udp(address, Token(index as u64)) {
                 Ok(socket) => {
                     entry.insert((service, id));
-                    return self.use_udp_home(service, id, UdpHome::Open { socket, index });
+                    let open = UdpHome::Open { socket, index, peer: address };
+                    return self.use_udp_home(service, id, open);
                 }
                 Err(error) => trouble = error,
             }
         }
         let name = self.services.name(service).to_owned();
         self.complain(Complaint::Home, || format!("service {name} cannot be reached: {trouble}"));
-        self.end_udp_session(service, id);
+        let sessions = self.udp.services.get(&service);
+        let home = sessions.and_then(|sessions| sessions.get(id)).map(|(_, its)| &its.home);
+        // One that has a socket may be reached again.
+        if let Some(UdpHome::Resolving { .. }) = home {
+            self.end_udp_session(service, id);
+        }
     }
 
     fn use_udp_home(&mut self, service: Number, id: UdpSessionId, open: UdpHome<N::Udp>) {
         let Some(sessions) = self.udp.services.get_mut(&service) else { return };
-        let Some(UdpSession { home, preface }) = sessions.get_mut(id) else { return };
-        let UdpHome::Resolving { held, .. } = std::mem::replace(home, open) else { return };
+        let now = self.core.io.net.now();
+        let Some(session) = sessions.get_mut(id) else { return };
+        let UdpSession { home, doubt, preface, is_prefaced, .. } = session;
+        *is_prefaced = preface.is_empty();
+        let former = std::mem::replace(home, open);
+        *doubt = Doubt::none(now);
         let UdpHome::Open { socket, .. } = home else { return };
+        let UdpHome::Resolving { held } = former else {
+            // It has moved.
+            return self.udp.close_home(former);
+        };
         let mut passed = 0;
         for datagram in held {
             self.udp.held -= datagram.len();
-            match send(&mut self.core.io.net, socket, preface, &datagram) {
-                true => passed += datagram.len() as u64,
-                false => self.udp.dropped += 1,
+            match send(&mut self.core.io.net, socket, preface, is_prefaced, &datagram) {
+                Ok(()) => passed += datagram.len() as u64,
+                Err(_) => self.udp.dropped += 1,
             }
         }
         self.count_moved(service, passed, 0);
@@ -341,13 +401,17 @@ impl<N: Net> Client<N> {
             self.udp.dropped += 1;
             return;
         };
-        let UdpSession { home, preface } = session;
+        let UdpSession { home, target, doubt, preface, is_prefaced } = session;
+        let mut lost = None;
         let (taken, passed) = match home {
-            UdpHome::Open { socket, .. } => {
-                let sent = send(&mut self.core.io.net, socket, preface, datagram);
-                (sent, if sent { datagram.len() as u64 } else { 0 })
+            UdpHome::Open { socket, peer, .. } => {
+                let sent = send(&mut self.core.io.net, socket, preface, is_prefaced, datagram);
+                if doubt.grows(&sent, now) {
+                    lost = id.map(|id| (id, target.clone(), *peer, doubt.is_broken));
+                }
+                (sent.is_ok(), if sent.is_ok() { datagram.len() as u64 } else { 0 })
             }
-            UdpHome::Resolving { held, .. } => {
+            UdpHome::Resolving { held } => {
                 let room = self.udp.held + datagram.len() <= limits::UDP_HELD_BYTES;
                 let taken = room && held.len() < limits::UDP_HELD;
                 if taken {
@@ -359,6 +423,13 @@ impl<N: Net> Client<N> {
         };
         self.udp.dropped += u64::from(!taken);
         self.count_moved(service, passed, 0);
+        if let Some((id, target, peer, is_broken)) = lost {
+            match target.host.parse::<IpAddr>() {
+                Ok(_) if is_broken => self.open_udp_home(service, id, vec![peer]),
+                Ok(_) => {}
+                Err(_) => self.look_up_home(target, None),
+            }
+        }
     }
 
     /// Sends what waits in a socket to its visitor, within its budget.
@@ -381,13 +452,17 @@ impl<N: Net> Client<N> {
         let UdpHome::Open { socket, .. } = &mut session.home else { return false };
         match self.core.io.net.receive(socket, self.udp.parcel.room()) {
             Ok((length, _)) => {
+                session.doubt.silent_since = None;
                 sessions.used(id, self.core.io.net.now());
                 sessions.answered(id);
                 self.count_moved(service, 0, length as u64);
                 self.send_out(link, name, length);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-            Err(error) => debug!("UDP service at home: {error}"),
+            Err(error) => {
+                session.doubt.is_refused = true;
+                debug!("UDP service at home: {error}");
+            }
         }
         true
     }
@@ -460,10 +535,16 @@ impl<N: Net> Client<N> {
     }
 }
 
-/// Sends a datagram home; whether it went. `preface` goes in front of the first one that does. An
+/// Sends a datagram home. `preface` goes in front of the first one that does. An
 /// error that ICMP left stands in the way of one call.
-fn send<N: Net>(net: &mut N, socket: &mut N::Udp, preface: &mut Vec<u8>, datagram: &[u8]) -> bool {
-    let prefaced = match preface.is_empty() {
+fn send<N: Net>(
+    net: &mut N,
+    socket: &mut N::Udp,
+    preface: &[u8],
+    is_prefaced: &mut bool,
+    datagram: &[u8],
+) -> io::Result<()> {
+    let prefaced = match *is_prefaced {
         true => Cow::Borrowed(datagram),
         false => Cow::Owned([preface, datagram].concat()),
     };
@@ -471,10 +552,8 @@ fn send<N: Net>(net: &mut N, socket: &mut N::Udp, preface: &mut Vec<u8>, datagra
     if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
         sent = net.send(socket, &prefaced, None);
     }
-    if sent.is_ok() {
-        *preface = Vec::new();
-    }
-    sent.is_ok()
+    *is_prefaced |= sent.is_ok();
+    sent
 }
 
 fn udp_step(stage: &mut Tunnel) -> Option<(Number, &mut Vec<u8>)> {

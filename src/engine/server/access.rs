@@ -34,7 +34,7 @@ pub(super) struct Visit {
     /// Why it was told to go, if it was: whatever follows is no longer of interest.
     end: Option<VisitEnd>,
     /// That it has asked for last.
-    service: Option<ServiceId>,
+    pub(super) service: Option<ServiceId>,
     /// Of a connection, its accept; of a request, its first byte. [`NEVER`] between requests.
     began: Time,
     /// Since when it waits for a link: microseconds after `began`; [`NOT_WAITING`] if it does not.
@@ -202,9 +202,13 @@ impl<N: Net> Server<N> {
         }
     }
 
-    /// The visitor has a link.
-    pub(super) fn note_link(&mut self, id: ConnId) {
+    /// The visitor has a link of `session`'s.
+    pub(super) fn note_link(&mut self, id: ConnId, session: ConnId) {
         let now = self.core.now();
+        let client = self.session(session).map(|session| session.address);
+        if let Some(account) = self.account(id) {
+            account.client = client;
+        }
         let Some(conn) = self.core.conns.plain(id) else { return };
         let visit = &mut conn.stage.visit;
         let wait = visit.waited(now);

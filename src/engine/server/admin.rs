@@ -7,7 +7,7 @@ use super::sessions::Control;
 use super::visitor::Visitor;
 use super::{Server, Tunnel};
 use crate::admin::reply::Health;
-use crate::config::show_ports;
+use crate::config::{ServerService, show_ports};
 use crate::engine::admin::Informant;
 use crate::engine::conn::Conn;
 use crate::engine::conns::ConnId;
@@ -17,11 +17,14 @@ use crate::explain;
 use crate::limits;
 use crate::proto::access::Entry;
 use crate::proto::admission::Class;
+use crate::proto::broker::Part;
 use crate::proto::history::Totals;
 use crate::proto::route;
 use crate::proto::services::ServiceId;
 use crate::proto::stats;
-use crate::status::{Count, Failure, Home, Listener, ServedService, ServerStatus, Status, Traffic};
+use crate::status::{
+    Count, Failure, Home, Listener, ServedService, ServerStatus, Share, Status, Traffic,
+};
 use crate::wire::host::HostName;
 
 impl<N: Net> Server<N> {
@@ -37,7 +40,7 @@ impl<N: Net> Server<N> {
 
     /// Notes since when a service is online, or not.
     pub(super) fn note_online(&mut self, service: ServiceId) {
-        let (now, is_online) = (self.core.now(), self.broker.owner(service).is_some());
+        let (now, is_online) = (self.core.now(), self.broker.has_taker(service));
         match self.online_since.get_mut(service) {
             Some(since) if since.0 == is_online => {}
             Some(since) => *since = (is_online, now),
@@ -63,7 +66,6 @@ impl<N: Net> Server<N> {
         let mut served = Vec::new();
         for (index, service) in self.config.services.iter().enumerate() {
             let id = self.services.at(index);
-            let owner = self.broker.taker(id);
             let (_, since) = self.online_since.get(id).copied().unwrap_or_default();
             let traffic = self.stats.of_service(id).map(|(entry, it)| show(entry, it));
             served.push(ServedService {
@@ -71,8 +73,10 @@ impl<N: Net> Server<N> {
                 r#type: service.kind.as_str().to_owned(),
                 names: names.remove(&index).unwrap_or_default(),
                 ports: show_ports(&service.bind_addrs),
-                online: owner.is_some(),
-                home: owner.and_then(|owner| self.address_of(owner)),
+                online: self.broker.has_taker(id),
+                home: self.broker.owner(id).and_then(|owner| self.address_of(owner)),
+                balance: service.balance.map(|balance| balance.as_str().to_owned()),
+                shares: self.shares_of(id, service),
                 since: self.core.wall(since),
                 visitors: (self.gates.taken_at(id) + self.udp.sessions_of(id)) as u64,
                 waiting: waiting.get(&id).copied().unwrap_or_default() as u64,
@@ -80,6 +84,16 @@ impl<N: Net> Server<N> {
             });
         }
         served
+    }
+
+    fn shares_of(&self, id: ServiceId, service: &ServerService) -> Vec<Share> {
+        let holders = self.broker.holders(id).filter(|_| service.balance.is_some());
+        let shares = holders.filter_map(|(session, part, visitors)| {
+            let (home, visitors) = (self.address_of(session)?, u64::from(visitors));
+            let Part { weight, backup, is_well: well } = part;
+            Some(Share { home, weight, backup, well, visitors })
+        });
+        shares.collect()
     }
 
     fn address_of(&self, session: ConnId) -> Option<String> {

@@ -340,7 +340,7 @@ impl<N: Net> Server<N> {
         self.core.io.net.random(&mut seed);
         let channel = Channel::respond(&self.protection, seed);
         let until = now + limits::TUNNEL_PROOF_TIME;
-        let stage = Tunnel::Greeting(Box::new(Greeting::new(address, until)));
+        let stage = Tunnel::Greeting(Box::new(Greeting::new(address, now)));
         let conn = TunnelConn::new(Socket::accepted(stream), channel, Side::Responder, stage);
         match self.core.adopt(Conn::Tunnel(conn), Some(permit)) {
             Ok(id) => self.core.set_deadline(id, Some(until)),

@@ -84,9 +84,10 @@ impl<N: Net> Server<N> {
 
     /// Whether a visitor comes from where the home of a service is.
     fn is_from_home(&mut self, id: ConnId, service: ServiceId) -> bool {
-        let owner = self.broker.owner(service);
-        let home = owner.and_then(|owner| self.session(owner)).map(|session| session.address.ip());
-        home.is_some() && home == self.visitor(id).map(|visitor| visitor.peer())
+        let Some(peer) = self.visitor(id).map(|visitor| visitor.peer()) else { return false };
+        let homes: Vec<ConnId> = self.broker.holders(service).map(|(home, ..)| home).collect();
+        let is_there = |home| self.session(home).is_some_and(|it| it.address.ip() == peer);
+        homes.into_iter().any(is_there)
     }
 
     /// There is no room for one more visitor.

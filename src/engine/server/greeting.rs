@@ -3,20 +3,22 @@
 //! A session stays a stranger until its first token is proved, see [`super::sessions`]; a link and
 //! a rathole channel prove theirs here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use log::debug;
 
 use super::links::{Link, LinkUse};
 use super::sessions::{Control, Session};
 use super::{Complaint, Server, Tunnel};
-use crate::engine::conn::{Carrier as _, Dialect, Event, Gone};
+use crate::engine::conn::{Carrier as _, Conn, Dialect, Event, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::admission::{Class, Holder, Standing};
 use crate::proto::broker::{Parted, Replaced, Withdrawn};
 use crate::proto::control_server::{self, ControlServer};
+use crate::proto::network::Network;
 use crate::proto::noise::HandshakeHash;
 use crate::proto::rathole_server::Claim;
 use crate::proto::time::Time;
@@ -26,7 +28,10 @@ use crate::wire::message::{Message, VERSION};
 /// How far a greeting is.
 pub(super) struct Greeting {
     pub(super) address: SocketAddr,
-    /// The deadline for all of it.
+    accepted: Time,
+    /// When its last message was whole; the accept, before there was one.
+    step_at: Time,
+    /// The deadline for the next one.
     until: Time,
     /// Set once the handshake is done.
     hash: Option<HandshakeHash>,
@@ -35,8 +40,17 @@ pub(super) struct Greeting {
 }
 
 impl Greeting {
-    pub(super) fn new(address: SocketAddr, until: Time) -> Greeting {
-        Greeting { address, until, hash: None, claim: None }
+    /// Just accepted.
+    pub(super) fn new(address: SocketAddr, now: Time) -> Greeting {
+        let until = now + limits::TUNNEL_PROOF_TIME;
+        Greeting { address, accepted: now, step_at: now, until, hash: None, claim: None }
+    }
+
+    /// A message is whole: the deadline for the next one.
+    pub(super) fn step(&mut self, now: Time) -> Time {
+        self.step_at = now;
+        self.until = (now + limits::TUNNEL_STEP_TIME).min(self.accepted + limits::BEGIN_TIME);
+        self.until
     }
 }
 
@@ -106,12 +120,14 @@ impl<N: Net> Server<N> {
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(None) };
         let turn = conn.shake_hands(&mut self.core.io)?;
         let Some(hash) = self.core.go_on(id, turn) else { return Ok(None) };
-        self.core.set_deadline(id, Some(until));
+        let now = self.core.now();
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(None) };
         conn.codec().allow(limits::CONTROL_BODY);
-        if let Tunnel::Greeting(greeting) = &mut conn.stage {
-            greeting.hash = Some(hash);
-        }
+        let Tunnel::Greeting(greeting) = &mut conn.stage else { return Ok(None) };
+        greeting.hash = Some(hash);
+        // Without encryption, nothing has been said yet.
+        let until = if asks_for_keys { greeting.step(now) } else { greeting.until };
+        self.core.set_deadline(id, Some(until));
         Ok(Some(hash))
     }
 
@@ -122,9 +138,9 @@ impl<N: Net> Server<N> {
         hash: HandshakeHash,
         instance: [u8; 32],
     ) -> Result<(), Gone> {
-        let Some(address) = self.greeting(id).map(|greeting| greeting.address) else {
-            return Ok(());
-        };
+        let now = self.core.now();
+        let Some(greeting) = self.greeting(id) else { return Ok(()) };
+        let (address, until) = (greeting.address, greeting.step(now));
         if !(min_version..=max_version).contains(&VERSION) {
             self.complain(Complaint::Version, || {
                 format!(
@@ -149,6 +165,7 @@ impl<N: Net> Server<N> {
         if let Some(conn) = self.core.tunnel(id) {
             conn.stage = Tunnel::Control(Box::new(Session::new(address, control)));
         }
+        self.core.set_deadline(id, Some(until));
         self.core.enqueue(id);
         Ok(())
     }
@@ -210,16 +227,37 @@ impl<N: Net> Server<N> {
     /// Nothing was proved in time; or it is its turn to agree on keys.
     pub(super) fn greeting_overdue(&mut self, id: ConnId) {
         let now = self.core.now();
-        match self.greeting(id).map(|greeting| greeting.until) {
-            Some(until) if now < until => {
-                self.core.set_deadline(id, Some(until));
-                self.greet(id);
-            }
-            _ => {
-                self.junk.timeouts += 1;
-                self.close_stranger(id, "nothing proved in time");
-            }
+        let Some(greeting) = self.greeting(id) else { return };
+        let (step_at, accepted) = (greeting.step_at, greeting.accepted);
+        let mut until = greeting.until;
+        if until <= now {
+            let address = greeting.address.ip();
+            let slow =
+                (step_at + self.slowest_at(address) * 2).min(accepted + limits::SLOW_BEGIN_TIME);
+            until = until.max(slow);
         }
+        if until <= now {
+            self.junk.timeouts += 1;
+            return self.close_stranger(id, "nothing proved in time");
+        }
+        self.core.set_deadline(id, Some(until));
+        self.greet(id);
+    }
+
+    /// The longest round trip of the sessions of a network: its links need as long.
+    fn slowest_at(&self, address: IpAddr) -> Duration {
+        let network = Network::from(address);
+        let round_trips = self.core.conns.iter().filter_map(|(_, conn)| match conn {
+            Conn::Tunnel(conn) => match &conn.stage {
+                Tunnel::Control(session) if session.proved => {
+                    let is_its = Network::from(session.address.ip()) == network;
+                    is_its.then(|| session.round_trip()).flatten()
+                }
+                _ => None,
+            },
+            _ => None,
+        });
+        round_trips.max().unwrap_or_default()
     }
 
     /// Closes a connection that has proved nothing: a greeting, or a session without a proof.

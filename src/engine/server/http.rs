@@ -46,6 +46,8 @@ pub(super) struct Http {
     pub(super) link: Option<ConnId>,
     /// The service whose link it waits for.
     pub(super) waiting: Option<ServiceId>,
+    /// Sessions of homes that the request at hand was sent to, where several share the service.
+    tried: Vec<ConnId>,
     /// Nobody is there to wait for: to be told.
     no_link: bool,
     /// The visitor's bytes that were not taken.
@@ -91,6 +93,7 @@ impl Http {
             reset: None,
             link: None,
             waiting: None,
+            tried: Vec::new(),
             no_link: false,
             unread,
             unheard: Vec::new(),
@@ -117,6 +120,11 @@ impl Http {
     /// The name of the request at hand.
     pub(super) fn name(&self) -> &HostName {
         &self.name
+    }
+
+    /// Whether it holds a link to a service's home.
+    pub(super) fn is_with(&self, service: ServiceId) -> bool {
+        self.link.is_some() && self.service == Some(service)
     }
 
     /// See [`HttpEntry::is_idle`].
@@ -195,6 +203,16 @@ impl<N: Net> Server<N> {
             && http.link == Some(lost)
         {
             http.link = None;
+            http.home_end = Some(HalfEnd::Reset);
+            self.core.enqueue(id);
+        }
+    }
+
+    /// What runs at its home answers nobody any more: a request that can be sent once more is.
+    pub(super) fn repeat_http(&mut self, id: ConnId) {
+        if let Some(http) = self.http(id)
+            && http.entry.may_repeat()
+        {
             http.home_end = Some(HalfEnd::Reset);
             self.core.enqueue(id);
         }
@@ -308,6 +326,7 @@ impl<N: Net> Server<N> {
                 Some(conn::Event::Fin) => Some(HalfEnd::Fin),
                 Some(conn::Event::Reset(reason)) => {
                     debug!("visitor's request: {reason}");
+                    self.note_refused(link_id, id, reason);
                     if let Some(http) = self.http(id) {
                         http.reset = Some(reason);
                     }
@@ -421,6 +440,7 @@ impl<N: Net> Server<N> {
                 Some(Action::Route(name)) => {
                     let Some(http) = self.http(id) else { return false };
                     http.name = name;
+                    http.tried.clear();
                     let is_check = http.entry.is_check();
                     let routed = if is_check {
                         Routed::Health { draining: self.is_draining() }

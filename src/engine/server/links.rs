@@ -2,6 +2,7 @@
 
 use log::debug;
 
+use super::again::Demanding;
 use super::greeting::Why;
 use super::limits::Share;
 use super::sessions::Control;
@@ -81,8 +82,9 @@ impl<N: Net> Server<N> {
         let Some(mut waiting) = self.take_waiting(visitor_id, link_id) else {
             return self.lose_link(link_id, Gone::Unexpected);
         };
+        self.keep_for_another(visitor_id, session_id, &waiting);
         self.ask_home_first(visitor_id, waiting.service, &mut waiting.held);
-        let Waiting { service, entry, offset, ref name, ref held } = *waiting;
+        let Waiting { service, entry, offset, ref name, ref held, .. } = *waiting;
         let name = name.as_ref().map_or(&[][..], |name| name.as_str().as_bytes());
         let opening = Opening { service, entry, offset, name, said: held };
         let sent = self.begin(visitor_id, link_id, session_id, opening);
@@ -118,7 +120,7 @@ impl<N: Net> Server<N> {
         session_id: ConnId,
         opening: Opening<'_>,
     ) -> Result<(), Gone> {
-        self.note_link(visitor_id);
+        self.note_link(visitor_id, session_id);
         let number = match self.session(session_id).map(|session| &session.control) {
             Some(Control::Native(control)) => control.number_of(opening.service),
             Some(Control::Rathole(_)) => {
@@ -131,6 +133,7 @@ impl<N: Net> Server<N> {
             .services
             .get(opening.service)
             .is_some_and(|service| service.passthrough == Passthrough::Raw && !service.postgres);
+        let confirm = self.broker.is_doubtful(session_id, opening.service);
         let service = number.ok_or(Gone::Unexpected)?;
         let Opening { entry, offset, name, said, .. } = opening;
         let (first_bytes, rest) = said.split_at(said.len().min(Open::room(usize::from(u8::MAX))));
@@ -143,8 +146,12 @@ impl<N: Net> Server<N> {
             None => self.core.io.net.local_addr(visitor.socket.stream()).map_err(Gone::Io)?,
         };
         let (lease, raw) = link.codec().lend(entry, may_be_raw);
+        if confirm {
+            link.codec().ask_acceptance();
+        }
         let visitor = address;
-        let open = Open { lease, service, entry, visitor, local, offset, raw, name, first_bytes };
+        let open =
+            Open { lease, service, entry, visitor, local, offset, raw, confirm, name, first_bytes };
         link.say(&mut self.core.io, &Message::Open(open))?;
         self.core.push(link_id, rest)
     }
@@ -162,15 +169,21 @@ impl<N: Net> Server<N> {
         if !self.hear_home_first(link, visitor) {
             return;
         }
+        let wants_word = self.wants_word(visitor);
         let pair = match self.limited_service(visitor) {
+            None if wants_word => self.core.relay(link, visitor, &mut Demanding(Unlimited)),
             None => self.core.relay(link, visitor, &mut Unlimited),
             Some(service) => {
                 let (now, bandwidths) = (self.core.now(), &mut self.bandwidths);
-                let mut share = Share { bandwidths, service, visitor, now };
-                self.core.relay(link, visitor, &mut share)
+                let share = Share { bandwidths, service, visitor, now };
+                match wants_word {
+                    true => self.core.relay(link, visitor, &mut Demanding(share)),
+                    false => self.core.relay(link, visitor, &mut { share }),
+                }
             }
         };
         self.note_first_byte(visitor);
+        self.keep_no_longer(link, visitor);
         self.after_turn(link, visitor, pair, VisitEnd::VisitorReset);
     }
 
@@ -186,6 +199,13 @@ impl<N: Net> Server<N> {
         match pair {
             Pair::GoesOn => {}
             Pair::Over(way) => {
+                if let Way::Reset(reason) = way {
+                    self.note_refused(link, visitor, reason);
+                    if self.try_again(link, visitor, VisitEnd::from(reason)) {
+                        self.start_settling(link);
+                        return self.place(visitor);
+                    }
+                }
                 match way {
                     Way::Parts => self.leave_after_flush(visitor),
                     Way::Breaks => self.abort_visitor(visitor, end),
@@ -254,7 +274,10 @@ impl<N: Net> Server<N> {
         let Some(visitor) = self.visitor(id) else { return };
         match visitor.doing {
             Doing::Relayed { link } if link == lost => {
-                self.abort_visitor(id, VisitEnd::TunnelLost);
+                match self.try_again(lost, id, VisitEnd::TunnelLost) {
+                    true => self.place(id),
+                    false => self.abort_visitor(id, VisitEnd::TunnelLost),
+                }
             }
             Doing::Http(_) => self.http_link_lost(id, lost),
             _ => {}

@@ -13,6 +13,7 @@ use crate::engine::conn::{Conn, Gone, Turn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
+use crate::proto::broker::Part;
 use crate::proto::control_server::why_lost;
 use crate::proto::link_pool::Terms;
 use crate::proto::rathole_server::{Claim, ControlChannel, Refusal};
@@ -81,9 +82,11 @@ impl<N: Net> Server<N> {
         self.may_try(address)?;
         let mut nonce = [0; 32];
         self.core.io.net.random(&mut nonce);
-        let claim = Claim::new(&name, &nonce, &self.services);
+        let (claim, now) = (Claim::new(&name, &nonce, &self.services), self.core.now());
         if let Some(greeting) = self.greeting(id) {
             greeting.claim = Some(claim);
+            let until = greeting.step(now);
+            self.core.set_deadline(id, Some(until));
         }
         self.core.push(id, &Hello::Control(nonce).encode())
     }
@@ -137,7 +140,11 @@ impl<N: Net> Server<N> {
             ServiceKind::Udp => Terms::RATHOLE_UDP,
             _ => Terms::RATHOLE_TCP,
         };
-        let was_taken = self.broker.owner(service).is_some();
+        let is_shared = self.broker.is_shared(service);
+        let was_taken = !is_shared && self.broker.holders(service).next().is_some();
+        if !self.broker.has_place(service, id) {
+            return Err(Gone::Crowded);
+        }
         if !was_taken {
             info!("service {name} is served by client {address} (rathole)");
         } else if self.takeovers.admit(self.core.now()).is_some() {
@@ -150,7 +157,7 @@ impl<N: Net> Server<N> {
             conn.stage = Tunnel::Control(Box::new(session));
         }
         self.prove(id, terms.within(self.channels))?;
-        self.give(id, service);
+        self.give(id, service, Part::default());
         self.core.enqueue(id);
         Ok(())
     }

@@ -64,6 +64,7 @@ impl<N: Net> Server<N> {
         for service in &services.gone {
             self.broker.remove(*service);
         }
+        self.set_balances();
         self.revoke();
         for (session, number) in forgiven {
             // One that cannot be told will notice by itself.
@@ -78,6 +79,13 @@ impl<N: Net> Server<N> {
             access.reopen();
         }
         Ok(changes)
+    }
+
+    /// Tells the broker how each service is shared.
+    pub(super) fn set_balances(&mut self) {
+        for (index, service) in self.config.services.iter().enumerate() {
+            self.broker.set_balance(self.services.at(index), service.balance);
+        }
     }
 
     /// Sessions that hold what they could not ask for any more lose it.

@@ -1,6 +1,7 @@
 //! Control sessions: their messages, the services that they have, and their end.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use log::{debug, info};
 
@@ -11,7 +12,7 @@ use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
 use crate::proto::admission::{Class, Holder, Standing};
-use crate::proto::broker::Withdrawn;
+use crate::proto::broker::{Part, Withdrawn};
 use crate::proto::control_server::{Asked, ControlServer, Holding};
 use crate::proto::keepalive::{Due, Keepalive};
 use crate::proto::link_pool::Terms;
@@ -53,6 +54,15 @@ impl Control {
 impl Session {
     pub(super) fn new(address: SocketAddr, control: Control) -> Session {
         Session { address, control, proved: false, since: Time::default(), comebacks: 0 }
+    }
+
+    /// The last one measured.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        let pulse = match &self.control {
+            Control::Native(control) => &control.pulse,
+            Control::Rathole(channel) => &channel.pulse,
+        };
+        pulse.round_trip().map(|(last, _)| last)
     }
 }
 
@@ -96,7 +106,10 @@ impl<N: Net> Server<N> {
             match asked.map_err(|_| Gone::Unexpected)? {
                 Asked::Nothing => {}
                 Asked::Answer(message) => self.core.say(id, &message)?,
-                Asked::Claim { holding, if_free } => self.claim(id, holding, if_free)?,
+                Asked::Claim { holding, part, if_free } => {
+                    self.claim(id, holding, part, if_free)?;
+                }
+                Asked::Health { service, is_well } => self.set_health(id, service, is_well),
                 Asked::Release(service) => {
                     info!("service {} is given up by its client", self.services.name(service));
                     self.broker.release(id, service);
@@ -123,10 +136,17 @@ impl<N: Net> Server<N> {
     }
 
     /// A token is proved: the service is this session's, unless it was only asked for if free.
-    fn claim(&mut self, id: ConnId, holding: Holding, if_free: bool) -> Result<(), Gone> {
+    fn claim(
+        &mut self,
+        id: ConnId,
+        holding: Holding,
+        part: Part,
+        if_free: bool,
+    ) -> Result<(), Gone> {
         let Holding { service, number, .. } = holding;
-        let (owner, taker) = (self.broker.owner(service), self.broker.taker(service));
-        if if_free && taker.is_some_and(|taker| taker != id) {
+        let has_it = self.broker.has(id, service);
+        let is_free = has_it || self.broker.is_shared(service) || !self.broker.has_taker(service);
+        if (if_free && !is_free) || !self.broker.has_place(service, id) {
             return self.core.say(id, &Message::Registered { number, answer: Registration::Taken });
         }
         self.prove(id, Terms::NATIVE)?;
@@ -137,12 +157,24 @@ impl<N: Net> Server<N> {
         let address = session.address;
         let accepted = Registration::Accepted;
         self.core.say(id, &Message::Registered { number, answer: accepted })?;
-        if owner != Some(id) {
+        if !has_it {
             let name = self.services.name(service);
             info!("service {name} is served by client {address}");
-            self.give(id, service);
+            self.give(id, service, part);
         }
         Ok(())
+    }
+
+    /// What runs at a home answers, or does not.
+    fn set_health(&mut self, id: ConnId, service: ServiceId, is_well: bool) {
+        let Some(address) = self.session(id).map(|session| session.address) else { return };
+        let (name, is) = (self.services.name(service), if is_well { "answers" } else { "is down" });
+        info!("service {name}: what runs at client {address} {is}");
+        self.broker.set_health(id, service, is_well);
+        if !is_well {
+            self.move_on(id, service);
+        }
+        self.note_online(service);
     }
 
     /// The first proof makes a stranger a session.
@@ -173,10 +205,10 @@ impl<N: Net> Server<N> {
         Ok(())
     }
 
-    /// A session has a service from now on, whoever had it.
-    pub(super) fn give(&mut self, id: ConnId, service: ServiceId) {
+    /// A session has a service from now on.
+    pub(super) fn give(&mut self, id: ConnId, service: ServiceId, part: Part) {
         let now = self.core.now();
-        self.broker.claim(id, service, now);
+        self.broker.claim(id, service, part, now);
         self.note_online(service);
         // What has a service has a reason to be here, whoever else comes from its network.
         let _ = self.core.name(id, Holder::Many);
@@ -247,7 +279,17 @@ impl<N: Net> Server<N> {
             self.junk.timeouts += 1;
             return self.close_stranger(id, "nothing proved in time");
         }
-        let due = session.control.pulse().poll(now);
+        let mut due = session.control.pulse().poll(now);
+        if due == Due::Dead {
+            // It may be busy with what its links carry.
+            let is_its = |stage: &Tunnel| matches!(stage, Tunnel::Link(link) if link.session == id);
+            let heard = self.core.last_heard(is_its);
+            let Some(session) = self.session(id) else { return };
+            let pulse = session.control.pulse();
+            heard.into_iter().for_each(|at| pulse.heard(at));
+            due = pulse.poll(now);
+        }
+        let Some(session) = self.session(id) else { return };
         let is_rathole = matches!(session.control, Control::Rathole(_));
         let told = match due {
             Due::Nothing => self.let_idle(id),

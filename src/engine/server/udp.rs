@@ -295,7 +295,9 @@ impl<N: Net> Server<N> {
         local: SocketAddr,
     ) -> Result<ConnId, Dropped> {
         let now = self.core.now();
-        self.broker.taker(service).ok_or("home is offline")?;
+        if !self.broker.has_taker(service) {
+            return Err("home is offline");
+        }
         if let Some((id, (_, visitor), session)) = self.udp_service(service)?.sessions.make_room() {
             self.log_session(service, visitor, &session, VisitEnd::MadeRoom);
             self.udp_session_over(service, session.link, Some(id));
@@ -305,7 +307,10 @@ impl<N: Net> Server<N> {
         let least = least.map(|(link, sessions)| (*link, *sessions));
         let wants_more =
             links.len() < limits::UDP_LINKS && least.is_none_or(|(_, sessions)| sessions > 0);
-        if wants_more && let Some((link, owner)) = self.broker.ask_for_datagrams(service, now) {
+        if wants_more
+            && let Some((link, owner)) =
+                self.broker.ask_for_datagrams(service, visitor.ip().into(), now)
+        {
             self.udp_service(service)?.links.insert(link, 0);
             if let Err(gone) = self.open_udp(link, owner, service, visitor, local) {
                 self.lose_link(link, gone);
@@ -334,7 +339,9 @@ impl<N: Net> Server<N> {
         let conn = self.core.conns.tunnel(id).ok_or(Gone::Unexpected)?;
         let (entry, name, first_bytes) = (Entry::Udp, &[][..], &[][..]);
         let (offset, (lease, raw)) = (0, conn.codec().lend(entry, false));
-        let open = Open { lease, service, entry, visitor, local, offset, raw, name, first_bytes };
+        let confirm = false;
+        let open =
+            Open { lease, service, entry, visitor, local, offset, raw, confirm, name, first_bytes };
         conn.say(&mut self.core.io, &Message::Open(open))
     }
 
@@ -475,9 +482,14 @@ impl<N: Net> Server<N> {
     }
 
     /// Another client has the service: its visitors begin anew there.
-    pub(super) fn leave_udp_links(&mut self, service: ServiceId) {
+    /// `session`: that one's alone.
+    pub(super) fn leave_udp_links(&mut self, service: ServiceId, session: Option<ConnId>) {
         let links = self.udp_service(service).map(|service| service.links.clone());
         for link in links.unwrap_or_default().into_keys() {
+            let of = self.link(link).map(|link| link.session);
+            if session.is_some() && of != session {
+                continue;
+            }
             self.finish_udp_link(service, link, VisitEnd::TunnelLost);
         }
     }
@@ -486,7 +498,7 @@ impl<N: Net> Server<N> {
     /// ports and services that are gone end.
     pub(super) fn commit_udp(&mut self, mut plan: UdpPlan<N::Udp>, gone: &[ServiceId]) {
         for service in gone {
-            self.leave_udp_links(*service);
+            self.leave_udp_links(*service, None);
             self.udp.services.remove(*service);
         }
         let mut doors: ByService<Vec<DoorId>> = ByService::default();

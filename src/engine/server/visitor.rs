@@ -6,18 +6,19 @@ use log::debug;
 
 use super::Server;
 use super::access::{Account, Visit};
+use super::again::Again;
 use super::arrival::Proxied;
 use super::http::Http;
 use super::postgres;
 use crate::config::Refusal;
-use crate::engine::conn::{Carrier as _, Pulled};
+use crate::engine::conn::{Carrier as _, Conn, PlainConn, Pulled};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::pair::Parting;
 use crate::limits;
 use crate::proto::access::VisitEnd;
 use crate::proto::admission::Standing;
-use crate::proto::broker::{Answer, Denial};
+use crate::proto::broker::{Answer, Denial, Seeker};
 use crate::proto::gates::{Refused, Seat};
 use crate::proto::route::Ask;
 use crate::proto::services::ServiceId;
@@ -33,13 +34,28 @@ pub(super) struct Visitor {
     /// What brought it, if that is a trusted proxy.
     pub(super) through: Option<Box<Through>>,
     pub(super) doing: Doing,
-    /// Its hello, while its home is asked in PostgreSQL's words whether it speaks TLS.
-    pub(super) asking: Option<Box<postgres::Asking>>,
+    pub(super) kept: Kept,
     /// At the service that it is with.
     pub(super) seat: Option<Seat>,
     pub(super) visit: Visit,
     /// `None` without an access log.
     pub(super) account: Option<Box<Account>>,
+}
+
+/// What is kept of a visitor that is on a link, until its home has said a word.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// Its hello, while its home is asked in PostgreSQL's words whether it speaks TLS.
+    pub(super) asking: Option<Box<postgres::Asking>>,
+    /// All that it has said, as long as another home can be asked.
+    pub(super) again: Option<Box<Again>>,
+}
+
+impl Kept {
+    fn held(&self) -> usize {
+        let asking = self.asking.as_ref().map_or(0, |asking| asking.hello.len());
+        asking + self.again.as_ref().map_or(0, |again| again.held())
+    }
 }
 
 /// A trusted proxy, which stands between a visitor and us.
@@ -109,6 +125,8 @@ pub(super) struct Waiting {
     pub(super) name: Option<Hostname>,
     /// All that it has said.
     pub(super) held: Vec<u8>,
+    /// Sessions of homes that could not be reached.
+    pub(super) tried: Vec<ConnId>,
 }
 
 impl Hello {
@@ -129,7 +147,8 @@ impl Hello {
 impl Waiting {
     /// For a visitor of a port of the service's own, which has said `held`.
     pub(super) fn for_port(service: ServiceId, offset: u16, held: Vec<u8>) -> Waiting {
-        Waiting { service, entry: Entry::Tcp, offset, name: None, held }
+        let tried = Vec::new();
+        Waiting { service, entry: Entry::Tcp, offset, name: None, held, tried }
     }
 }
 
@@ -159,7 +178,7 @@ impl Visitor {
             Doing::Hello(hello) => hello.held.len(),
             Doing::Http(http) => http.held(),
             Doing::Waiting(waiting) => waiting.held.len(),
-            Doing::Relayed { .. } => self.asking.as_ref().map_or(0, |asking| asking.hello.len()),
+            Doing::Relayed { .. } => self.kept.held(),
             Doing::Arriving | Doing::Parting { .. } => 0,
         }
     }
@@ -303,7 +322,8 @@ impl<N: Net> Server<N> {
             }
             Err(refused) => return self.keep_out(id, refused),
         }
-        self.send_to(id, |held| Waiting { service, entry, offset: 0, name, held });
+        let tried = Vec::new();
+        self.send_to(id, |held| Waiting { service, entry, offset: 0, name, held, tried });
     }
 
     /// To the service that takes SSH, as if it had come to a port of that service.
@@ -337,13 +357,17 @@ impl<N: Net> Server<N> {
     /// Gives a waiting visitor a link, or a place in the queue for one.
     pub(super) fn place(&mut self, id: ConnId) {
         let now = self.core.now();
-        let Some(visitor) = self.visitor(id) else { return };
-        let Doing::Waiting(waiting) = &visitor.doing else { return };
+        let Some(Visitor { doing: Doing::Waiting(waiting), .. }) = self.visitor(id) else { return };
         let service = waiting.service;
         // It has said where it wants to go, and that exists.
         self.core.set_standing(id, Standing::Busy);
         self.note_service(id, service);
-        match self.broker.ask(id, service, now) {
+        let conns = &self.core.conns;
+        let Some(Conn::Plain(PlainConn { stage: visitor, .. })) = conns.get(id) else { return };
+        let Doing::Waiting(waiting) = &visitor.doing else { return };
+        let network = visitor.address.ip().into();
+        let seeker = Seeker { id, network, service, tried: &waiting.tried };
+        match self.broker.ask(seeker, now) {
             Answer::Link { link, session } => self.open(id, link, session),
             Answer::Queued => self.core.set_deadline(id, Some(now + limits::LINK_WAIT)),
             Answer::No(Denial::Offline) => self.turn_away(id, VisitEnd::Offline),
@@ -531,10 +555,15 @@ impl<N: Net> Server<N> {
             Doing::Proxied(proxied) => std::mem::take(&mut proxied.held),
             Doing::Hello(hello) => std::mem::take(&mut hello.held),
             Doing::Waiting(waiting) => std::mem::take(&mut waiting.held),
-            Doing::Relayed { .. } => match &mut visitor.asking {
-                Some(asking) => std::mem::take(&mut asking.hello),
-                None => return,
-            },
+            Doing::Relayed { .. } => {
+                let Kept { asking, again } = std::mem::take(&mut visitor.kept);
+                let hello = asking.map(|asking| asking.hello);
+                let held = again.map(|mut again| again.take_held());
+                for mut bytes in hello.into_iter().chain(held) {
+                    self.core.io.buffers.give_back(&mut bytes);
+                }
+                return;
+            }
             Doing::Arriving | Doing::Parting { .. } => return,
         };
         self.core.io.buffers.give_back(&mut held);

@@ -2,7 +2,7 @@
 
 use std::hash::Hash;
 
-use super::{Broker, Effect, Parted, ServiceId};
+use super::{Broker, Effect, Parted};
 
 impl<I: Copy + Ord + Hash> Broker<I> {
     /// A session's client is about to leave: its services are for nobody new, unless another client
@@ -28,10 +28,5 @@ impl<I: Copy + Ord + Hash> Broker<I> {
             session.links.remove(&link);
             self.effects.push_back(Effect::LetGo { link, why: Parted::Draining });
         }
-    }
-
-    /// The session that has a service and gives it to new visitors.
-    pub fn taker(&self, service: ServiceId) -> Option<I> {
-        self.owner(service).filter(|owner| !self.is_draining(*owner))
     }
 }

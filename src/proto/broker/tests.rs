@@ -1,6 +1,7 @@
 //! The broker alone: what each call leads to, and a small engine of numbers that keeps it honest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -14,6 +15,13 @@ const OTHER: Option<Instance> = Some([2; 32]);
 
 fn at(seconds: u64) -> Time {
     Time::default() + Duration::from_secs(seconds)
+}
+
+const HERE: Network = Network::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// One that has tried nowhere yet.
+fn seeker(id: Name, service: ServiceId) -> Seeker<'static, Name> {
+    Seeker { id, network: HERE, service, tried: &[] }
 }
 
 /// All effects so far but requests for links.
@@ -32,7 +40,7 @@ fn with_session(session: Name, instance: Option<Instance>) -> (Broker<Name>, [Se
     let mut broker = Broker::new(2);
     let services = [0, 1].map(ServiceId::nth);
     broker.begin_session(session, instance, Terms::NATIVE);
-    services.into_iter().for_each(|service| broker.claim(session, service, at(0)));
+    services.into_iter().for_each(|service| broker.claim(session, service, Part::default(), at(0)));
     assert_eq!(effects(&mut broker), []);
     (broker, services)
 }
@@ -41,9 +49,9 @@ fn with_session(session: Name, instance: Option<Instance>) -> (Broker<Name>, [Se
 fn who_finds_no_link_waits_and_is_served_in_the_order_of_coming() {
     let (mut broker, [a, b]) = with_session(1, CLIENT);
     assert!(broker.link_arrived(1, 100, at(0)));
-    assert_eq!(broker.ask(10, a, at(0)), Answer::Link { link: 100, session: 1 });
+    assert_eq!(broker.ask(seeker(10, a), at(0)), Answer::Link { link: 100, session: 1 });
     for (visitor, service) in [(11, a), (12, b), (13, a)] {
-        assert_eq!(broker.ask(visitor, service, at(0)), Answer::Queued);
+        assert_eq!(broker.ask(seeker(visitor, service), at(0)), Answer::Queued);
     }
     broker.forget(11);
     broker.link_returned(1, 100, at(1));
@@ -57,24 +65,24 @@ fn who_finds_no_link_waits_and_is_served_in_the_order_of_coming() {
 #[test]
 fn a_reconnect_keeps_those_who_wait_for_every_service() {
     let (mut broker, [a, b]) = with_session(1, CLIENT);
-    assert_eq!(broker.ask(10, a, at(0)), Answer::Queued);
-    assert_eq!(broker.ask(11, b, at(0)), Answer::Queued);
+    assert_eq!(broker.ask(seeker(10, a), at(0)), Answer::Queued);
+    assert_eq!(broker.ask(seeker(11, b), at(0)), Answer::Queued);
     broker.begin_session(2, CLIENT, Terms::NATIVE);
-    broker.claim(2, a, at(1));
+    broker.claim(2, a, Part::default(), at(1));
     let end = Effect::End { session: 1, why: Replaced::ByItself };
-    let moved = [a, b].map(|service| Effect::Moved { service });
+    let moved = [a, b].map(|service| Effect::Moved { session: 1, service });
     assert_eq!(effects(&mut broker), [moved[0], moved[1], end]);
     broker.end_session(1);
     assert_eq!(effects(&mut broker), [], "nobody is turned away");
     // The other service is on its way: one who comes now waits as well.
     assert!(broker.is_online(b, at(2)));
-    assert_eq!(broker.ask(12, b, at(2)), Answer::Queued);
+    assert_eq!(broker.ask(seeker(12, b), at(2)), Answer::Queued);
     for link in [100, 101, 102] {
         assert!(broker.link_arrived(2, link, at(2)));
     }
     let open = |visitor, link| Effect::Open { visitor, link, session: 2 };
     assert_eq!(effects(&mut broker), [open(10, 100)], "the others' service is not here yet");
-    broker.claim(2, b, at(3));
+    broker.claim(2, b, Part::default(), at(3));
     assert_eq!(effects(&mut broker), [open(11, 102), open(12, 101)]);
 }
 
@@ -82,10 +90,10 @@ fn a_reconnect_keeps_those_who_wait_for_every_service() {
 fn a_service_that_does_not_come_back_is_offline_again() {
     let (mut broker, [a, b]) = with_session(1, CLIENT);
     broker.begin_session(2, CLIENT, Terms::NATIVE);
-    broker.claim(2, a, at(1));
+    broker.claim(2, a, Part::default(), at(1));
     assert!(broker.is_online(b, at(10)));
-    assert_eq!(broker.ask(10, b, at(12)), Answer::No(Denial::Offline));
-    assert_eq!(broker.ask(11, b, at(9)), Answer::Queued);
+    assert_eq!(broker.ask(seeker(10, b), at(12)), Answer::No(Denial::Offline));
+    assert_eq!(broker.ask(seeker(11, b), at(9)), Answer::Queued);
     effects(&mut broker);
     broker.end_session(2);
     assert_eq!(but_moves(effects(&mut broker)), [Effect::TurnAway { visitor: 11 }]);
@@ -95,13 +103,13 @@ fn a_service_that_does_not_come_back_is_offline_again() {
 #[test]
 fn another_client_takes_one_service_with_those_who_wait_for_it() {
     let (mut broker, [a, b]) = with_session(1, CLIENT);
-    assert_eq!(broker.ask(10, a, at(0)), Answer::Queued);
-    assert_eq!(broker.ask(11, b, at(0)), Answer::Queued);
+    assert_eq!(broker.ask(seeker(10, a), at(0)), Answer::Queued);
+    assert_eq!(broker.ask(seeker(11, b), at(0)), Answer::Queued);
     broker.begin_session(2, OTHER, Terms::NATIVE);
-    broker.claim(2, a, at(1));
+    broker.claim(2, a, Part::default(), at(1));
     let why = Withdrawn::ByAnother;
     let withdraw = Effect::Withdraw { session: 1, service: a, why };
-    assert_eq!(effects(&mut broker), [Effect::Moved { service: a }, withdraw]);
+    assert_eq!(effects(&mut broker), [Effect::Moved { session: 1, service: a }, withdraw]);
     assert!(broker.has_service(1) && broker.owner(a) == Some(2));
     broker.end_session(1);
     assert_eq!(but_moves(effects(&mut broker)), [Effect::TurnAway { visitor: 11 }]);
@@ -113,15 +121,15 @@ fn another_client_takes_one_service_with_those_who_wait_for_it() {
 fn a_service_that_is_gone_turns_away_who_waits_and_leaves_who_is_on_it() {
     let (mut broker, [a, b]) = with_session(1, CLIENT);
     assert!(broker.link_arrived(1, 100, at(0)));
-    assert_eq!(broker.ask(10, a, at(0)), Answer::Link { link: 100, session: 1 });
-    assert_eq!(broker.ask(11, a, at(0)), Answer::Queued);
-    assert_eq!(broker.ask(12, b, at(0)), Answer::Queued);
+    assert_eq!(broker.ask(seeker(10, a), at(0)), Answer::Link { link: 100, session: 1 });
+    assert_eq!(broker.ask(seeker(11, a), at(0)), Answer::Queued);
+    assert_eq!(broker.ask(seeker(12, b), at(0)), Answer::Queued);
     effects(&mut broker);
     broker.remove(a);
     let withdraw = Effect::Withdraw { session: 1, service: a, why: Withdrawn::Gone };
     let turned_away = Effect::TurnAway { visitor: 11 };
     assert_eq!(but_moves(effects(&mut broker)), [turned_away, withdraw]);
-    assert_eq!(broker.ask(13, a, at(1)), Answer::No(Denial::Offline));
+    assert_eq!(broker.ask(seeker(13, a), at(1)), Answer::No(Denial::Offline));
     assert!(broker.has_visitors(1) && broker.has_service(1));
     broker.link_returned(1, 100, at(2));
     let open = Effect::Open { visitor: 12, link: 100, session: 1 };
@@ -131,7 +139,7 @@ fn a_service_that_is_gone_turns_away_who_waits_and_leaves_who_is_on_it() {
     broker.remove(b);
     assert!(!broker.has_service(1) && broker.has_visitors(1));
     effects(&mut broker);
-    broker.claim(2, b, at(3));
+    broker.claim(2, b, Part::default(), at(3));
     assert_eq!((broker.owner(b), effects(&mut broker)), (None, vec![]), "it is no more");
 }
 
@@ -139,15 +147,16 @@ fn a_service_that_is_gone_turns_away_who_waits_and_leaves_who_is_on_it() {
 fn a_client_gives_up_what_it_has_and_nothing_else() {
     let (mut broker, [a, b]) = with_session(1, CLIENT);
     broker.begin_session(2, OTHER, Terms::NATIVE);
-    broker.claim(2, b, at(0));
-    assert_eq!(broker.ask(10, a, at(0)), Answer::Queued);
+    broker.claim(2, b, Part::default(), at(0));
+    assert_eq!(broker.ask(seeker(10, a), at(0)), Answer::Queued);
     effects(&mut broker);
     broker.release(1, b);
     assert_eq!((broker.owner(b), effects(&mut broker)), (Some(2), vec![]));
     broker.release(1, a);
-    let [moved, away] = [Effect::Moved { service: a }, Effect::TurnAway { visitor: 10 }];
+    let [moved, away] =
+        [Effect::Moved { session: 1, service: a }, Effect::TurnAway { visitor: 10 }];
     assert_eq!((broker.owner(a), effects(&mut broker)), (None, vec![moved, away]));
-    broker.claim(1, a, at(1));
+    broker.claim(1, a, Part::default(), at(1));
     assert_eq!(broker.owner(a), Some(1), "it may have it again");
 }
 
@@ -158,9 +167,9 @@ fn a_revoked_token_costs_its_session_that_service_and_its_visitors() {
         for link in [100, 101, 102] {
             assert!(broker.link_arrived(1, link, at(0)));
         }
-        assert_eq!(broker.ask(10, a, at(0)), Answer::Link { link: 102, session: 1 });
-        assert_eq!(broker.ask(11, b, at(0)), Answer::Link { link: 101, session: 1 });
-        assert_eq!(broker.ask_for_datagrams(a, at(0)), Some((100, 1)));
+        assert_eq!(broker.ask(seeker(10, a), at(0)), Answer::Link { link: 102, session: 1 });
+        assert_eq!(broker.ask(seeker(11, b), at(0)), Answer::Link { link: 101, session: 1 });
+        assert_eq!(broker.ask_for_datagrams(a, HERE, at(0)), Some((100, 1)));
         effects(&mut broker);
         broker.withdraw(1, a, Withdrawn::Revoked);
         let let_go = |link| Effect::LetGo { link, why: Parted::Revoked };
@@ -180,7 +189,7 @@ fn a_rathole_clients_lent_channels_outlive_its_control_channel() {
         for link in [100, 101] {
             assert!(broker.link_arrived(1, link, at(0)));
         }
-        assert_eq!(broker.ask(10, a, at(0)), Answer::Link { link: 101, session: 1 });
+        assert_eq!(broker.ask(seeker(10, a), at(0)), Answer::Link { link: 101, session: 1 });
         effects(&mut broker);
         broker.end_session(1);
         let let_go = |link| Effect::LetGo { link, why: Parted::SessionEnded };
@@ -196,7 +205,7 @@ fn channels_of_datagrams_end_with_their_control_channel() {
     for instance in [None, CLIENT] {
         let (mut broker, [a, _]) = with_session(1, instance);
         assert!(broker.link_arrived(1, 100, at(0)));
-        assert_eq!(broker.ask_for_datagrams(a, at(0)), Some((100, 1)));
+        assert_eq!(broker.ask_for_datagrams(a, HERE, at(0)), Some((100, 1)));
         effects(&mut broker);
         broker.end_session(1);
         let let_go = Effect::LetGo { link: 100, why: Parted::SessionEnded };
@@ -210,7 +219,7 @@ fn what_is_owed_to_others_is_no_room_for_more_than_the_rest() {
     broker.begin_session(2, OTHER, Terms::NATIVE);
     let service = ServiceId::nth(0);
     for visitor in 10..30 {
-        assert_eq!(broker.ask(visitor, service, at(0)), Answer::Queued);
+        assert_eq!(broker.ask(seeker(visitor, service), at(0)), Answer::Queued);
     }
     assert_eq!(broker.links_to_ask(1, 30, at(0)), 30);
     assert_eq!(broker.links_to_ask(2, 30, at(0)), 4, "its client may not have as many");
@@ -222,18 +231,221 @@ fn what_is_owed_to_others_is_no_room_for_more_than_the_rest() {
 fn spare_links_are_given_up_for_those_who_wait_elsewhere() {
     let (mut broker, [a, b]) = with_session(1, CLIENT);
     broker.begin_session(2, OTHER, Terms::NATIVE);
-    broker.claim(2, b, at(0));
+    broker.claim(2, b, Part::default(), at(0));
     assert_eq!(broker.links_to_ask(1, 6, at(0)), 4);
     (100..106).for_each(|link| assert!(broker.link_arrived(1, link, at(0))));
     for visitor in 10..15 {
-        assert_eq!(broker.ask(visitor, b, at(0)), Answer::Queued);
+        assert_eq!(broker.ask(seeker(visitor, b), at(0)), Answer::Queued);
     }
     effects(&mut broker);
     // No room is left: all that the other one has go, the coldest first, but for its last.
     assert_eq!(broker.links_to_ask(2, 0, at(0)), 5);
     let let_go = |link| Effect::LetGo { link, why: Parted::Needed };
     assert_eq!(effects(&mut broker), [100, 101, 102, 103, 104].map(let_go));
-    assert_eq!(broker.ask(20, a, at(0)), Answer::Link { link: 105, session: 1 });
+    assert_eq!(broker.ask(seeker(20, a), at(0)), Answer::Link { link: 105, session: 1 });
+}
+
+/// A service that these sessions share, each with so many spare links.
+fn shared(balance: Balance, parts: &[Part], links: u32) -> (Broker<Name>, ServiceId) {
+    let mut broker = Broker::new(1);
+    let service = ServiceId::nth(0);
+    broker.set_balance(service, Some(balance));
+    for (session, part) in (1..).zip(parts) {
+        broker.begin_session(session, Some([session as u8; 32]), Terms::NATIVE);
+        broker.claim(session, service, *part, at(0));
+        for visitor in 0..links {
+            broker.ask(
+                Seeker { tried: &others(session), ..seeker(1_000_000 + visitor, service) },
+                at(0),
+            );
+        }
+        for link in 0..links {
+            assert!(broker.link_arrived(session, session * 10_000 + link, at(0)));
+        }
+        for link in 0..links {
+            broker.link_returned(session, session * 10_000 + link, at(0));
+        }
+    }
+    effects(&mut broker);
+    (broker, service)
+}
+
+fn others(session: Name) -> Vec<Name> {
+    (1..=20).filter(|other| *other != session).collect()
+}
+
+fn weighing(weight: u8) -> Part {
+    Part { weight, ..Part::default() }
+}
+
+/// The session that a visitor is brought to.
+fn home_of(broker: &mut Broker<Name>, seeker: Seeker<'_, Name>, now: Time) -> Option<Name> {
+    match broker.ask(seeker, now) {
+        Answer::Link { session, .. } => Some(session),
+        Answer::Queued => panic!("no link is spare"),
+        Answer::No(Denial::Offline) => None,
+        Answer::No(Denial::Crowded) => panic!("too many wait"),
+    }
+}
+
+#[test]
+fn round_robin_is_exact_over_every_round_of_the_weights() {
+    let (mut broker, service) =
+        shared(Balance::RoundRobin, &[weighing(3), weighing(1), weighing(2)], 60);
+    for round in 0..10 {
+        let mut visits = BTreeMap::new();
+        for visitor in 0..6 {
+            let home = home_of(&mut broker, seeker(round * 6 + visitor, service), at(0));
+            *visits.entry(home).or_insert(0) += 1;
+        }
+        assert_eq!(visits, [(Some(1), 3), (Some(2), 1), (Some(3), 2)].into(), "round {round}");
+    }
+}
+
+#[test]
+fn least_keeps_the_loads_as_the_weights_say() {
+    let (mut broker, service) = shared(Balance::Least, &[weighing(1), weighing(3)], 60);
+    for visitor in 0..40 {
+        home_of(&mut broker, seeker(visitor, service), at(0));
+    }
+    let loads = |broker: &Broker<Name>| {
+        broker.holders(service).map(|(_, _, visitors)| visitors).collect::<Vec<_>>()
+    };
+    assert_eq!(loads(&broker), [10, 30]);
+    // Those of the second leave: it has the next ones.
+    for link in 0..30 {
+        broker.link_returned(2, 20_000 + link + 30, at(0));
+    }
+    assert_eq!(loads(&broker), [10, 0]);
+    for visitor in 0..30 {
+        assert_eq!(home_of(&mut broker, seeker(100 + visitor, service), at(0)), Some(2));
+    }
+}
+
+#[test]
+fn a_source_stays_with_its_home_and_nobody_moves_but_those_of_one_that_goes() {
+    let parts = [weighing(1), weighing(1), weighing(2)];
+    let (mut broker, service) = shared(Balance::Source, &parts, 60);
+    let network = |number: u32| Network::V4(Ipv4Addr::from(number.wrapping_mul(2_654_435_761)));
+    let ask = |broker: &mut Broker<Name>, number, tried: &[Name]| {
+        let seeker = Seeker { id: number, network: network(number), service, tried };
+        let found = broker.pick(service, seeker.network, seeker.tried, at(0));
+        found.expect("a home")
+    };
+    let homes: Vec<Name> = (0..4000).map(|number| ask(&mut broker, number, &[])).collect();
+    let count = |home| homes.iter().filter(|it| **it == home).count() as f64;
+    // Chi-square with two degrees of freedom: 13.8 is passed by one fair draw of a thousand.
+    let expected = [(1, 1000.0), (2, 1000.0), (3, 2000.0)];
+    let chi_square: f64 =
+        expected.iter().map(|(home, fair)| (count(*home) - fair).powi(2) / fair).sum();
+    assert!(chi_square < 13.8, "{chi_square}");
+    for (number, home) in (0..).zip(&homes) {
+        assert_eq!(ask(&mut broker, number, &[]), *home, "the same each time");
+        let without_first = ask(&mut broker, number, &[1]);
+        assert!(*home == 1 || without_first == *home, "one that goes moves its own alone");
+    }
+}
+
+#[test]
+fn a_backup_has_visitors_only_when_no_other_is_well() {
+    let backup = Part { backup: true, ..Part::default() };
+    let (mut broker, service) = shared(Balance::Least, &[Part::default(), backup], 20);
+    for visitor in 0..5 {
+        assert_eq!(home_of(&mut broker, seeker(visitor, service), at(0)), Some(1));
+    }
+    broker.set_health(1, service, false);
+    assert_eq!(home_of(&mut broker, seeker(5, service), at(1)), Some(2));
+    broker.set_health(2, service, false);
+    assert!(!broker.is_online(service, at(1)));
+    assert_eq!(home_of(&mut broker, seeker(6, service), at(1)), None);
+    broker.set_health(1, service, true);
+    assert_eq!(home_of(&mut broker, seeker(7, service), at(1)), Some(1));
+}
+
+#[test]
+fn three_refusals_put_a_home_behind_the_others_until_it_takes_one() {
+    let (mut broker, service) = shared(Balance::RoundRobin, &[weighing(1), weighing(1)], 40);
+    let mut next = 0;
+    let mut visit = |broker: &mut Broker<Name>, now| {
+        next += 1;
+        home_of(broker, seeker(next, service), now)
+    };
+    for _ in 0..2 {
+        broker.refused(1, service, at(0));
+    }
+    assert!((0..4).any(|_| visit(&mut broker, at(0)) == Some(1)), "twice may happen");
+    assert!(broker.is_doubtful(1, service) && !broker.is_doubtful(2, service));
+    broker.refused(1, service, at(0));
+    assert!((0..8).all(|_| visit(&mut broker, at(9)) == Some(2)));
+    // One is sent there every ten seconds, to see.
+    let to_it = (0..8).filter(|_| visit(&mut broker, at(10)) == Some(1)).count();
+    assert_eq!(to_it, 1);
+    broker.accepted(1, service);
+    let to_it = (0..8).filter(|_| visit(&mut broker, at(11)) == Some(1)).count();
+    assert!((3..=5).contains(&to_it), "{to_it}");
+    // Where there is nobody else, it has all.
+    for _ in 0..3 {
+        broker.refused(1, service, at(11));
+    }
+    broker.end_session(2);
+    assert_eq!(visit(&mut broker, at(11)), Some(1));
+}
+
+#[test]
+fn those_who_wait_for_a_home_that_goes_or_falls_ill_are_sent_to_another() {
+    for falls_ill in [false, true] {
+        let mut broker = Broker::new(1);
+        let service = ServiceId::nth(0);
+        broker.set_balance(service, Some(Balance::RoundRobin));
+        for session in [1, 2] {
+            let instance = Some([session as u8; 32]);
+            broker.begin_session(session, instance, Terms::NATIVE);
+            broker.claim(session, service, Part::default(), at(0));
+        }
+        assert_eq!(broker.ask(seeker(10, service), at(0)), Answer::Queued);
+        assert_eq!(broker.ask(seeker(11, service), at(0)), Answer::Queued);
+        let waits: Vec<_> = broker.holders(service).map(|(.., visitors)| visitors).collect();
+        assert_eq!(waits, [1, 1]);
+        effects(&mut broker);
+        match falls_ill {
+            true => broker.set_health(1, service, false),
+            false => _ = broker.end_session(1),
+        }
+        let again = but_moves(effects(&mut broker));
+        let [Effect::Again { visitor }] = again[..] else { panic!("{again:?}") };
+        assert_eq!(broker.ask(seeker(visitor, service), at(0)), Answer::Queued);
+        assert_eq!(broker.holders(service).last().map(|(.., visitors)| visitors), Some(2));
+        broker.set_health(2, service, false);
+        let away = but_moves(effects(&mut broker));
+        assert_eq!(away.len(), 2);
+        assert!(away.iter().all(|effect| matches!(effect, Effect::TurnAway { .. })), "{away:?}");
+    }
+}
+
+#[test]
+fn a_client_that_comes_back_takes_its_own_part_and_no_other() {
+    let (mut broker, service) = shared(Balance::Least, &[weighing(1), weighing(1)], 4);
+    broker.begin_session(3, Some([1; 32]), Terms::NATIVE);
+    broker.claim(3, service, weighing(5), at(1));
+    let ends = effects(&mut broker);
+    let end = Effect::End { session: 1, why: Replaced::ByItself };
+    assert!(ends.contains(&end) && !ends.iter().any(|it| matches!(it, Effect::Withdraw { .. })));
+    let holders: Vec<_> = broker.holders(service).map(|(session, ..)| session).collect();
+    assert_eq!(holders, [2, 3]);
+    // Shared no more: the last one has it.
+    broker.set_balance(service, None);
+    let why = Withdrawn::ByAnother;
+    assert!(effects(&mut broker).contains(&Effect::Withdraw { session: 2, service, why }));
+    assert_eq!(broker.owner(service), Some(3));
+}
+
+#[test]
+fn sixteen_may_share_a_service() {
+    let (mut broker, service) = shared(Balance::Least, &[Part::default(); HOMES], 1);
+    broker.begin_session(17, Some([17; 32]), Terms::NATIVE);
+    assert!(!broker.has_place(service, 17) && broker.has_place(service, 16));
+    broker.end_session(4);
+    assert!(broker.has_place(service, 17));
 }
 
 /// What may happen to an engine.
@@ -242,7 +454,11 @@ enum Step {
     Visitor { service: usize },
     Leave { which: usize },
     Session { client: u8 },
-    Claim { which: usize, service: usize },
+    Claim { which: usize, service: usize, backup: bool },
+    Share { service: usize, balance: Option<Balance> },
+    Health { which: usize, service: usize, is_well: bool },
+    Refuse { which: usize },
+    Drain { which: usize },
     Release { which: usize, service: usize },
     Revoke { which: usize, service: usize },
     Vanish { service: usize },
@@ -253,13 +469,28 @@ enum Step {
     Wait { seconds: u64 },
 }
 
+fn balance() -> impl Strategy<Value = Option<Balance>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(Balance::Least)),
+        Just(Some(Balance::RoundRobin)),
+        Just(Some(Balance::Source)),
+    ]
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let which = 0..64usize;
     let step = prop_oneof![
         6 => (0..3usize).prop_map(|service| Step::Visitor { service }),
         2 => which.clone().prop_map(|which| Step::Leave { which }),
         2 => (0..3u8).prop_map(|client| Step::Session { client }),
-        4 => (which.clone(), 0..3usize).prop_map(|(which, service)| Step::Claim { which, service }),
+        6 => (which.clone(), 0..3usize, any::<bool>())
+            .prop_map(|(which, service, backup)| Step::Claim { which, service, backup }),
+        1 => (0..3usize, balance()).prop_map(|(service, balance)| Step::Share { service, balance }),
+        2 => (which.clone(), 0..3usize, any::<bool>())
+            .prop_map(|(which, service, is_well)| Step::Health { which, service, is_well }),
+        2 => which.clone().prop_map(|which| Step::Refuse { which }),
+        1 => which.clone().prop_map(|which| Step::Drain { which }),
         1 => (which.clone(), 0..3usize)
             .prop_map(|(which, service)| Step::Release { which, service }),
         1 => (which.clone(), 0..3usize)
@@ -282,8 +513,9 @@ struct Engine {
     sessions: BTreeMap<Name, Option<Instance>>,
     /// Each with its session, and its visitor.
     links: BTreeMap<Name, (Name, Option<Name>)>,
-    waiting: BTreeSet<Name>,
-    served: BTreeSet<Name>,
+    /// Each with its service.
+    waiting: BTreeMap<Name, ServiceId>,
+    served: BTreeMap<Name, ServiceId>,
 }
 
 impl Engine {
@@ -294,8 +526,8 @@ impl Engine {
             next: 0,
             sessions: BTreeMap::new(),
             links: BTreeMap::new(),
-            waiting: BTreeSet::new(),
-            served: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            served: BTreeMap::new(),
         }
     }
 
@@ -312,18 +544,38 @@ impl Engine {
             Step::Wait { seconds } => self.now = self.now + Duration::from_secs(seconds),
             Step::Visitor { service } => {
                 let visitor = self.name();
-                let service = ServiceId::nth(service);
-                match self.broker.ask(visitor, service, self.now) {
-                    Answer::Link { link, session } => self.open(visitor, link, session),
-                    Answer::Queued => _ = self.waiting.insert(visitor),
-                    Answer::No(_) => assert!(!self.broker.is_online(service, self.now)),
-                }
+                self.ask(visitor, ServiceId::nth(service), &[]);
             }
             Step::Leave { which } => {
-                let all = self.waiting.iter().copied().collect();
+                let all = self.waiting.keys().copied().collect();
                 if let Some(visitor) = nth(all, which) {
                     self.waiting.remove(&visitor);
                     self.broker.forget(visitor);
+                }
+            }
+            Step::Share { service, balance } => {
+                self.broker.set_balance(ServiceId::nth(service), balance);
+            }
+            Step::Health { which, service, is_well } => {
+                if let Some(session) = nth(sessions, which) {
+                    self.broker.set_health(session, ServiceId::nth(service), is_well);
+                }
+            }
+            // A home that cannot take its visitor, who asks for another one.
+            Step::Refuse { which } => {
+                if let Some(link) = nth(links, which)
+                    && let Some((session, Some(visitor))) = self.links.get(&link).copied()
+                    && let Some(service) = self.served.remove(&visitor)
+                {
+                    self.links.insert(link, (session, None));
+                    self.broker.refused(session, service, self.now);
+                    self.broker.link_returned(session, link, self.now);
+                    self.ask(visitor, service, &[session]);
+                }
+            }
+            Step::Drain { which } => {
+                if let Some(session) = nth(sessions, which) {
+                    self.broker.drain(session);
                 }
             }
             Step::Session { client } => {
@@ -331,11 +583,15 @@ impl Engine {
                 self.sessions.insert(id, instance);
                 self.broker.begin_session(id, instance, Terms::NATIVE);
             }
-            Step::Claim { which, service } => {
+            Step::Claim { which, service, backup } => {
                 if let Some(session) = nth(sessions, which) {
                     let service = ServiceId::nth(service);
-                    self.broker.claim(session, service, self.now);
-                    assert_eq!(self.broker.owner(service), Some(session));
+                    let weight = if backup { 1 } else { 3 };
+                    let part = Part { weight, backup, is_well: true };
+                    if self.broker.has_place(service, session) {
+                        self.broker.claim(session, service, part, self.now);
+                        assert!(self.broker.has(session, service));
+                    }
                 }
             }
             Step::Release { which, service } => {
@@ -391,39 +647,65 @@ impl Engine {
     fn follow(&mut self, effect: Effect<Name>) {
         match effect {
             Effect::Open { visitor, link, session } => {
-                assert!(self.waiting.remove(&visitor), "opened for one who does not wait");
+                let service = self.waiting.remove(&visitor).expect("one who waits");
                 match self.links.contains_key(&link) {
-                    true => self.open(visitor, link, session),
+                    true => self.open(visitor, service, link, session),
                     false => panic!("a link that is gone was lent"),
                 }
             }
             Effect::TurnAway { visitor } => {
-                assert!(self.waiting.remove(&visitor), "turned away, but does not wait");
+                assert!(self.waiting.remove(&visitor).is_some(), "turned away, but does not wait");
+            }
+            Effect::Again { visitor } => {
+                let service = self.waiting.remove(&visitor).expect("one who waits");
+                self.ask(visitor, service, &[]);
             }
             Effect::Ask { session } => {
                 self.broker.links_to_ask(session, 100, self.now);
             }
             Effect::LetGo { link, .. } => self.lose(link),
-            Effect::Cut { visitor, .. } => assert!(self.served.remove(&visitor)),
+            Effect::Cut { visitor, .. } => assert!(self.served.remove(&visitor).is_some()),
             Effect::End { session, .. } => self.end_session(session),
             Effect::Withdraw { session, service, .. } => {
                 assert!(self.sessions.contains_key(&session));
-                assert_ne!(self.broker.owner(service), Some(session));
+                assert!(!self.broker.has(session, service));
             }
             Effect::Moved { .. } => {}
         }
     }
 
-    fn open(&mut self, visitor: Name, link: Name, session: Name) {
+    fn ask(&mut self, visitor: Name, service: ServiceId, tried: &[Name]) {
+        let seeker = Seeker { id: visitor, network: HERE, service, tried };
+        match self.broker.ask(seeker, self.now) {
+            Answer::Link { link, session } => self.open(visitor, service, link, session),
+            Answer::Queued => _ = self.waiting.insert(visitor, service),
+            Answer::No(_) if tried.is_empty() => {
+                assert!(!self.broker.is_online(service, self.now));
+            }
+            Answer::No(_) => assert!(!self.broker.has_another(service, tried)),
+        }
+    }
+
+    fn open(&mut self, visitor: Name, service: ServiceId, link: Name, session: Name) {
         let former = self.links.insert(link, (session, Some(visitor)));
         assert_eq!(former, Some((session, None)), "lent twice, or another's");
-        self.served.insert(visitor);
+        self.served.insert(visitor, service);
     }
 
     fn lose(&mut self, link: Name) {
         if let Some((session, visitor)) = self.links.remove(&link) {
             self.broker.link_lost(session, link, visitor);
         }
+    }
+
+    /// Visitors of a service whom a session has, or who wait for it.
+    fn visitors_of(&self, session: Name, service: ServiceId) -> u32 {
+        let lent = self.links.values().filter(|(of, visitor)| {
+            *of == session && visitor.is_some_and(|it| self.served.get(&it) == Some(&service))
+        });
+        let queue = self.broker.sessions.get(&session).map(|session| &session.queue);
+        let waiting = queue.into_iter().flat_map(|queue| queue.values());
+        (lent.count() + waiting.filter(|(_, of)| *of == service).count()) as u32
     }
 
     fn end_session(&mut self, session: Name) {
@@ -455,6 +737,15 @@ proptest! {
             }
             let owed: usize = engine.broker.sessions.values().map(|one| one.pool.owed()).sum();
             prop_assert_eq!(engine.broker.owed, owed);
+            for service in (0..3).map(ServiceId::nth) {
+                let holders: Vec<_> = engine.broker.holders(service).collect();
+                let is_shared = engine.broker.is_shared(service);
+                prop_assert!(is_shared || holders.len() <= 1, "several have it, and none should");
+                for (session, _, visitors) in holders {
+                    prop_assert!(engine.broker.services_of(session).any(|it| it == service));
+                    prop_assert_eq!(visitors, engine.visitors_of(session, service));
+                }
+            }
         }
         let sessions: Vec<Name> = engine.sessions.keys().copied().collect();
         sessions.into_iter().for_each(|session| engine.end_session(session));

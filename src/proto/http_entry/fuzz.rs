@@ -53,7 +53,7 @@ fn run(request: &[u8], pieces: &mut dyn Iterator<Item = &[u8]>, end: Option<Half
     assert!(matches!(entry.poll_action(), Some(Action::Route(_))));
     entry.handle_route(Routed::Service(0), &mut out);
     assert!(matches!(entry.poll_action(), Some(Action::Open { .. })));
-    entry.handle_link(&mut out);
+    entry.handle_link(false, &mut out);
     let mut unheard = Vec::new();
     for piece in pieces {
         unheard.extend_from_slice(piece);

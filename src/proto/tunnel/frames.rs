@@ -89,6 +89,11 @@ impl Codec {
                 Message::decode(kind, payload).map_err(Reject::Message)?;
                 self.lease.hear_ready().map_err(Reject::Lease)?.then_some(Event::Fin)
             }
+            kind::ACCEPTED if self.side == Side::Responder => {
+                Message::decode(kind, payload).map_err(Reject::Message)?;
+                self.lease.hear_accepted().map_err(Reject::Lease)?;
+                None
+            }
             kind => Some(Event::Message(kind, opened.data..opened.data + payload.len())),
         };
         Ok(())

@@ -152,6 +152,11 @@ impl Codec {
         (self.lease.open_next(), is_raw)
     }
 
+    /// Server: OPEN asks whether what runs at home has taken the connection.
+    pub fn ask_acceptance(&mut self) {
+        self.lease.ask_acceptance();
+    }
+
     /// Client: the server's OPEN, unless it would bare what nothing else protects.
     pub fn hear_open(&mut self, open: &Open<'_>) -> Result<(), Reject> {
         self.lease.hear_open(open.lease).map_err(Reject::Lease)?;

@@ -164,7 +164,18 @@ fn only_what_is_tls_itself_goes_raw_where_the_rest_is_sealed() {
     let open = |entry, lease, raw| {
         let address = "192.0.2.1:1".parse().expect("literal");
         let (visitor, local, name, first_bytes) = (address, address, &b""[..], &b""[..]);
-        Open { lease, service: 0, entry, visitor, local, offset: 0, raw, name, first_bytes }
+        Open {
+            lease,
+            service: 0,
+            entry,
+            visitor,
+            local,
+            offset: 0,
+            raw,
+            confirm: false,
+            name,
+            first_bytes,
+        }
     };
     for (is_sealed, entry, wished, is_raw) in [
         (true, Entry::Tcp, true, false),
@@ -257,6 +268,7 @@ fn client_stream(codec: &mut Codec, is_raw: bool) -> Vec<u8> {
         local: address,
         offset: 0,
         raw: is_raw,
+        confirm: false,
         name: b"",
         first_bytes: b"",
     };

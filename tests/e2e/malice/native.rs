@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use underpass::proto::noise::HandshakeHash;
 use underpass::proto::proof;
-use underpass::wire::message::{Message, Register, Registration, VERSION, kind};
+use underpass::wire::message::{Message, Part, Register, Registration, VERSION, kind};
 
 use crate::harness::{PATIENCE, SECRET};
 use crate::visitor::connect_from;
@@ -138,8 +138,8 @@ impl Session {
         token: &[u8],
     ) -> Vec<u8> {
         let proof = proof::service(token, &HandshakeHash::NONE, &self.nonce, kind, name);
-        let (if_free, ports) = (false, 1);
-        frame(&Message::Register(Register { number, kind, if_free, ports, proof, name }))
+        let (if_free, ports, part) = (false, 1, Part::default());
+        frame(&Message::Register(Register { number, kind, if_free, ports, part, proof, name }))
     }
 
     /// The next REGISTERED; what else comes before it is read and dropped.

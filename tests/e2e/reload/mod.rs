@@ -17,7 +17,7 @@ use crate::visitor::{client_hello, connect};
 
 /// Writes a program's file anew and asks it to read that; waits until it has, or has said why not.
 #[track_caller]
-fn reload(vps: &Vps, program: &Proc, name: &str, file: &str) {
+pub(crate) fn reload(vps: &Vps, program: &Proc, name: &str, file: &str) {
     let said = || program.log().matches("reloaded").count();
     let before = said();
     vps.dir.write(&format!("{name}.toml"), file);
@@ -26,18 +26,18 @@ fn reload(vps: &Vps, program: &Proc, name: &str, file: &str) {
 }
 
 /// A visitor of an echo, which knows whether it is still the same connection.
-struct Talk(TcpStream);
+pub(crate) struct Talk(TcpStream);
 
 impl Talk {
     /// Over TLS, by name.
     #[track_caller]
-    fn by_name(entry: SocketAddr, name: &str) -> Talk {
+    pub(crate) fn by_name(entry: SocketAddr, name: &str) -> Talk {
         Talk::begin(entry, &client_hello(Some(name)))
     }
 
     /// At a port of the service's own.
     #[track_caller]
-    fn at_port(port: SocketAddr) -> Talk {
+    pub(crate) fn at_port(port: SocketAddr) -> Talk {
         Talk::begin(port, b"hello")
     }
 
@@ -60,7 +60,7 @@ impl Talk {
     }
 
     #[track_caller]
-    fn goes_on(&mut self) {
+    pub(crate) fn goes_on(&mut self) {
         self.say(b"still here?").expect("the visitor's connection goes on");
     }
 

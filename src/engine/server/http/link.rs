@@ -2,7 +2,7 @@
 //! a 101.
 
 use super::http_of;
-use crate::engine::conn::Carrier as _;
+use crate::engine::conn::{Carrier as _, Conn, PlainConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::server::Server;
@@ -11,7 +11,7 @@ use crate::engine::server::visitor::Doing;
 use crate::limits;
 use crate::proto::access::VisitEnd;
 use crate::proto::admission::Standing;
-use crate::proto::broker::{Answer, Denial};
+use crate::proto::broker::{Answer, Denial, Seeker};
 use crate::proto::http_entry::HalfEnd;
 use crate::proto::lease::LeaseEnd;
 use crate::proto::services::ServiceId;
@@ -22,7 +22,12 @@ impl<N: Net> Server<N> {
     /// Gets a link to a service for the request at hand, or a place in the queue for one.
     pub(super) fn open_http(&mut self, id: ConnId, service: ServiceId) {
         self.note_service(id, service);
-        match self.broker.ask(id, service, self.core.now()) {
+        let now = self.core.now();
+        let conns = &self.core.conns;
+        let Some(Conn::Plain(PlainConn { stage: visitor, .. })) = conns.get(id) else { return };
+        let Doing::Http(http) = &visitor.doing else { return };
+        let network = visitor.address.ip().into();
+        match self.broker.ask(Seeker { id, network, service, tried: &http.tried }, now) {
             Answer::Link { link, session } => self.start_http(id, link, session, service),
             Answer::Queued => {
                 if let Some(http) = self.http(id) {
@@ -59,7 +64,12 @@ impl<N: Net> Server<N> {
         let Some(http) = http_of(&mut self.core.conns, id) else { return };
         http.link = Some(link_id);
         http.home_end = None;
-        http.entry.handle_link(&mut self.http_out);
+        let is_shared = self.broker.is_shared(service);
+        if is_shared {
+            http.tried.push(session);
+        }
+        let has_another = is_shared && self.broker.has_another(service, &http.tried);
+        http.entry.handle_link(has_another, &mut self.http_out);
         let name = match &http.name {
             HostName::Dns(name) => Some(*name),
             HostName::Ip(_) | HostName::Empty => None,
