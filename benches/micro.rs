@@ -176,6 +176,6 @@ fn protections(pattern: &str) -> (Protection, Protection) {
     );
     let config = Config::parse("bench", &file, &|_| None).unwrap();
     let (client, server) = (config.client.unwrap(), config.server.unwrap());
-    let client = Protection::new(&client.transport, Side::Initiator).unwrap();
+    let client = Protection::new(&client.servers[0].transport, Side::Initiator).unwrap();
     (client, Protection::new(&server.transport, Side::Responder).unwrap())
 }

@@ -181,7 +181,8 @@ fn remote_addr(server_file: &Path) -> Option<HostPort> {
     let folders = fs::read_dir(server_file.parent()?.join(".")).ok()?.flatten();
     let mut clients =
         folders.filter_map(|folder| Config::load(&folder.path().join(CLIENT_FILE)).ok()?.client);
-    clients.next().map(|client| client.remote_addr)
+    // A set has one server; whoever has added more to a home's file adds them to this one's too.
+    clients.next()?.servers.into_iter().next().map(|server| server.addr)
 }
 
 fn random() -> Result<[u8; 32], String> {
