@@ -113,7 +113,7 @@ fn read_http_probe(table: &Section<'_>, host: &str) -> Result<Probe, ConfigError
     let is_visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     let path = match table.text("path")? {
         None => "/".to_owned(),
-        Some(text) if text.value.starts_with('/') && is_visible(&text.value) => text.value.into(),
+        Some(text) if text.value.starts_with('/') && is_visible(&text.value) => text.value,
         Some(text) => {
             let reason = "must begin with / and have visible ASCII characters, such as /health";
             return Err(text.place.error(reason));
@@ -121,7 +121,7 @@ fn read_http_probe(table: &Section<'_>, host: &str) -> Result<Probe, ConfigError
     };
     let host = match table.text("host")? {
         None => host.to_owned(),
-        Some(text) if !text.value.is_empty() && is_visible(&text.value) => text.value.into(),
+        Some(text) if !text.value.is_empty() && is_visible(&text.value) => text.value,
         Some(text) => return Err(text.place.error("must be a name, such as pi.example.com")),
     };
     Ok(Probe::Http { path, host })
