@@ -60,6 +60,7 @@ pub use doors::admin_doors;
 pub use error::ConfigError;
 pub use files::SeenFile;
 pub use networks::{AccessList, Networks};
+pub use proxy::{Login, Proxy, ProxyScheme};
 pub use raw::nearest;
 pub use remote::RemoteServer;
 pub use secret::Secret;
@@ -568,35 +569,6 @@ impl fmt::Display for Congestion {
             Congestion::Named(name) => name,
         })
     }
-}
-
-/// `proxy` of `[….transport.tcp]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy {
-    /// How it is asked.
-    pub scheme: ProxyScheme,
-    /// Where it is.
-    pub addr: HostPort,
-    /// Who we are, if it wants to know.
-    pub login: Option<Login>,
-}
-
-/// What a proxy speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProxyScheme {
-    /// SOCKS5 (RFC 1928).
-    Socks5,
-    /// HTTP CONNECT (RFC 9110, section 9.3.6).
-    Http,
-}
-
-/// For a proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Login {
-    /// 1 to 255 bytes.
-    pub user: Secret,
-    /// 0 to 255 bytes.
-    pub password: Secret,
 }
 
 /// When TCP asks whether the other host is alive.

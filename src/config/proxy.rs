@@ -4,7 +4,36 @@ use std::fmt;
 
 use super::error::ConfigError;
 use super::raw::{Place, Text};
-use super::{HostPort, Login, Proxy, ProxyScheme, Secret};
+use super::{HostPort, Secret};
+
+/// `proxy` of `[….transport.tcp]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// How it is asked.
+    pub scheme: ProxyScheme,
+    /// Where it is.
+    pub addr: HostPort,
+    /// Who we are, if it wants to know.
+    pub login: Option<Login>,
+}
+
+/// What a proxy speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyScheme {
+    /// SOCKS5 (RFC 1928).
+    Socks5,
+    /// HTTP CONNECT (RFC 9110, section 9.3.6).
+    Http,
+}
+
+/// For a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// 1 to 255 bytes.
+    pub user: Secret,
+    /// 0 to 255 bytes.
+    pub password: Secret,
+}
 
 impl Proxy {
     /// A URL (RFC 3986) of scheme, login, host and port. No error quotes it: it has a password.

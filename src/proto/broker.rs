@@ -392,8 +392,10 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         let (moved, stay): (BTreeMap<_, _>, _) =
             queue.into_iter().partition(|(_, (_, service))| moves(*service));
         session.queue = stay;
-        let Some(session) = self.sessions.get_mut(&to) else { return };
         for (place, (visitor, service)) in moved {
+            self.count_out(from, service);
+            self.count_in(to, service);
+            let Some(session) = self.sessions.get_mut(&to) else { return };
             session.queue.insert(place, (visitor, service));
             self.places.insert(visitor, (to, place));
         }
@@ -610,7 +612,9 @@ impl<I: Copy + Ord + Hash> Broker<I> {
     /// The session that is about to have a service, if nobody has it.
     fn heir_of(&self, service: ServiceId, now: Time) -> Option<I> {
         let promise = self.find(service)?.promise.filter(|(_, until)| now < *until);
-        promise.map(|(heir, _)| heir).filter(|heir| self.sessions.contains_key(heir))
+        let heir = promise.map(|(heir, _)| heir)?;
+        // One that has it and takes nobody now is no better than the others.
+        (self.sessions.contains_key(&heir) && !self.has(heir, service)).then_some(heir)
     }
 
     fn promise_of(&self, service: ServiceId) -> Option<(I, Time)> {

@@ -270,8 +270,8 @@ fn target(service: &ClientService) -> Option<HostPort> {
     }
 }
 
-/// What is asked, unless a connection is enough. Where visitors' addresses are told in front of all else,
-/// a header says that this is nobody's connection.
+/// What is asked, unless a connection is enough. Where visitors' addresses are told in front of all
+/// else, a header says that this is nobody's connection.
 fn request(service: &ClientService) -> Option<Vec<u8>> {
     let Probe::Http { path, host } = &service.health_check.as_ref()?.probe else { return None };
     let mut request = Vec::new();

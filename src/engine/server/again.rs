@@ -74,20 +74,20 @@ impl<N: Net> Server<N> {
         let (read, written) = (conn.socket.read(), conn.socket.written());
         let Waiting { entry, offset, name, .. } = *waiting;
         let waiting = Box::new(Waiting { service, entry, offset, name, held, tried });
-        conn.stage.kept.again = Some(Box::new(Again { waiting, session, read, written }));
+        conn.stage.kept().again = Some(Again { waiting, session, read, written });
     }
 
     /// Whether a visitor's home owes it a word: TLS that ends without one has not been served.
     pub(super) fn wants_word(&mut self, id: ConnId) -> bool {
-        let again = self.visitor(id).and_then(|visitor| visitor.kept.again.as_ref());
+        let again = self.visitor(id).and_then(|visitor| visitor.again());
         again.is_some_and(|again| again.waiting.entry == Entry::Https)
     }
 
-    /// After a turn of a relay: lets go of what was kept, if it is of no use any more, and tells the
-    /// broker of a home that has taken its visitor.
+    /// After a turn of a relay: lets go of what was kept, if it is of no use any more, and tells
+    /// the broker of a home that has taken its visitor.
     pub(super) fn keep_no_longer(&mut self, link: ConnId, id: ConnId) {
         let Some(conn) = self.core.conns.plain(id) else { return };
-        let Some(again) = &conn.stage.kept.again else { return };
+        let Some(again) = conn.stage.again() else { return };
         let (session, service) = (again.session, again.waiting.service);
         let was_answered = conn.socket.written() != again.written;
         let has_said_more = conn.socket.read() != again.read;
@@ -101,7 +101,7 @@ impl<N: Net> Server<N> {
     }
 
     fn forget_kept(&mut self, id: ConnId) {
-        let again = self.visitor(id).and_then(|visitor| visitor.kept.again.take());
+        let again = self.visitor(id).and_then(|visitor| visitor.kept.as_mut()?.again.take());
         if let Some(mut again) = again {
             let mut held = again.take_held();
             self.core.io.buffers.give_back(&mut held);
@@ -127,14 +127,21 @@ impl<N: Net> Server<N> {
         if !matches!(visitor.doing, Doing::Relayed { .. }) {
             return false;
         }
-        let Some(mut again) = visitor.kept.again.take() else { return false };
+        let Some(mut again) = visitor.kept.as_mut().and_then(|kept| kept.again.take()) else {
+            return false;
+        };
         if !self.broker.has_another(again.waiting.service, &again.waiting.tried) {
             let mut held = again.take_held();
             self.core.io.buffers.give_back(&mut held);
             return false;
         }
         debug!("visitor {}: {end}; another home is asked", visitor.address);
-        let mut hello = visitor.kept.asking.take().map(|asking| asking.hello).unwrap_or_default();
+        let mut hello = visitor
+            .kept
+            .take()
+            .and_then(|kept| kept.asking)
+            .map(|asking| asking.hello)
+            .unwrap_or_default();
         visitor.doing = Doing::Waiting(again.waiting);
         // An end that the former home was told is to be told to the next.
         conn.socket.expect_bytes();
@@ -149,7 +156,7 @@ impl<N: Net> Server<N> {
         let is_there = |conn: &Conn<_, super::visitor::Visitor, _>| match conn {
             Conn::Plain(conn) => match &conn.stage.doing {
                 Doing::Relayed { link } => {
-                    let again = conn.stage.kept.again.as_ref();
+                    let again = conn.stage.again();
                     again
                         .is_some_and(|it| it.session == session && it.waiting.service == service)
                         .then_some(*link)

@@ -11,7 +11,7 @@ use log::debug;
 use super::Server;
 use super::doors::LeadsTo;
 use super::http::Http;
-use super::visitor::{Doing, Hello, Kept, Through, Visitor, Waiting};
+use super::visitor::{Doing, Hello, Through, Visitor, Waiting};
 use crate::engine::conn::{Conn, PlainConn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
@@ -61,7 +61,7 @@ impl<N: Net> Server<N> {
         };
         let (visit, account) = self.open_visit(leads_to);
         let doing = Doing::Arriving;
-        let (through, kept, seat) = (None, Kept::default(), None);
+        let (through, kept, seat) = (None, None, None);
         let visitor = Visitor { address, through, doing, kept, seat, visit, account };
         let conn = PlainConn { socket: Socket::accepted(stream), stage: visitor };
         let id = match self.core.adopt(Conn::Plain(conn), Some(permit)) {

@@ -73,7 +73,7 @@ impl<N: Net> Server<N> {
         }
         if let Some(visitor) = self.visitor(id) {
             let hello = std::mem::take(held);
-            visitor.kept.asking = Some(Box::new(Asking { service, hello }));
+            visitor.kept().asking = Some(Asking { service, hello });
             self.core.io.buffers.append(held, &postgres::SSL_REQUEST);
             let until = self.core.now() + limits::LINK_WAIT;
             self.core.set_deadline(id, Some(until));
@@ -83,7 +83,7 @@ impl<N: Net> Server<N> {
     /// The home's answer to that question; whether the relay may go on.
     pub(super) fn hear_home_first(&mut self, link: ConnId, visitor: ConnId) -> bool {
         let Some(details) = self.visitor(visitor) else { return false };
-        if details.kept.asking.is_none() {
+        if details.asking().is_none() {
             return true;
         }
         let Some(conn) = self.core.conns.tunnel(link) else { return false };
@@ -97,13 +97,13 @@ impl<N: Net> Server<N> {
         let heard = self.core.io.scratch.clear[..pulled.data].to_vec();
         let hello = match (heard.as_slice(), pulled.end) {
             ([], None) => return false,
-            ([YES], None) => self.visitor(visitor).and_then(|details| details.kept.asking.take()),
+            ([YES], None) => self.visitor(visitor).and_then(|details| details.kept().asking.take()),
             (said, _) => {
                 self.refuse_postgres(link, visitor, !said.is_empty());
                 return false;
             }
         };
-        let Some(Asking { mut hello, .. }) = hello.map(|asking| *asking) else { return false };
+        let Some(Asking { mut hello, .. }) = hello else { return false };
         self.core.set_deadline(visitor, None);
         let pushed = self.core.push(link, &hello);
         self.core.io.buffers.give_back(&mut hello);
@@ -118,7 +118,7 @@ impl<N: Net> Server<N> {
 
     /// The home speaks no TLS, or no PostgreSQL; `has_said` something else, or nothing.
     fn refuse_postgres(&mut self, link: ConnId, visitor: ConnId, has_said: bool) {
-        let asking = self.visitor(visitor).and_then(|details| details.kept.asking.as_ref());
+        let asking = self.visitor(visitor).and_then(|details| details.asking());
         let service = asking.map(|asking| asking.service);
         if let Some(service) = service.filter(|_| has_said) {
             let name = self.services.name(service).to_owned();

@@ -295,9 +295,7 @@ impl<N: Net> Server<N> {
         local: SocketAddr,
     ) -> Result<ConnId, Dropped> {
         let now = self.core.now();
-        if !self.broker.has_taker(service) {
-            return Err("home is offline");
-        }
+        self.broker.has_taker(service).then_some(()).ok_or("home is offline")?;
         if let Some((id, (_, visitor), session)) = self.udp_service(service)?.sessions.make_room() {
             self.log_session(service, visitor, &session, VisitEnd::MadeRoom);
             self.udp_session_over(service, session.link, Some(id));
@@ -307,9 +305,9 @@ impl<N: Net> Server<N> {
         let least = least.map(|(link, sessions)| (*link, *sessions));
         let wants_more =
             links.len() < limits::UDP_LINKS && least.is_none_or(|(_, sessions)| sessions > 0);
+        let network = visitor.ip().into();
         if wants_more
-            && let Some((link, owner)) =
-                self.broker.ask_for_datagrams(service, visitor.ip().into(), now)
+            && let Some((link, owner)) = self.broker.ask_for_datagrams(service, network, now)
         {
             self.udp_service(service)?.links.insert(link, 0);
             if let Err(gone) = self.open_udp(link, owner, service, visitor, local) {
@@ -486,11 +484,9 @@ impl<N: Net> Server<N> {
     pub(super) fn leave_udp_links(&mut self, service: ServiceId, session: Option<ConnId>) {
         let links = self.udp_service(service).map(|service| service.links.clone());
         for link in links.unwrap_or_default().into_keys() {
-            let of = self.link(link).map(|link| link.session);
-            if session.is_some() && of != session {
-                continue;
+            if session.is_none() || self.link(link).map(|link| link.session) == session {
+                self.finish_udp_link(service, link, VisitEnd::TunnelLost);
             }
-            self.finish_udp_link(service, link, VisitEnd::TunnelLost);
         }
     }
 

@@ -34,7 +34,7 @@ pub(super) struct Visitor {
     /// What brought it, if that is a trusted proxy.
     pub(super) through: Option<Box<Through>>,
     pub(super) doing: Doing,
-    pub(super) kept: Kept,
+    pub(super) kept: Option<Box<Kept>>,
     /// At the service that it is with.
     pub(super) seat: Option<Seat>,
     pub(super) visit: Visit,
@@ -46,9 +46,9 @@ pub(super) struct Visitor {
 #[derive(Default)]
 pub(super) struct Kept {
     /// Its hello, while its home is asked in PostgreSQL's words whether it speaks TLS.
-    pub(super) asking: Option<Box<postgres::Asking>>,
+    pub(super) asking: Option<postgres::Asking>,
     /// All that it has said, as long as another home can be asked.
-    pub(super) again: Option<Box<Again>>,
+    pub(super) again: Option<Again>,
 }
 
 impl Kept {
@@ -153,6 +153,18 @@ impl Waiting {
 }
 
 impl Visitor {
+    pub(super) fn asking(&self) -> Option<&postgres::Asking> {
+        self.kept.as_ref()?.asking.as_ref()
+    }
+
+    pub(super) fn again(&self) -> Option<&Again> {
+        self.kept.as_ref()?.again.as_ref()
+    }
+
+    pub(super) fn kept(&mut self) -> &mut Kept {
+        self.kept.get_or_insert_default()
+    }
+
     /// The service whose link it waits for.
     pub(super) fn waits_for(&self) -> Option<ServiceId> {
         match &self.doing {
@@ -178,7 +190,7 @@ impl Visitor {
             Doing::Hello(hello) => hello.held.len(),
             Doing::Http(http) => http.held(),
             Doing::Waiting(waiting) => waiting.held.len(),
-            Doing::Relayed { .. } => self.kept.held(),
+            Doing::Relayed { .. } => self.kept.as_ref().map_or(0, |kept| kept.held()),
             Doing::Arriving | Doing::Parting { .. } => 0,
         }
     }
@@ -556,7 +568,8 @@ impl<N: Net> Server<N> {
             Doing::Hello(hello) => std::mem::take(&mut hello.held),
             Doing::Waiting(waiting) => std::mem::take(&mut waiting.held),
             Doing::Relayed { .. } => {
-                let Kept { asking, again } = std::mem::take(&mut visitor.kept);
+                let Some(kept) = visitor.kept.take() else { return };
+                let Kept { asking, again } = *kept;
                 let hello = asking.map(|asking| asking.hello);
                 let held = again.map(|mut again| again.take_held());
                 for mut bytes in hello.into_iter().chain(held) {

@@ -65,7 +65,8 @@ pub enum Effect<I> {
         visitor: I,
     },
     /// A session has fewer links, or more: its client may be asked for some
-    /// ([`super::Broker::links_to_ask`]), and when to tend it has moved ([`super::Broker::tend_at`]).
+    /// ([`super::Broker::links_to_ask`]), and when to tend it has moved
+    /// ([`super::Broker::tend_at`]).
     Ask {
         /// The session.
         session: I,
