@@ -60,6 +60,7 @@ mod reload;
 mod resolver;
 mod round_trips;
 mod servers;
+mod sharing;
 mod small;
 mod systemd;
 mod transfer;

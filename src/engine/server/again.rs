@@ -9,7 +9,7 @@ use log::debug;
 
 use super::Server;
 use super::visitor::{Doing, Waiting};
-use crate::engine::conn::Conn;
+use crate::engine::conn::{Carrier as _, Conn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::engine::relay::Pace;
@@ -75,6 +75,32 @@ impl<N: Net> Server<N> {
         let Waiting { entry, offset, name, .. } = *waiting;
         let waiting = Box::new(Waiting { service, entry, offset, name, held, tried });
         conn.stage.kept().again = Some(Again { waiting, session, read, written });
+    }
+
+    /// A visitor of a service's own port is put on a link before it has said a word: its first ones
+    /// are kept on their way.
+    pub(super) fn keep_first_words(&mut self, link: ConnId, id: ConnId) {
+        let Some((link, conn)) = self.core.conns.pair(link, id) else { return };
+        let Some(again) = conn.stage.again() else { return };
+        let is_silent = again.held() == 0 && conn.socket.read() == again.read;
+        if again.waiting.entry != Entry::Tcp || !is_silent || !link.socket.is_clear() {
+            return;
+        }
+        let io = &mut self.core.io;
+        let Ok(pulled) = conn.pull(io) else { return };
+        if pulled.end.is_some() {
+            // The relay comes upon it once more.
+            conn.socket.expect_bytes();
+        }
+        let read = conn.socket.read();
+        if let Some(again) = conn.stage.kept().again.as_mut() {
+            io.buffers.append(&mut again.waiting.held, &io.scratch.clear[..pulled.data]);
+            again.read = read;
+        }
+        if pulled.data > 0 {
+            // A link that is broken shows it in the relay.
+            let _ = link.push(io, pulled.data);
+        }
     }
 
     /// Whether a visitor's home owes it a word: TLS that ends without one has not been served.

@@ -169,6 +169,7 @@ impl<N: Net> Server<N> {
         if !self.hear_home_first(link, visitor) {
             return;
         }
+        self.keep_first_words(link, visitor);
         let wants_word = self.wants_word(visitor);
         let pair = match self.limited_service(visitor) {
             None if wants_word => self.core.relay(link, visitor, &mut Demanding(Unlimited)),
