@@ -11,7 +11,8 @@ use underpass::wire::proxy_header;
 use super::driver::Program;
 use super::net::{SimListener, SimNet, SimStream};
 use super::story::{
-    Act, Book, End, Ending, OPENING_MARK, Party, Reading, Script, StoryId, Witness, story_of,
+    Act, Book, End, Ending, Ledger, OPENING_MARK, Party, Reading, Script, StoryId, Witness,
+    story_of,
 };
 
 /// The tokens of a home's listeners start here; below are conversations.
@@ -27,6 +28,8 @@ struct Talk {
     port: u16,
     /// A home learns it from the first bytes.
     story: Option<StoryId>,
+    /// Of a home: which time it is that the visitor came to one.
+    arrival: usize,
     script: Script,
     connected: bool,
     /// A proxy's header: what is left to be sent.
@@ -53,6 +56,7 @@ impl Talk {
             party,
             port: 0,
             story: None,
+            arrival: 0,
             script: Script::default(),
             connected: party == Party::Home,
             header: Vec::new(),
@@ -81,7 +85,7 @@ impl Talk {
     }
 
     fn witness(&self, book: &Book, note: impl FnOnce(&mut Witness)) {
-        if let Some(id) = self.story {
+        if let Some(id) = self.story.filter(|_| !self.is_over(book)) {
             note(&mut book.borrow_mut().stories[id].witnesses[self.party as usize]);
         }
     }
@@ -151,7 +155,10 @@ impl Talk {
 
     fn take(&mut self, bytes: &[u8], book: &Book) {
         if let Some(id) = self.story {
-            return book.borrow_mut().check(id, self.party, bytes);
+            if !self.is_over(book) {
+                book.borrow_mut().check(id, self.party, bytes);
+            }
+            return;
         }
         self.opening.extend(bytes);
         // Whoever is told the visitor's address is told it first. No hello begins like a header.
@@ -174,11 +181,30 @@ impl Talk {
             return book.borrow_mut().wrong.push(line);
         };
         self.know(id, book);
-        if std::mem::replace(&mut book.borrow_mut().stories[id].witnesses[1].began, true) {
-            book.borrow_mut().wrong.push(format!("story {id} came to a home twice"));
-        }
+        self.arrive(id, book);
         self.witness(book, |witness| witness.address = told);
         book.borrow_mut().check(id, self.party, &opening);
+    }
+
+    /// A visitor's first bytes are at a home. Where homes share a service, another one may have had
+    /// them, whose line broke before a byte of its answer came through: what that one sees from here
+    /// on is nobody's.
+    fn arrive(&mut self, id: StoryId, book: &Book) {
+        let mut book = book.borrow_mut();
+        let Ledger { stories, homes_share, wrong } = &mut *book;
+        let witness = &mut stories[id].witnesses[1];
+        if witness.began && !*homes_share {
+            wrong.push(format!("story {id} came to a home twice"));
+        }
+        let arrivals = witness.arrivals + 1;
+        *witness = Witness { began: true, arrivals, ..Witness::default() };
+        self.arrival = arrivals;
+    }
+
+    /// It goes on at another home.
+    fn is_over(&self, book: &Book) -> bool {
+        let arrivals = |id: StoryId| book.borrow().stories[id].witnesses[1].arrivals;
+        self.party == Party::Home && self.story.is_some_and(|id| arrivals(id) != self.arrival)
     }
 
     fn act(&mut self, net: &mut SimNet, book: &Book, now: Time) {

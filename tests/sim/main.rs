@@ -33,6 +33,7 @@ mod drain;
 mod driver;
 mod ear;
 mod files;
+mod homes;
 mod hostile;
 mod lookers;
 mod malice;

@@ -16,6 +16,8 @@ pub type StoryId = usize;
 #[derive(Default)]
 pub struct Ledger {
     pub stories: Vec<Story>,
+    /// Homes share services: a visitor may come to a second one.
+    pub homes_share: bool,
     /// What must not happen in any world.
     pub wrong: Vec<String>,
 }
@@ -126,6 +128,8 @@ pub struct Witness {
     pub end: Option<End>,
     /// When it let go of the connection.
     pub done: Option<u64>,
+    /// How often it came to a home; what is here is of the last time.
+    pub arrivals: usize,
     /// The first bytes of what came, for stories that end before any home.
     pub first: Vec<u8>,
 }
