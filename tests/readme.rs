@@ -69,6 +69,24 @@ fn the_files_for_a_spare_home_load_and_belong_together() {
     assert_eq!(parts, [(3, false), (1, true)]);
 }
 
+/// A server's file and a home's, which dials each address of the server's name.
+#[test]
+fn the_files_for_kubernetes_load_and_belong_together() {
+    let read = |name: &str| {
+        let path = root().join("config/kubernetes").join(name);
+        let text = fs::read_to_string(path).expect("UTF-8");
+        let config = Config::parse(name, &text, &environment);
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.warnings, Vec::<String>::new(), "{name}");
+        config
+    };
+    let server = read("server.toml").server.expect("[server]");
+    let client = read("client.toml").client.expect("[client]");
+    assert!(client.servers[0].all_addresses);
+    assert_eq!(client.servers[0].addr.port, server.bind_addrs[0].port());
+    assert_eq!(client.services[0].name, server.services[0].name);
+}
+
 /// README and every page of `docs/`, by the path from the project's folder.
 fn pages() -> BTreeMap<PathBuf, String> {
     let docs = fs::read_dir(root().join("docs")).expect("docs");

@@ -186,9 +186,9 @@ impl Talk {
         book.borrow_mut().check(id, self.party, &opening);
     }
 
-    /// A visitor's first bytes are at a home. Where homes share a service, another one may have had
-    /// them, whose line broke before a byte of its answer came through: what that one sees from here
-    /// on is nobody's.
+    /// A visitor's first bytes are at a home. Where homes share a service, another one may have
+    /// had them, whose line broke before a byte of its answer came through: what that one sees
+    /// from here on is nobody's.
     fn arrive(&mut self, id: StoryId, book: &Book) {
         let mut book = book.borrow_mut();
         let Ledger { stories, homes_share, wrong } = &mut *book;
