@@ -178,11 +178,18 @@ fn nobody_fails(house: &House, during: &str, what: impl FnOnce()) {
                 }
             });
         }
+        // Also when something is wrong, or the others are waited for without end.
+        struct Stop<'a>(&'a AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let _stop = Stop(&stop);
         // The load is under way before and behind.
         thread::sleep(Duration::from_millis(100));
         what();
         thread::sleep(Duration::from_millis(100));
-        stop.store(true, Ordering::SeqCst);
     });
     println!("{during}: the slowest three visits took {:?}", slowest.into_inner().unwrap());
     assert_eq!(failed.into_inner().unwrap(), [], "{during}");
