@@ -191,7 +191,9 @@ fn nobody_fails(house: &House, during: &str, what: impl FnOnce()) {
         what();
         thread::sleep(Duration::from_millis(100));
     });
-    println!("{during}: the slowest three visits took {:?}", slowest.into_inner().unwrap());
+    // A heartbeat and a half of silence, or three looks, and what a busy machine adds.
+    let slowest = slowest.into_inner().unwrap();
+    assert!(slowest < Duration::from_secs(12), "{during}: {slowest:?}");
     assert_eq!(failed.into_inner().unwrap(), [], "{during}");
 }
 
