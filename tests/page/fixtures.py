@@ -73,6 +73,8 @@ def service(name, kind="web", home="198.51.100.7:41822", online=True, **other):
         "ports": [],
         "online": online,
         "home": home if online else None,
+        "balance": None,
+        "shares": [],
         "since": TIME - 5 * DAY,
         "visitors": 0,
         "waiting": 0,
@@ -241,6 +243,7 @@ def upstream(address="vps.example.com:2333", state="connected", **other):
         "spare_links": 4,
         "used_links": 3,
         "sessions": 2,
+        "resolved": None,
     } | other
 
 
@@ -250,7 +253,7 @@ def at_home(name, kind, address, state="registered", reason=None, **other):
         "type": kind,
         "local_addr": address,
         "registrations": [
-            {"server": "vps.example.com:2333", "state": state, "reason": reason},
+            {"server": "vps.example.com:2333", "resolved": None, "state": state, "reason": reason},
         ],
         "visitors": 2,
         "received_bytes": 310_224_871,
@@ -298,7 +301,8 @@ def refused():
     ]
     for one in services:
         one["registrations"].append(
-            {"server": "backup.example.net:2333", "state": "registered", "reason": None})
+            {"server": "backup.example.net:2333", "resolved": None, "state": "registered",
+             "reason": None})
     services[2]["registrations"][1].update(state="refused", reason="it has no such service")
     return client(servers, services)
 

@@ -63,6 +63,9 @@ impl<N: Net> Server<N> {
     /// another home for it.
     pub(super) fn keep_for_another(&mut self, id: ConnId, session: ConnId, waiting: &Waiting) {
         let service = waiting.service;
+        if !self.broker.is_shared(service) {
+            return;
+        }
         let mut tried = waiting.tried.clone();
         tried.push(session);
         if !self.broker.has_another(service, &tried) {
