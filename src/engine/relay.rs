@@ -57,13 +57,14 @@ pub trait Pace {
     fn spent(&mut self, way: Way, bytes: usize);
 
     /// Whether a peer that ends in order before it has said a byte has broken its connection.
-    fn wants_word(&self) -> bool {
-        false
-    }
+    fn wants_word(&self) -> bool;
 }
 
 /// As fast as they can.
-pub struct Unlimited;
+pub struct Unlimited {
+    /// See [`Pace::wants_word`].
+    pub wants_word: bool,
+}
 
 impl Pace for Unlimited {
     fn grant(&mut self, _: Way) -> usize {
@@ -71,6 +72,10 @@ impl Pace for Unlimited {
     }
 
     fn spent(&mut self, _: Way, _: usize) {}
+
+    fn wants_word(&self) -> bool {
+        self.wants_word
+    }
 }
 
 /// Moves what can be moved between `link` and `plain`.

@@ -182,7 +182,7 @@ impl<N: Net> Client<N> {
         if matches!(conn.stage.step, HomeStep::Dialling { .. }) {
             return self.watch_link(link);
         }
-        let pair = self.core.relay(link, home, &mut Unlimited);
+        let pair = self.core.relay(link, home, &mut Unlimited { wants_word: false });
         self.after_turn(link, home, pair);
     }
 

@@ -12,9 +12,7 @@ use super::visitor::{Doing, Waiting};
 use crate::engine::conn::{Carrier as _, Conn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::engine::relay::Pace;
 use crate::proto::access::VisitEnd;
-use crate::proto::bandwidth::Way;
 use crate::proto::services::ServiceId;
 use crate::wire::message::{Entry, Reason};
 
@@ -38,23 +36,6 @@ impl Again {
     /// The buffer that they lie in.
     pub(super) fn take_held(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.waiting.held)
-    }
-}
-
-/// For a visitor that can be brought elsewhere: an end without a word is no answer.
-pub(super) struct Demanding<P>(pub(super) P);
-
-impl<P: Pace> Pace for Demanding<P> {
-    fn grant(&mut self, way: Way) -> usize {
-        self.0.grant(way)
-    }
-
-    fn spent(&mut self, way: Way, bytes: usize) {
-        self.0.spent(way, bytes);
-    }
-
-    fn wants_word(&self) -> bool {
-        true
     }
 }
 

@@ -127,6 +127,7 @@ pub(super) struct Share<'a> {
     pub(super) service: ServiceId,
     pub(super) visitor: ConnId,
     pub(super) now: Time,
+    pub(super) wants_word: bool,
 }
 
 impl Pace for Share<'_> {
@@ -136,5 +137,9 @@ impl Pace for Share<'_> {
 
     fn spent(&mut self, way: Way, bytes: usize) {
         self.bandwidths.spent(self.service, way, self.visitor, bytes);
+    }
+
+    fn wants_word(&self) -> bool {
+        self.wants_word
     }
 }

@@ -2,7 +2,6 @@
 
 use log::debug;
 
-use super::again::Demanding;
 use super::greeting::Why;
 use super::limits::Share;
 use super::sessions::Control;
@@ -172,15 +171,11 @@ impl<N: Net> Server<N> {
         self.keep_first_words(link, visitor);
         let wants_word = self.wants_word(visitor);
         let pair = match self.limited_service(visitor) {
-            None if wants_word => self.core.relay(link, visitor, &mut Demanding(Unlimited)),
-            None => self.core.relay(link, visitor, &mut Unlimited),
+            None => self.core.relay(link, visitor, &mut Unlimited { wants_word }),
             Some(service) => {
                 let (now, bandwidths) = (self.core.now(), &mut self.bandwidths);
-                let share = Share { bandwidths, service, visitor, now };
-                match wants_word {
-                    true => self.core.relay(link, visitor, &mut Demanding(share)),
-                    false => self.core.relay(link, visitor, &mut { share }),
-                }
+                let mut share = Share { bandwidths, service, visitor, now, wants_word };
+                self.core.relay(link, visitor, &mut share)
             }
         };
         self.note_first_byte(visitor);
