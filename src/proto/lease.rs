@@ -140,9 +140,13 @@ impl Lease {
         Ok(())
     }
 
-    /// Server: whether ACCEPTED has come.
-    pub fn is_accepted(&self) -> bool {
-        self.acceptance == Acceptance::Said
+    /// Server: whether ACCEPTED has come since this was asked last.
+    pub fn take_acceptance(&mut self) -> bool {
+        let is_said = self.acceptance == Acceptance::Said;
+        if is_said {
+            self.acceptance = Acceptance::NotAsked;
+        }
+        is_said
     }
 
     /// The peer's DATA: whether it is to be used (else it is thrown away).

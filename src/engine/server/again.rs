@@ -13,14 +13,14 @@ use crate::engine::conn::{Carrier as _, Conn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::proto::access::VisitEnd;
+use crate::proto::bandwidth::Way;
 use crate::proto::services::ServiceId;
 use crate::wire::message::{Entry, Reason};
 
 /// What another home would be told.
 pub(super) struct Again {
+    /// The session of the home that it is with is the last one that was tried.
     waiting: Box<Waiting>,
-    /// The session of the home that it is with.
-    session: ConnId,
     /// Bytes that its socket had brought when it got there.
     read: u64,
     /// And taken.
@@ -58,7 +58,7 @@ impl<N: Net> Server<N> {
         let (read, written) = (conn.socket.read(), conn.socket.written());
         let Waiting { entry, offset, name, .. } = *waiting;
         let waiting = Box::new(Waiting { service, entry, offset, name, held, tried });
-        conn.stage.kept().again = Some(Again { waiting, session, read, written });
+        conn.stage.kept().again = Some(Again { waiting, read, written });
     }
 
     /// A visitor of a service's own port is put on a link before it has said a word: its first ones
@@ -84,6 +84,7 @@ impl<N: Net> Server<N> {
         if pulled.data > 0 {
             // A link that is broken shows it in the relay.
             let _ = link.push(io, pulled.data);
+            self.note_moved(id, Way::Up, pulled.data);
         }
     }
 
@@ -93,18 +94,12 @@ impl<N: Net> Server<N> {
         again.is_some_and(|again| again.waiting.entry == Entry::Https)
     }
 
-    /// After a turn of a relay: lets go of what was kept, if it is of no use any more, and tells
-    /// the broker of a home that has taken its visitor.
-    pub(super) fn keep_no_longer(&mut self, link: ConnId, id: ConnId) {
+    /// After a turn of a relay: lets go of what was kept, if it is of no use any more.
+    pub(super) fn keep_no_longer(&mut self, id: ConnId) {
         let Some(conn) = self.core.conns.plain(id) else { return };
         let Some(again) = conn.stage.again() else { return };
-        let (session, service) = (again.session, again.waiting.service);
         let was_answered = conn.socket.written() != again.written;
         let has_said_more = conn.socket.read() != again.read;
-        let link = self.core.conns.tunnel(link);
-        if was_answered || link.is_some_and(|link| link.lease().is_accepted()) {
-            self.broker.accepted(session, service);
-        }
         if was_answered || has_said_more {
             self.forget_kept(id);
         }
@@ -118,20 +113,34 @@ impl<N: Net> Server<N> {
         }
     }
 
+    /// After a turn of a visitor with its link: its home may have taken the connection, where that
+    /// was to be said.
+    pub(super) fn note_accepted(&mut self, link: ConnId, visitor: ConnId) {
+        let conn = self.core.conns.tunnel(link);
+        if conn.is_some_and(|conn| conn.codec().take_acceptance())
+            && let Some((session, service)) = self.home_and_service(link, visitor)
+        {
+            self.broker.accepted(session, service);
+        }
+    }
+
     /// The home of a visitor's link has said why it does not serve it.
     pub(super) fn note_refused(&mut self, link: ConnId, visitor: ConnId, reason: Reason) {
-        let now = self.core.now();
-        let session = self.link(link).map(|link| link.session);
-        let service = self.visitor(visitor).and_then(|visitor| visitor.visit.service);
-        if let (true, Some(session), Some(service)) = (reason.is_of_home(), session, service) {
-            self.broker.refused(session, service, now);
+        if reason.is_of_home()
+            && let Some((session, service)) = self.home_and_service(link, visitor)
+        {
+            self.broker.refused(session, service, self.core.now());
         }
+    }
+
+    fn home_and_service(&mut self, link: ConnId, visitor: ConnId) -> Option<(ConnId, ServiceId)> {
+        Some((self.link(link)?.session, self.visitor(visitor)?.visit.service?))
     }
 
     /// A visitor's link has come to nothing. If all that it has said is kept, it waits for the next
     /// home's from now on: [`Server::place`] is due then.
-    pub(super) fn try_again(&mut self, link: ConnId, id: ConnId, end: VisitEnd) -> bool {
-        self.keep_no_longer(link, id);
+    pub(super) fn try_again(&mut self, id: ConnId, end: VisitEnd) -> bool {
+        self.keep_no_longer(id);
         let Some(conn) = self.core.plain(id) else { return false };
         let visitor = &mut conn.stage;
         if !matches!(visitor.doing, Doing::Relayed { .. }) {
@@ -167,9 +176,7 @@ impl<N: Net> Server<N> {
             Conn::Plain(conn) => match &conn.stage.doing {
                 Doing::Relayed { link } => {
                     let again = conn.stage.again();
-                    again
-                        .is_some_and(|it| it.session == session && it.waiting.service == service)
-                        .then_some(*link)
+                    again.is_some_and(|it| it.waiting.service == service).then_some(*link)
                 }
                 Doing::Http(http) => http.link.filter(|_| http.is_with(service)),
                 _ => None,
@@ -190,7 +197,7 @@ impl<N: Net> Server<N> {
     }
 
     fn leave_for_another(&mut self, visitor: ConnId, link: ConnId) {
-        if !self.try_again(link, visitor, VisitEnd::HomeSilent) {
+        if !self.try_again(visitor, VisitEnd::HomeSilent) {
             return;
         }
         let Some(conn) = self.core.conns.tunnel(link) else { return };

@@ -208,16 +208,6 @@ impl<N: Net> Server<N> {
         }
     }
 
-    /// The home has said something: where several share the service, it can be reached.
-    fn note_answered(&mut self, id: ConnId, link: ConnId) {
-        let Some(http) = self.http(id) else { return };
-        let service = http.service.filter(|_| !http.tried.is_empty());
-        let session = self.link(link).map(|link| link.session);
-        if let (Some(service), Some(session)) = (service, session) {
-            self.broker.accepted(session, service);
-        }
-    }
-
     /// What runs at its home answers nobody any more: a request that can be sent once more is.
     pub(super) fn repeat_http(&mut self, id: ConnId) {
         if let Some(http) = self.http(id)
@@ -331,9 +321,7 @@ impl<N: Net> Server<N> {
             };
             moved = pulled.moved;
             self.note_moved(id, Way::Down, pulled.data);
-            if pulled.data > 0 {
-                self.note_answered(id, link_id);
-            }
+            self.note_accepted(link_id, id);
             let end = match pulled.end {
                 None => None,
                 Some(conn::Event::Fin) => Some(HalfEnd::Fin),

@@ -179,7 +179,8 @@ impl<N: Net> Server<N> {
             }
         };
         self.note_first_byte(visitor);
-        self.keep_no_longer(link, visitor);
+        self.note_accepted(link, visitor);
+        self.keep_no_longer(visitor);
         self.after_turn(link, visitor, pair, VisitEnd::VisitorReset);
     }
 
@@ -197,7 +198,7 @@ impl<N: Net> Server<N> {
             Pair::Over(way) => {
                 if let Way::Reset(reason) = way {
                     self.note_refused(link, visitor, reason);
-                    if self.try_again(link, visitor, VisitEnd::from(reason)) {
+                    if self.try_again(visitor, VisitEnd::from(reason)) {
                         self.start_settling(link);
                         return self.place(visitor);
                     }
@@ -270,7 +271,7 @@ impl<N: Net> Server<N> {
         let Some(visitor) = self.visitor(id) else { return };
         match visitor.doing {
             Doing::Relayed { link } if link == lost => {
-                match self.try_again(lost, id, VisitEnd::TunnelLost) {
+                match self.try_again(id, VisitEnd::TunnelLost) {
                     true => self.place(id),
                     false => self.abort_visitor(id, VisitEnd::TunnelLost),
                 }

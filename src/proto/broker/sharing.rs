@@ -187,9 +187,11 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         }
     }
 
-    /// A home could not take a visitor.
+    /// A home could not take a visitor. Where it has the service alone, that changes nothing.
     pub fn refused(&mut self, id: I, service: ServiceId, now: Time) {
-        if let Some(holder) = self.holder_mut(id, service) {
+        if self.is_shared(service)
+            && let Some(holder) = self.holder_mut(id, service)
+        {
             holder.refusals = holder.refusals.saturating_add(1);
             holder.retry_at = now + RETRY;
         }

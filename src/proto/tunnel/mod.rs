@@ -157,6 +157,11 @@ impl Codec {
         self.lease.ask_acceptance();
     }
 
+    /// Server: whether that has been said since this was asked last.
+    pub fn take_acceptance(&mut self) -> bool {
+        self.lease.take_acceptance()
+    }
+
     /// Client: the server's OPEN, unless it would bare what nothing else protects.
     pub fn hear_open(&mut self, open: &Open<'_>) -> Result<(), Reject> {
         self.lease.hear_open(open.lease).map_err(Reject::Lease)?;

@@ -152,6 +152,18 @@ fn three_refusals_put_a_home_behind_the_others_until_it_takes_one() {
 }
 
 #[test]
+fn nobody_asks_a_home_that_is_alone_whether_it_takes_its_visitors() {
+    let (mut broker, [service, _]) = with_session(1, CLIENT);
+    for _ in 0..3 {
+        broker.refused(1, service, at(0));
+    }
+    assert!(!broker.is_doubtful(1, service), "each visitor would cost a message");
+    broker.set_balance(service, Some(Balance::Least));
+    broker.refused(1, service, at(0));
+    assert!(broker.is_doubtful(1, service));
+}
+
+#[test]
 fn those_who_wait_for_a_home_that_goes_or_falls_ill_are_sent_to_another() {
     for falls_ill in [false, true] {
         let mut broker = Broker::new(1);
