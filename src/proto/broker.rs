@@ -605,8 +605,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
 
     /// Whether a session has a service and gives it to new visitors.
     pub fn has_taker(&self, service: ServiceId) -> bool {
-        let holders = self.find(service).map(|slot| &slot.holders);
-        holders.is_some_and(|holders| holders.iter().any(|holder| self.is_usable(holder)))
+        self.usable(service, &[]).next().is_some()
     }
 
     /// The session that is about to have a service, if nobody has it.

@@ -155,11 +155,8 @@ impl<I: Copy + Ord + Hash> Broker<I> {
 
     /// Whether a session may have a service beside those who have it.
     pub fn has_place(&self, service: ServiceId, session: I) -> bool {
-        self.find(service).is_some_and(|slot| {
-            slot.balance.is_none()
-                || slot.holders.len() < HOMES
-                || slot.holders.iter().any(|holder| holder.session == session)
-        })
+        let has_room = |slot: &Service<I>| slot.balance.is_none() || slot.holders.len() < HOMES;
+        self.find(service).is_some_and(has_room) || self.has(session, service)
     }
 
     /// Whether several homes may have a service.
@@ -169,10 +166,7 @@ impl<I: Copy + Ord + Hash> Broker<I> {
 
     /// Whether a visitor of a service could be sent to another home than these.
     pub fn has_another(&self, service: ServiceId, tried: &[I]) -> bool {
-        self.find(service).is_some_and(|slot| {
-            slot.balance.is_some()
-                && slot.holders.iter().any(|it| self.is_usable(it) && !tried.contains(&it.session))
-        })
+        self.is_shared(service) && self.usable(service, tried).next().is_some()
     }
 
     /// What runs at a home answers, or not: its client says so.
@@ -226,27 +220,13 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         tried: &[I],
         now: Time,
     ) -> Option<I> {
-        let Broker { services, sessions, turns, .. } = self;
+        let best = self.usable(service, tried).map(|(_, holder)| holder.rank(now)).min()?;
+        let of_best = self.usable(service, tried).filter(|(_, holder)| holder.rank(now) == best);
+        let group: Group = of_best.fold(0, |group, (index, _)| group | 1 << index);
+        let Broker { services, turns, .. } = self;
         let Service { balance, holders, .. } = services.get_mut(service)?;
-        let mut best = None;
-        let mut group: Group = 0;
-        for (index, holder) in holders.iter().enumerate().take(HOMES) {
-            let is_leaving = sessions.get(&holder.session).is_none_or(|it| it.draining);
-            if is_leaving || !holder.part.is_well || tried.contains(&holder.session) {
-                continue;
-            }
-            let rank = holder.rank(now);
-            if best.is_none_or(|best| rank < best) {
-                (best, group) = (Some(rank), 0);
-            }
-            if best == Some(rank) {
-                group |= 1 << index;
-            }
-        }
         // Alone, it has whoever comes; and there is nobody to be sent to in its place.
-        let Some(balance) = *balance else {
-            return (group != 0).then(|| holders[group.trailing_zeros() as usize].session);
-        };
+        let Some(balance) = *balance else { return Some(holders.first()?.session) };
         let index = choose(balance, holders, group, network)?;
         let holder = &mut holders[index];
         *turns += 1;
@@ -257,8 +237,17 @@ impl<I: Copy + Ord + Hash> Broker<I> {
         Some(holder.session)
     }
 
-    pub(super) fn is_usable(&self, holder: &Holder<I>) -> bool {
-        holder.part.is_well && !self.is_draining(holder.session)
+    /// The homes that take a service's visitors, but for those that were tried; each with its place
+    /// among the holders.
+    pub(super) fn usable(
+        &self,
+        service: ServiceId,
+        tried: &[I],
+    ) -> impl Iterator<Item = (usize, &Holder<I>)> {
+        let holders = self.find(service).into_iter().flat_map(|slot| &slot.holders);
+        holders.enumerate().filter(|(_, it)| {
+            it.part.is_well && !self.is_draining(it.session) && !tried.contains(&it.session)
+        })
     }
 
     pub(super) fn holder_mut(&mut self, id: I, service: ServiceId) -> Option<&mut Holder<I>> {
