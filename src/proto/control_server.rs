@@ -285,6 +285,12 @@ mod tests {
         }
     }
 
+    /// REGISTER for a TLS service with one port, as number 7.
+    fn register(proof: proof::Proof, name: &[u8]) -> Register<'_> {
+        let part = Part::default();
+        Register { number: 7, kind: 3, if_free: false, ports: 1, part, proof, name }
+    }
+
     #[test]
     fn only_the_token_of_this_connection_gives_the_service() {
         let services = Services::new(&[service()]);
@@ -293,15 +299,7 @@ mod tests {
         let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
         let mut ask = |token: &[u8], nonce: [u8; 32], kind: u8, ports: u16, name: &'static [u8]| {
             let proof = proof::service(token, &hash, &nonce, kind, name);
-            let register = Register {
-                number: 7,
-                kind,
-                if_free: false,
-                ports,
-                part: Part::default(),
-                proof,
-                name,
-            };
+            let register = Register { kind, ports, ..register(proof, name) };
             let register = Message::Register(register);
             session.handle(&register, &services, Time::default()).expect("belongs here")
         };
@@ -341,15 +339,7 @@ mod tests {
         let services = Services::new(&[service()]);
         let mut hear = |message| session.handle(&message, &services, Time::default());
         let proof = proof::service(b"token", &hash, &[3; 32], 3, b"pi");
-        let ask = Register {
-            number: 7,
-            kind: 3,
-            if_free: true,
-            ports: 1,
-            part: Part::default(),
-            proof,
-            name: b"pi",
-        };
+        let ask = Register { if_free: true, ..register(proof, b"pi") };
         assert!(matches!(hear(Message::Register(ask)), Ok(Asked::Claim { .. })));
         for _ in 0..2 {
             assert_eq!(hear(Message::Draining), Ok(Asked::Drain));
@@ -365,16 +355,8 @@ mod tests {
         let hash = HandshakeHash::NONE;
         let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
         let mut guess = |proof: proof::Proof, name: &'static [u8]| {
-            let register = Register {
-                number: 7,
-                kind: 3,
-                if_free: false,
-                ports: 1,
-                part: Part::default(),
-                proof,
-                name,
-            };
-            let asked = session.handle(&Message::Register(register), &services, Time::default());
+            let register = Message::Register(register(proof, name));
+            let asked = session.handle(&register, &services, Time::default());
             matches!(asked, Ok(Asked::Refuse { is_last: true, .. }))
         };
         for proof in 1..limits::WRONG_PROOFS {
@@ -393,15 +375,7 @@ mod tests {
         let mut session = ControlServer::new(hash, [1; 32], [2; 32], [3; 32], pulse);
         let register = |number, name: &'static [u8]| {
             let proof = proof::service(b"token", &hash, &[3; 32], 3, name);
-            Message::Register(Register {
-                number,
-                kind: 3,
-                if_free: false,
-                ports: 1,
-                part: Part::default(),
-                proof,
-                name,
-            })
+            Message::Register(Register { number, ..register(proof, name) })
         };
         for number in 0..2 * limits::REFUSALS_KEPT as u16 {
             let asked = session.handle(&register(number, b"later"), &services, now);

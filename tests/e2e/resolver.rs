@@ -8,11 +8,23 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Proc, free_port, own_address};
+use crate::harness::{Proc, Scratch, free_port, own_address};
 use crate::home::Home;
 use crate::house::{Vps, client_service, server_service};
 use crate::udp::{UdpHome, ask, client_udp, quoted, server_udp, visitor};
 use crate::visitor::{client_hello, connect, home, visit};
+
+/// A name server for names under `test`, which these options tell it. What it does not know there
+/// does not exist, such as an IPv6 address.
+pub(crate) fn name_server(dir: &Scratch, ip: Ipv4Addr, names: &[&str]) -> Proc {
+    let mut dnsmasq = Command::new("dnsmasq");
+    dnsmasq.args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"]);
+    dnsmasq.args(["--bind-interfaces", "--user=root", "--local=/test/"]);
+    dnsmasq.args(names).arg(format!("--listen-address={ip}"));
+    let name_server = Proc::start("dnsmasq", dir, &dnsmasq);
+    name_server.wait_for_log(&["started"]);
+    name_server
+}
 
 /// The client finds the server by the name server that /etc/resolv.conf names, one home by it too,
 /// and another home by /etc/hosts.
@@ -23,16 +35,9 @@ fn names_come_from_the_hosts_file_and_from_a_name_server() {
     let server_ip = own_address();
     let resolv = vps.dir.write("resolv.conf", &format!("nameserver {server_ip}\n"));
     let hosts = vps.dir.write("hosts", &format!("{} listed.home.test\n", vps.ip));
-    let mut dnsmasq = Command::new("dnsmasq");
-    dnsmasq.args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"]);
-    // What it does not know under `test` does not exist, such as an IPv6 address.
-    dnsmasq.args(["--bind-interfaces", "--user=root", "--local=/test/"]);
-    dnsmasq.arg(format!("--listen-address={server_ip}"));
-    for name in ["vps.test", "served.home.test"] {
-        dnsmasq.arg(format!("--host-record={name},{}", vps.ip));
-    }
-    let name_server = Proc::start("dnsmasq", &vps.dir, &dnsmasq);
-    name_server.wait_for_log(&["started"]);
+    let records = ["vps.test", "served.home.test"];
+    let records = records.map(|name| format!("--host-record={name},{}", vps.ip));
+    let _name_server = name_server(&vps.dir, server_ip, &records.each_ref().map(String::as_str));
 
     let names = [("served", "served.home.test"), ("listed", "listed.home.test")];
     let server = names.map(|(name, _)| server_service(name, &[&format!("{name}.example.com")]));
@@ -123,12 +128,8 @@ fn the_last_answer_is_used_while_the_name_server_is_silent() {
     let port = old.address.port();
     let new = Home::named_at(SocketAddr::from((new, port)), "new");
     let hosts = vps.dir.write("names", &format!("{} moves.test\n", vps.ip));
-    let mut dnsmasq = Command::new("dnsmasq");
-    dnsmasq.args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"]);
-    dnsmasq.args(["--bind-interfaces", "--user=root", "--local=/test/", "--addn-hosts"]);
-    dnsmasq.arg(&hosts).arg(format!("--listen-address={name_server_ip}"));
-    let name_server = Proc::start("dnsmasq", &vps.dir, &dnsmasq);
-    name_server.wait_for_log(&["started"]);
+    let names = format!("--addn-hosts={}", hosts.display());
+    let name_server = name_server(&vps.dir, name_server_ip, &[&names]);
     let _server = vps.server(&server_service("moves", &["moves.example.com"]));
     with_names(&mut vps, name_server_ip, "127.0.0.1 localhost\n");
     let service = client_service("moves", old.address).replace(&vps.ip.to_string(), "moves.test");
@@ -159,12 +160,8 @@ fn a_udp_home_that_moves_is_found_by_who_goes_on_sending() {
     let old = UdpHome::start(SocketAddr::from((old_ip, 0)), |_, asked| [b"old ", asked].concat());
     let there = SocketAddr::from((new_ip, old.address.port()));
     let hosts = vps.dir.write("names", &format!("{old_ip} moves.test\n"));
-    let mut dnsmasq = Command::new("dnsmasq");
-    dnsmasq.args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"]);
-    dnsmasq.args(["--bind-interfaces", "--user=root", "--local=/test/", "--addn-hosts"]);
-    dnsmasq.arg(&hosts).arg(format!("--listen-address={name_server_ip}"));
-    let name_server = Proc::start("dnsmasq", &vps.dir, &dnsmasq);
-    name_server.wait_for_log(&["started"]);
+    let names = format!("--addn-hosts={}", hosts.display());
+    let name_server = name_server(&vps.dir, name_server_ip, &[&names]);
     let port = free_port(vps.ip);
     let _server = vps.server(&server_udp("game", &quoted(port), ""));
     with_names(&mut vps, name_server_ip, "127.0.0.1 localhost\n");

@@ -13,6 +13,7 @@ use crate::harness::{PATIENCE, Proc, alone, eventually, free_port, own_address, 
 use crate::home::Home;
 use crate::house::{Vps, client_service, server_service};
 use crate::reload::{Talk, reload};
+use crate::resolver::name_server;
 use crate::visitor::{INTERNAL_ERROR, Seen, connect, home, visit};
 
 /// The file that the documentation gives away.
@@ -164,12 +165,8 @@ fn each_address_of_a_name_is_a_server() {
     let hosts = dir.write("hosts", &named(&[0, 1]));
     let name_server_ip = own_address();
     let resolv = dir.write("resolv.conf", &format!("nameserver {name_server_ip}\n"));
-    let mut dnsmasq = Command::new("dnsmasq");
-    dnsmasq.args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"]);
-    dnsmasq.args(["--bind-interfaces", "--user=root", "--local=/test/", "--addn-hosts"]);
-    dnsmasq.arg(&hosts).arg(format!("--listen-address={name_server_ip}"));
-    let name_server = Proc::start("dnsmasq", dir, &dnsmasq);
-    name_server.wait_for_log(&["started"]);
+    let names = format!("--addn-hosts={}", hosts.display());
+    let name_server = name_server(dir, name_server_ip, &[&names]);
 
     let there = Home::named(all[0].ip, "a");
     let script = format!("mount --bind {} /etc/resolv.conf && exec \"$@\"", resolv.display());
