@@ -1,7 +1,7 @@
 //! The client's side of a control session: asks for its services, and asks again for those that
 //! another client has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::keepalive::Keepalive;
@@ -22,8 +22,6 @@ pub struct ControlClient {
     /// From WELCOME.
     terms: Option<Terms>,
     services: BTreeMap<Number, Standing>,
-    /// Those of which what runs at home does not answer.
-    unwell: BTreeSet<Number>,
     /// It has had a service: it is worth keeping, whatever is refused later.
     was_of_use: bool,
     /// Another session is about to take its place, or one of the two sides is about to end: it asks
@@ -90,7 +88,6 @@ impl ControlClient {
             hash,
             terms: None,
             services: BTreeMap::new(),
-            unwell: BTreeSet::new(),
             was_of_use: false,
             leaving: false,
             pulse: Keepalive::new(interval, timeout, now).measuring(now),
@@ -158,10 +155,10 @@ impl ControlClient {
         number: Number,
         service: &'a ClientService,
         server: &RemoteServer,
+        is_well: bool,
     ) -> Option<Message<'a>> {
         let terms = self.terms.filter(|_| !self.leaving)?;
         self.services.insert(number, Standing::Asked);
-        let is_well = self.is_well(number);
         Some(register(&terms, &self.hash, service, server, number, false, is_well))
     }
 
@@ -181,18 +178,10 @@ impl ControlClient {
     }
 
     /// What runs at home answers, or does not: HEALTH, if the server has to be told.
-    pub fn set_health(&mut self, number: Number, is_well: bool) -> Option<Message<'static>> {
-        let changes = match is_well {
-            true => self.unwell.remove(&number),
-            false => self.unwell.insert(number),
-        };
-        // Who has an answer to come is told by that REGISTER, or behind it.
+    pub fn set_health(&self, number: Number, is_well: bool) -> Option<Message<'static>> {
+        // Any other is told by the next REGISTER.
         let is_known = matches!(self.services.get(&number), Some(Standing::Asked | Standing::Held));
-        (changes && is_known).then_some(Message::Health { number, is_well })
-    }
-
-    fn is_well(&self, number: Number) -> bool {
-        !self.unwell.contains(&number)
+        is_known.then_some(Message::Health { number, is_well })
     }
 
     /// The next REGISTER for a service that was elsewhere and may be free again.
@@ -200,6 +189,7 @@ impl ControlClient {
         &mut self,
         services: &'a Numbered,
         server: &RemoteServer,
+        is_well: impl Fn(Number) -> bool,
         now: Time,
     ) -> Option<Message<'a>> {
         let terms = self.terms.filter(|_| !self.leaving)?;
@@ -207,7 +197,7 @@ impl ControlClient {
         let (number, standing) = self.services.iter_mut().find(|(_, standing)| due(standing))?;
         let service = services.get(*number)?;
         *standing = Standing::Asked;
-        let is_well = !self.unwell.contains(number);
+        let is_well = is_well(*number);
         Some(register(&terms, &self.hash, service, server, *number, true, is_well))
     }
 
@@ -326,7 +316,7 @@ mod tests {
         let mut session = ControlClient::new(HandshakeHash::NONE, None, Time::default());
         assert_eq!(session.handle(&WELCOME, Time::default()), Ok(Asked::Register));
         for (number, service) in services.iter() {
-            assert!(session.register(number, service, server).is_some());
+            assert!(session.register(number, service, server, true).is_some());
         }
         session
     }
@@ -347,7 +337,7 @@ mod tests {
         let withdrawn = Message::Withdrawn { number: 0 };
         assert_eq!(session.handle(&withdrawn, now), Ok(Asked::Log(0, None)));
         assert_eq!(session.deadline(), Some(now + ASK_AGAIN));
-        let again = session.ask_again(services, server, now + ASK_AGAIN);
+        let again = session.ask_again(services, server, |_| true, now + ASK_AGAIN);
         assert!(matches!(again, Some(Message::Register(Register { if_free: true, .. }))));
         let taken = answer(0, Registration::Taken);
         assert_eq!(session.handle(&taken, now), Ok(Asked::Nothing), "no news");
@@ -358,7 +348,7 @@ mod tests {
         assert!(session.deadline().is_some());
         assert_eq!(session.handle(&Message::Draining, now), Ok(Asked::Draining));
         assert_eq!(session.deadline(), None);
-        assert_eq!(session.ask_again(services, server, now + 2 * ASK_AGAIN), None);
+        assert_eq!(session.ask_again(services, server, |_| true, now + 2 * ASK_AGAIN), None);
     }
 
     #[test]
@@ -372,12 +362,15 @@ mod tests {
         assert!(session.is_refused() && !session.stands());
         let withdrawn = Message::Withdrawn { number: 1 };
         assert_eq!(session.handle(&withdrawn, now), Ok(Asked::Nothing));
-        assert!(matches!(session.ask_again(services, server, now), Some(Message::Register(_))));
+        assert!(matches!(
+            session.ask_again(services, server, |_| true, now),
+            Some(Message::Register(_))
+        ));
         assert!(!session.stands(), "an answer is due");
         assert!(session.handle(&answer(1, Registration::Accepted), now).is_ok());
         assert!(session.stands());
         assert!(session.handle(&withdrawn, now).is_ok());
-        assert!(session.ask_again(services, server, now + ASK_AGAIN).is_some());
+        assert!(session.ask_again(services, server, |_| true, now + ASK_AGAIN).is_some());
         assert!(session.handle(&answer(1, Registration::WrongToken), now).is_ok());
         assert!(!session.is_refused(), "it has been of use, and visitors may be on it");
     }
@@ -396,9 +389,9 @@ mod tests {
             assert_eq!(session.handle(&late, now), Ok(Asked::Nothing));
         }
         let (number, service) = services.iter().next().expect("a service");
-        assert_eq!(session.register(number, service, server), None);
+        assert_eq!(session.register(number, service, server, true), None);
         assert_eq!(
-            (session.ask_again(services, server, now + ASK_AGAIN), session.deadline()),
+            (session.ask_again(services, server, |_| true, now + ASK_AGAIN), session.deadline()),
             (None, None)
         );
     }

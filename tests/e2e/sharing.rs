@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use crate::harness::{PATIENCE, Proc, SECRET, alone, free_port, wait_until};
 use crate::home::Home;
 use crate::house::Vps;
-use crate::visitor::{Seen, client_hello, connect, connect_from, look, say, visit};
+use crate::visitor::{INTERNAL_ERROR, Seen, client_hello, connect, connect_from, look, say, visit};
 
 const NAME: &str = "both.test";
 const GET: &str = "GET / HTTP/1.1\r\nHost: both.test\r\nConnection: close\r\n\r\n";
@@ -123,7 +123,7 @@ fn count(seen: impl Iterator<Item = Seen>) -> BTreeMap<String, usize> {
 fn each_policy_spreads_visitors_as_it_says() {
     let two_to_one = BTreeMap::from([("I am one".to_owned(), 20), ("I am two".to_owned(), 10)]);
     let house = House::new("round_robin");
-    let _members = [house.member("one", "weight = 2\n"), house.member("two", "")];
+    let (one, _two) = (house.member("one", "weight = 2\n"), house.member("two", ""));
     for way in 0..3 {
         let seen = (0..30).map(|_| match way {
             0 => visit(house.vps.https, NAME),
@@ -132,6 +132,14 @@ fn each_policy_spreads_visitors_as_it_says() {
         });
         assert_eq!(count(seen), two_to_one, "way {way}");
     }
+    // Another weight in the file counts at once.
+    let file = one.file.replace("weight = 2", "weight = 1");
+    house.vps.dir.write("one.toml", &file);
+    one.client.wait_for_log(&["reloaded"]);
+    let half = BTreeMap::from([("I am one".to_owned(), 10), ("I am two".to_owned(), 10)]);
+    wait_until(PATIENCE, "they have the same weight", || {
+        count((0..20).map(|_| visit(house.vps.https, NAME))) == half
+    });
 
     let house = House::new("least");
     let _members = [house.member("one", "weight = 2\n"), house.member("two", "")];
@@ -246,4 +254,22 @@ fn a_home_that_fails_in_any_way_costs_nobody_who_has_had_no_byte() {
         house.wait_for("one");
         assert!(one.program.is_some_and(|program| program.accepted() > 0));
     });
+}
+
+/// What the former check has found is no word about the new one: it is well until that says
+/// otherwise.
+#[test]
+fn a_check_that_changes_in_the_file_begins_anew() {
+    let house = House::new("least");
+    let check = "health_check = { interval = 1, timeout = 1, fall = 1, rise = 100 }\n";
+    let mut one = house.member("one", check);
+    drop(one.program.take());
+    one.client.wait_for_log(&["service both is down"]);
+    one.program = Some(both(one.address, one.name));
+    wait_until(PATIENCE, "nobody comes there", || {
+        visit(house.vps.https, NAME) == Seen::Alert(INTERNAL_ERROR)
+    });
+    house.vps.dir.write("one.toml", &one.file.replace("rise = 100", "rise = 99"));
+    house.wait_for("one");
+    assert!(one.program.is_some_and(|program| program.accepted() > 0));
 }

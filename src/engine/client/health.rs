@@ -7,14 +7,13 @@ use std::net::SocketAddr;
 
 use log::{info, warn};
 
-use super::home::{Home, HomeStep};
+use super::home::HomeStep;
 use super::names::in_order;
 use super::{Client, Tunnel};
 use crate::config::{ClientService, HostPort, Probe, ServiceKind};
-use crate::engine::conn::{Carrier as _, Conn, Gone, PlainConn};
+use crate::engine::conn::{Carrier as _, Conn, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
-use crate::engine::socket::{Counted, Socket};
 use crate::proto::health::Health;
 use crate::proto::numbered::Number;
 use crate::proto::time::Time;
@@ -65,17 +64,17 @@ impl<N: Net> Client<N> {
         for (number, service) in self.services.iter() {
             let Some(check) = service.health_check.clone() else { continue };
             let Some(target) = target(service) else { continue };
-            let same = former.remove(&number);
-            let same = same.filter(|it| *it.health.check() == check && it.target == target);
-            let watch = same.unwrap_or_else(|| Watch {
-                health: Health::new(check, now),
-                target,
-                look: Look::None,
-            });
+            let is_same = |it: &Watch| *it.health.check() == check && it.target == target;
+            let watch = match former.get(&number).is_some_and(is_same) {
+                true => former.remove(&number),
+                false => None,
+            };
+            let health = || Health::new(check, now);
+            let watch =
+                watch.unwrap_or_else(|| Watch { health: health(), target, look: Look::None });
             self.watches.insert(number, watch);
         }
-        let gone: Vec<(Number, Watch)> = former.into_iter().collect();
-        for (number, watch) in gone {
+        for (number, watch) in former {
             if let Look::Under(conn) = watch.look {
                 self.core.abort(conn);
             }
@@ -99,22 +98,20 @@ impl<N: Net> Client<N> {
     /// Begins the looks that are due.
     pub(super) fn look_at_homes(&mut self) {
         let now = self.core.now();
-        let numbers: Vec<Number> = self.watches.keys().copied().collect();
-        for number in numbers {
-            let Some(watch) = self.watches.get_mut(&number) else { continue };
-            let target = watch.target.clone();
-            let until = match watch.look {
-                Look::None if watch.health.due_at() <= now => {
-                    let until = watch.health.begin(now);
-                    watch.look = Look::Resolving(until);
-                    if self.known_addresses(&target).is_none() {
-                        self.look_up_home(target.clone(), None);
-                    }
-                    until
-                }
-                Look::Resolving(until) => until,
+        let mut next = 0;
+        while let Some((number, watch)) = self.watches.range_mut(next..).next() {
+            let number = *number;
+            next = number + 1;
+            let (until, is_new) = match watch.look {
+                Look::None if watch.health.due_at() <= now => (watch.health.begin(now), true),
+                Look::Resolving(until) => (until, false),
                 Look::None | Look::Under(_) => continue,
             };
+            watch.look = Look::Resolving(until);
+            let target = watch.target.clone();
+            if is_new && self.known_addresses(&target).is_none() {
+                self.look_up_home(target.clone(), None);
+            }
             match self.known_addresses(&target) {
                 Some(addresses) => self.begin_look(number, addresses, until),
                 None if until <= now => self.look_over(number, Err("its name has no address")),
@@ -138,9 +135,7 @@ impl<N: Net> Client<N> {
         while let Some(address) = looking.rest.pop_front() {
             let Ok(stream) = self.core.io.net.connect(address) else { continue };
             let until = looking.until;
-            let stage = Home { step: HomeStep::Looked(looking), counted: Counted::default() };
-            let conn = PlainConn { socket: Socket::connecting(stream), stage };
-            let Ok(id) = self.core.adopt(Conn::Plain(conn), None) else { break };
+            let Ok(id) = self.adopt_home(stream, HomeStep::Looked(looking)) else { break };
             self.core.set_deadline(id, Some(until));
             if let Some(watch) = self.watches.get_mut(&number) {
                 watch.look = Look::Under(id);
@@ -252,12 +247,11 @@ impl<N: Net> Client<N> {
             }
         }
     }
+}
 
-    /// What a new session's server is to be told with its registrations.
-    pub(super) fn unwell(&self) -> Vec<Number> {
-        let unwell = self.watches.iter().filter(|(_, watch)| !watch.health.is_well());
-        unwell.map(|(number, _)| *number).collect()
-    }
+/// Whether what runs at home answers, as far as is known.
+pub(super) fn is_well(watches: &Watches, number: Number) -> bool {
+    watches.get(&number).is_none_or(|watch| watch.health.is_well())
 }
 
 /// Where the looks go: where the service's visitors do.

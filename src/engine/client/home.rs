@@ -111,11 +111,7 @@ impl<N: Net> Client<N> {
                 }
             };
             let step = HomeStep::Dialling { link, dial };
-            let conn = PlainConn {
-                socket: Socket::connecting(stream),
-                stage: Home { step, counted: Counted::default() },
-            };
-            let home = match self.core.adopt(Conn::Plain(conn), None) {
+            let home = match self.adopt_home(stream, step) {
                 Ok(home) => home,
                 Err(error) => {
                     debug!("dial to {address}: {error}");
@@ -129,6 +125,13 @@ impl<N: Net> Client<N> {
         }
         self.core.io.buffers.give_back(&mut held);
         None
+    }
+
+    /// A connection to a service, under way.
+    pub(super) fn adopt_home(&mut self, stream: N::Stream, step: HomeStep) -> io::Result<ConnId> {
+        let (socket, counted) = (Socket::connecting(stream), Counted::default());
+        let conn = PlainConn { socket, stage: Home { step, counted } };
+        self.core.adopt(Conn::Plain(conn), None)
     }
 
     /// A dial's event: it has succeeded, or failed, or neither.

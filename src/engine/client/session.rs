@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use log::{debug, info};
 
+use super::health::is_well;
 use super::home::Home;
 use super::line::{Line, LineId, Way};
 use super::{Client, Complaint, Tunnel};
@@ -117,15 +118,11 @@ impl<N: Net> Client<N> {
         let now = self.core.now();
         let Some(line) = self.lines.get(&line) else { return Ok(()) };
         let (instance, timeout) = (line.instance, line.to.heartbeat_timeout);
-        let unwell = self.unwell();
         let Some(conn) = self.core.conns.tunnel(id) else { return Ok(()) };
         conn.codec().allow(limits::CONTROL_BODY);
         let hello = Message::Hello { min_version: VERSION, max_version: VERSION, instance };
         conn.say(&mut self.core.io, &hello)?;
-        let mut session = ControlClient::new(hash, timeout, now);
-        for number in unwell {
-            session.set_health(number, false);
-        }
+        let session = ControlClient::new(hash, timeout, now);
         if let Tunnel::Control(control) = &mut conn.stage {
             control.step = Step::Session(Box::new(session));
         }
@@ -242,7 +239,7 @@ impl<N: Net> Client<N> {
         let Tunnel::Control(control) = &mut conn.stage else { return Ok(()) };
         let Step::Session(session) = &mut control.step else { return Ok(()) };
         let Some(line) = self.lines.get(&control.line) else { return Ok(()) };
-        match session.register(number, service, &line.to.server) {
+        match session.register(number, service, &line.to.server, is_well(&self.watches, number)) {
             Some(message) => conn.say(&mut self.core.io, &message),
             None => Ok(()),
         }
@@ -347,7 +344,8 @@ impl<N: Net> Client<N> {
         let due = session.pulse.poll(now);
         let Some(line) = self.lines.get(&control.line) else { return Ok(()) };
         let mut again = Vec::new();
-        while let Some(message) = session.ask_again(&self.services, &line.to.server, now) {
+        let is_well = |number| is_well(&self.watches, number);
+        while let Some(message) = session.ask_again(&self.services, &line.to.server, is_well, now) {
             again.push(message);
         }
         for message in again {
