@@ -97,13 +97,7 @@ impl<N: Net> Server<N> {
     }
 
     fn address_of(&self, session: ConnId) -> Option<String> {
-        match self.core.conns.get(session)? {
-            Conn::Tunnel(conn) => match &conn.stage {
-                Tunnel::Control(session) => Some(session.address.to_string()),
-                Tunnel::Greeting(_) | Tunnel::Link(_) => None,
-            },
-            Conn::Plain(_) | Conn::Admin(_) => None,
-        }
+        Some(self.session_at(session)?.address.to_string())
     }
 
     fn homes(&self) -> Vec<Home> {

@@ -11,7 +11,7 @@ use log::debug;
 use super::links::{Link, LinkUse};
 use super::sessions::{Control, Session};
 use super::{Complaint, Server, Tunnel};
-use crate::engine::conn::{Carrier as _, Conn, Dialect, Event, Gone};
+use crate::engine::conn::{Carrier as _, Dialect, Event, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -247,17 +247,9 @@ impl<N: Net> Server<N> {
     /// The longest round trip of the sessions of a network: its links need as long.
     fn slowest_at(&self, address: IpAddr) -> Duration {
         let network = Network::from(address);
-        let round_trips = self.core.conns.iter().filter_map(|(_, conn)| match conn {
-            Conn::Tunnel(conn) => match &conn.stage {
-                Tunnel::Control(session) if session.proved => {
-                    let is_its = Network::from(session.address.ip()) == network;
-                    is_its.then(|| session.round_trip()).flatten()
-                }
-                _ => None,
-            },
-            _ => None,
-        });
-        round_trips.max().unwrap_or_default()
+        let sessions = self.broker.sessions().filter_map(|id| self.session_at(id));
+        let its = sessions.filter(|session| Network::from(session.address.ip()) == network);
+        its.filter_map(Session::round_trip).max().unwrap_or_default()
     }
 
     /// Closes a connection that has proved nothing: a greeting, or a session without a proof.

@@ -9,7 +9,7 @@ use log::info;
 use super::sessions::{Control, Session};
 use super::{Complaint, Server, Tunnel};
 use crate::config::ServiceKind;
-use crate::engine::conn::{Conn, Gone, Turn};
+use crate::engine::conn::{Gone, Turn};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -165,9 +165,8 @@ impl<N: Net> Server<N> {
     /// A data channel comes with the session key of its control channel.
     fn add_channel(&mut self, id: ConnId, key: &Digest) -> Result<(), Gone> {
         let owns = |id: &ConnId| {
-            let Some(Conn::Tunnel(conn)) = self.core.conns.get(*id) else { return false };
-            let Tunnel::Control(session) = &conn.stage else { return false };
-            matches!(&session.control, Control::Rathole(channel) if channel.owns(key))
+            let control = self.session_at(*id).map(|session| &session.control);
+            matches!(control, Some(Control::Rathole(channel)) if channel.owns(key))
         };
         let session = self.broker.sessions().find(owns);
         let session = session.ok_or(Gone::Unexpected)?;

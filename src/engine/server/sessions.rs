@@ -7,7 +7,7 @@ use log::{debug, info};
 
 use super::greeting::Why;
 use super::{Complaint, Server, Tunnel};
-use crate::engine::conn::{Carrier as _, Event, Gone};
+use crate::engine::conn::{Carrier as _, Conn, Event, Gone};
 use crate::engine::conns::ConnId;
 use crate::engine::net::Net;
 use crate::limits;
@@ -160,8 +160,9 @@ impl<N: Net> Server<N> {
         if !has_it {
             let name = self.services.name(service);
             info!("service {name} is served by client {address}");
-            self.give(id, service, part);
         }
+        // Who has it may have another part in it now.
+        self.give(id, service, part);
         Ok(())
     }
 
@@ -361,6 +362,17 @@ impl<N: Net> Server<N> {
             self.gate.left(address.ip());
         }
         self.core.close(id);
+    }
+
+    /// A session, to look at.
+    pub(super) fn session_at(&self, id: ConnId) -> Option<&Session> {
+        match self.core.conns.get(id)? {
+            Conn::Tunnel(conn) => match &conn.stage {
+                Tunnel::Control(session) => Some(session),
+                Tunnel::Greeting(_) | Tunnel::Link(_) => None,
+            },
+            Conn::Plain(_) | Conn::Admin(_) => None,
+        }
     }
 
     pub(super) fn session(&mut self, id: ConnId) -> Option<&mut Session> {
